@@ -1,0 +1,2 @@
+//! `outrigger-control-plane`.
+fn main() {}

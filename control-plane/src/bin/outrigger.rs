@@ -1,0 +1,2 @@
+//! `outrigger`, the command line.
+fn main() {}

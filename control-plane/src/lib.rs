@@ -1,0 +1,1 @@
+//! Operators' intent in, snapshots out.

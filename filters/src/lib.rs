@@ -1,0 +1,1 @@
+//! What a route may do to a request.

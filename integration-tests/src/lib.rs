@@ -1,0 +1,1 @@
+//! A mesh of real processes for tests.

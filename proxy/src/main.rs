@@ -1,0 +1,2 @@
+//! `outrigger-proxy`, the sidecar.
+fn main() {}
