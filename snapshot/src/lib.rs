@@ -1,1 +1,4 @@
 //! The contract between the planes.
+pub mod facts;
+pub mod name;
+pub mod policy;

@@ -1,0 +1,90 @@
+//! The `facts` object of a scope: where things are. Published at once and never rolled back. Wire types, as in [`crate::policy`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::ClusterName;
+
+/// Callers of a service that is not counted yet.
+pub const PEERS_DEFAULT: u32 = 16;
+
+/// Endpoints and other facts of the clusters that can be called from a scope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Schema number of this object.
+    pub schema: u32,
+    /// Features that the content uses beyond the schema's first version.
+    pub features: BTreeSet<String>,
+    /// Each cluster's facts. A cluster that is missing here has no endpoints.
+    pub clusters: BTreeMap<ClusterName, Cluster>,
+}
+
+/// Facts of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Where its endpoints come from.
+    pub discovery: Discovery,
+    /// Proxies that call this cluster, rounded to a power of two: shares of per-service budgets.
+    pub peers: u32,
+}
+
+/// Where endpoints come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discovery {
+    /// They are listed here.
+    Static(Vec<Endpoint>),
+    /// A and AAAA records of a name.
+    Dns(DnsName),
+    /// SRV records of a name, then A and AAAA of their targets.
+    Srv(SrvName),
+}
+
+/// One address of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// What callers dial: the sidecar where there is one.
+    pub address: SocketAddr,
+    /// Relative share, at least 1.
+    pub weight: u32,
+    /// The zone it runs in.
+    pub zone: Option<String>,
+    /// How it is dialled.
+    pub tls: TlsMode,
+}
+
+/// How an endpoint is dialled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsMode {
+    /// In clear text.
+    #[default]
+    None,
+}
+
+/// A name with A or AAAA records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsName {
+    /// Fully qualified, without the trailing dot.
+    pub name: String,
+    /// The port to dial.
+    pub port: u16,
+    /// How each address is dialled.
+    pub tls: TlsMode,
+}
+
+/// A name with SRV records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SrvName {
+    /// Fully qualified, without the trailing dot.
+    pub name: String,
+    /// How each address is dialled.
+    pub tls: TlsMode,
+}

@@ -1,0 +1,331 @@
+//! The `policy` object of a scope: routes and settings. It never names an endpoint; those are [`crate::facts`].
+//!
+//! These are wire types: strict (an unknown field or variant is an error), without defaults that could change between
+//! versions, and meaningless until [`crate::validate`] has accepted them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::ServiceName;
+
+/// The schema this build writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// Everything a sidecar needs to decide where a request goes and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Schema number of this object.
+    pub schema: u32,
+    /// Features that the content uses beyond the schema's first version. A reader that does not know one refuses the object.
+    pub features: BTreeSet<String>,
+    /// Every service that can be called from this scope.
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+/// One service, as its callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Further host names (lower case, no port) under which this service is called, beside those made from its name.
+    pub hosts: Vec<String>,
+    /// At least one.
+    pub ports: Vec<Port>,
+}
+
+/// One port of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Its name, unique in the service.
+    pub name: String,
+    /// The port that callers use.
+    pub port: u16,
+    /// The port that the application listens on.
+    pub target_port: u16,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Routes attached to this port, in tie-break order (route by namespace and name, then rule by position). Empty: every
+    /// request goes to this port's own cluster.
+    pub rules: Vec<Rule>,
+    /// How this port's own cluster is used.
+    pub backend: Backend,
+}
+
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1 upstream.
+    Http,
+    /// HTTP/2 upstream, by prior knowledge where there is no TLS.
+    Http2,
+    /// HTTP/2 whose local replies carry a gRPC status.
+    Grpc,
+    /// Bytes that are not parsed.
+    Tcp,
+    /// TLS that is not terminated here.
+    Tls,
+}
+
+impl Protocol {
+    /// Whether requests on it are routed by host and rule.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Http2 | Self::Grpc)
+    }
+}
+
+/// One rule of a route.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// `NAMESPACE/ROUTE#RULE`, where RULE is the rule's name or its position: what people see in metrics and `explain`.
+    pub name: String,
+    /// The rule applies if any of them matches. Never empty: "everything" is a path prefix `/`.
+    pub matches: Vec<RouteMatch>,
+    /// In the order the operator wrote.
+    pub filters: Vec<Filter>,
+    /// Milliseconds for the whole request; `None`: the destination cluster's.
+    pub request_timeout_ms: Option<u64>,
+    /// Milliseconds for one try; `None`: the destination cluster's.
+    pub try_timeout_ms: Option<u64>,
+    /// Where it goes. May be empty only if a filter answers.
+    pub backends: Vec<WeightedBackend>,
+}
+
+/// Conditions that must all hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteMatch {
+    /// On the path, without the query.
+    pub path: PathMatch,
+    /// The method, upper case.
+    pub method: Option<String>,
+    /// On headers; names lower case, each at most once.
+    pub headers: Vec<ValueMatch>,
+    /// On query parameters; names case-sensitive, each at most once.
+    pub query: Vec<ValueMatch>,
+}
+
+/// A condition on the path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMatch {
+    /// The path itself, byte by byte.
+    Exact(String),
+    /// The path or a path below it, element by element.
+    Prefix(String),
+    /// A regular expression that must match the whole path.
+    Regex(String),
+}
+
+/// A condition on a named value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValueMatch {
+    /// The header's or the parameter's name.
+    pub name: String,
+    /// What its value must be.
+    pub value: TextMatch,
+}
+
+/// A condition on a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextMatch {
+    /// Equal, byte by byte.
+    Exact(String),
+    /// A regular expression that must match the whole value.
+    Regex(String),
+}
+
+/// A cluster and its share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedBackend {
+    /// The service.
+    pub service: ServiceName,
+    /// Its port.
+    pub port: u16,
+    /// Share of the sum of all weights of the rule; 0 gets nothing.
+    pub weight: u32,
+    /// Applied only to requests that go here, after the rule's.
+    pub filters: Vec<Filter>,
+}
+
+/// What a rule does to a request or its response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// Edits request headers.
+    RequestHeaders(HeaderEdit),
+    /// Edits response headers.
+    ResponseHeaders(HeaderEdit),
+    /// Answers with a redirect.
+    Redirect(Redirect),
+    /// Rewrites host or path before forwarding.
+    Rewrite(Rewrite),
+}
+
+/// Header changes: removed first, then set, then added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderEdit {
+    /// Replaced or added.
+    pub set: Vec<(String, String)>,
+    /// Added beside what is there.
+    pub add: Vec<(String, String)>,
+    /// Removed. Lower case.
+    pub remove: Vec<String>,
+}
+
+/// A redirect; what is `None` stays as in the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host without port.
+    pub host: Option<String>,
+    /// The path.
+    pub path: Option<PathEdit>,
+    /// The port. `None`: the scheme's own where `scheme` is given, else the one the request came to.
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// A rewrite; what is `None` stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrite {
+    /// The `Host` that the upstream sees.
+    pub host: Option<String>,
+    /// The path that the upstream sees.
+    pub path: Option<PathEdit>,
+}
+
+/// A change of the path; the query stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathEdit {
+    /// Replaces the whole path.
+    Full(String),
+    /// Replaces the prefix that the rule matched. Only in a rule all of whose matches are prefixes.
+    Prefix(String),
+}
+
+/// How a cluster is used: complete, the compiler has filled in every default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// How an endpoint is picked.
+    pub balance: Balance,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Caps.
+    pub limits: Limits,
+    /// What an empty DNS answer means.
+    pub on_empty: OnEmpty,
+}
+
+/// How an endpoint is picked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Power of two choices on in-flight × peak EWMA of latency.
+    #[default]
+    PeakEwma,
+    /// Power of two choices on in-flight.
+    LeastRequest,
+    /// In turn, smoothly by weight.
+    RoundRobin,
+    /// At random, by weight.
+    Random,
+    /// The same key goes to the same endpoint while it is there.
+    ConsistentHash(HashKey),
+}
+
+/// What a request is hashed by. A request without it is balanced at random.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashKey {
+    /// The value of a header (lower-case name).
+    Header(String),
+    /// The value of a cookie.
+    Cookie(String),
+    /// The address of the downstream peer.
+    Source,
+}
+
+/// Time limits in milliseconds; 0 is "none" where it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// For opening an upstream connection.
+    pub connect_ms: u64,
+    /// For the whole request, until the last byte of the response; 0: none.
+    pub request_ms: u64,
+    /// For one try, until the last byte of its response; 0: none.
+    pub try_ms: u64,
+    /// From the end of the request until the response head; 0: none.
+    pub first_byte_ms: u64,
+    /// For an upstream connection without a request.
+    pub idle_ms: u64,
+    /// Between two pieces of a body, in either direction; 0: none.
+    pub body_stall_ms: u64,
+}
+
+/// Caps of one cluster in one proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Upstream connections.
+    pub connections: u32,
+    /// Requests waiting for a connection.
+    pub pending: u32,
+    /// Requests in flight.
+    pub requests: u32,
+}
+
+/// What an empty or "no such name" DNS answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnEmpty {
+    /// Keep the last endpoints for the stale time.
+    Keep,
+    /// Believe it.
+    Drain,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self {
+            balance: Balance::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            on_empty: OnEmpty::Keep,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    /// Bounded where a stuck peer would hold resources; the whole request is not limited, so that streams live.
+    fn default() -> Self {
+        Self {
+            connect_ms: 1_000,
+            request_ms: 0,
+            try_ms: 0,
+            first_byte_ms: 0,
+            idle_ms: 60_000,
+            body_stall_ms: 300_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1_024, pending: 1_024, requests: 16_384 }
+    }
+}
