@@ -299,14 +299,15 @@ pub enum OnEmpty {
     Drain,
 }
 
-impl Default for Backend {
-    fn default() -> Self {
-        Self {
-            balance: Balance::default(),
-            timeouts: Timeouts::default(),
-            limits: Limits::default(),
-            on_empty: OnEmpty::Keep,
+impl Backend {
+    /// What holds where no policy says otherwise. A gRPC stream may send its response head with its first message, however
+    /// late that is: only there is the wait for it unlimited.
+    pub fn defaults_for(protocol: Protocol) -> Self {
+        let mut timeouts = Timeouts::default();
+        if protocol == Protocol::Grpc {
+            timeouts.first_byte_ms = 0;
         }
+        Self { balance: Balance::default(), timeouts, limits: Limits::default(), on_empty: OnEmpty::Keep }
     }
 }
 
@@ -317,7 +318,7 @@ impl Default for Timeouts {
             connect_ms: 1_000,
             request_ms: 0,
             try_ms: 0,
-            first_byte_ms: 0,
+            first_byte_ms: 60_000,
             idle_ms: 60_000,
             body_stall_ms: 300_000,
         }
