@@ -1,1 +1,3 @@
-//! End-to-end tests over real processes.
+//! End-to-end tests over real processes, and the rules of the house.
+
+mod house;
