@@ -307,7 +307,12 @@ impl Backend {
         if protocol == Protocol::Grpc {
             timeouts.first_byte_ms = 0;
         }
-        Self { balance: Balance::default(), timeouts, limits: Limits::default(), on_empty: OnEmpty::Keep }
+        Self {
+            balance: Balance::default(),
+            timeouts,
+            limits: Limits::default(),
+            on_empty: OnEmpty::Keep,
+        }
     }
 }
 
@@ -327,6 +332,10 @@ impl Default for Timeouts {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1_024, pending: 1_024, requests: 16_384 }
+        Self {
+            connections: 1_024,
+            pending: 1_024,
+            requests: 16_384,
+        }
     }
 }

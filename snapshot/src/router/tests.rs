@@ -1,0 +1,290 @@
+use std::collections::BTreeMap;
+
+use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::*;
+use crate::policy::{Backend, PathMatch, Protocol, RouteMatch, SCHEMA, TextMatch, ValueMatch};
+
+fn any() -> RouteMatch {
+    RouteMatch {
+        path: PathMatch::Prefix("/".into()),
+        method: None,
+        headers: vec![],
+        query: vec![],
+    }
+}
+
+fn path(path: PathMatch) -> RouteMatch {
+    RouteMatch { path, ..any() }
+}
+
+fn prefix(text: &str) -> RouteMatch {
+    path(PathMatch::Prefix(text.into()))
+}
+
+fn exact(text: &str) -> RouteMatch {
+    path(PathMatch::Exact(text.into()))
+}
+
+fn regex(text: &str) -> RouteMatch {
+    path(PathMatch::Regex(text.into()))
+}
+
+fn value(name: &str, value: TextMatch) -> ValueMatch {
+    ValueMatch {
+        name: name.into(),
+        value,
+    }
+}
+
+fn port(number: u16, protocol: Protocol, rules: &[(&str, Vec<RouteMatch>)]) -> Port {
+    let rule = |(name, matches): &(&str, Vec<RouteMatch>)| Rule {
+        name: (*name).into(),
+        matches: matches.clone(),
+        filters: vec![],
+        request_timeout_ms: None,
+        try_timeout_ms: None,
+        backends: vec![],
+    };
+    Port {
+        name: format!("p{number}"),
+        port: number,
+        target_port: number,
+        protocol,
+        rules: rules.iter().map(rule).collect(),
+        backend: Backend::defaults_for(protocol),
+    }
+}
+
+fn router(services: Vec<(&str, Vec<&str>, Vec<Port>)>) -> Router<String> {
+    let services: BTreeMap<_, _> = services
+        .into_iter()
+        .map(|(name, hosts, ports)| {
+            (
+                name.parse().unwrap(),
+                Service {
+                    hosts: hosts.into_iter().map(str::to_owned).collect(),
+                    ports,
+                },
+            )
+        })
+        .collect();
+    let policy = Policy {
+        schema: SCHEMA,
+        features: Default::default(),
+        services,
+    };
+    let name = |spec: RuleSpec<'_>| {
+        spec.rule
+            .map_or_else(|| spec.own_cluster().to_string(), |rule| rule.name.clone())
+    };
+    Router::build(&policy, "default", name).unwrap()
+}
+
+fn with_rules(rules: &[(&str, Vec<RouteMatch>)]) -> Router<String> {
+    router(vec![("cart", vec![], vec![port(80, Protocol::Http, rules)])])
+}
+
+fn request(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> RequestHead {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        );
+    }
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    RequestHead::new(method, host.parse().unwrap(), target.parse().unwrap(), map)
+}
+
+fn find(router: &Router<String>, target: &str) -> Result<String, Miss> {
+    router
+        .find(&request("GET", "cart", target, &[]))
+        .map(|found| found.rule.clone())
+}
+
+#[test]
+fn a_service_is_found_by_each_of_its_hosts() {
+    let ports = || {
+        vec![
+            port(8080, Protocol::Http, &[]),
+            port(80, Protocol::Http, &[]),
+            port(25, Protocol::Tcp, &[]),
+        ]
+    };
+    let router = router(vec![
+        ("cart", vec!["cart.example"], ports()),
+        ("shop/cart", vec![], vec![port(8080, Protocol::Http, &[])]),
+    ]);
+    for (host, found) in [
+        ("cart", Ok("default/cart:80")),
+        ("cart:8080", Ok("default/cart:8080")),
+        ("cart.default", Ok("default/cart:80")),
+        ("CART.default.svc.:80", Ok("default/cart:80")),
+        ("cart.example:8080", Ok("default/cart:8080")),
+        ("cart.shop", Ok("shop/cart:8080")),
+        ("cart.shop.svc:8080", Ok("shop/cart:8080")),
+        ("cart:25", Err(Miss::Port)),
+        ("cart.shop:80", Err(Miss::Port)),
+        ("cart.other", Err(Miss::Host)),
+        ("cart.default.svc.local", Err(Miss::Host)),
+        ("other", Err(Miss::Host)),
+    ] {
+        let result = router
+            .find(&request("GET", host, "/", &[]))
+            .map(|found| found.rule.as_str());
+        assert_eq!(result, found, "{host}");
+    }
+}
+
+#[test]
+fn prefixes_match_by_element_and_the_longest_wins() {
+    let router = with_rules(&[
+        ("root", vec![prefix("/")]),
+        ("a", vec![prefix("/a/")]),
+        ("ab", vec![prefix("/a/b")]),
+    ]);
+    for (target, rule) in [
+        ("/", "root"),
+        ("/ab", "root"),
+        ("/a", "a"),
+        ("/a/", "a"),
+        ("/a/bc", "a"),
+        ("/a/b", "ab"),
+        ("/a/b/c/d?x=/a", "ab"),
+        ("//a", "root"),
+        ("*", "root"),
+    ] {
+        assert_eq!(find(&router, target).as_deref(), Ok(rule), "{target}");
+    }
+    let narrow = with_rules(&[("a", vec![prefix("/a")])]);
+    assert_eq!(find(&narrow, "/b"), Err(Miss::Rule));
+}
+
+#[test]
+fn precedence_follows_the_gateway_api() {
+    let header = |name: &str| value(name, TextMatch::Exact("1".into()));
+    let router = with_rules(&[
+        ("prefix", vec![prefix("/a")]),
+        ("second", vec![prefix("/a")]),
+        (
+            "query",
+            vec![RouteMatch {
+                query: vec![header("q")],
+                ..prefix("/a")
+            }],
+        ),
+        (
+            "header",
+            vec![RouteMatch {
+                headers: vec![header("h")],
+                ..prefix("/a")
+            }],
+        ),
+        (
+            "method",
+            vec![RouteMatch {
+                method: Some("POST".into()),
+                ..prefix("/a")
+            }],
+        ),
+        ("longer", vec![prefix("/a/b")]),
+        ("regex", vec![regex("/a/[0-9]+")]),
+        ("exact", vec![exact("/a/1")]),
+    ]);
+    for (method, target, headers, rule) in [
+        ("GET", "/a", &[][..], "prefix"),
+        ("GET", "/a?q=1", &[], "query"),
+        ("GET", "/a?q=1", &[("h", "1")], "header"),
+        ("POST", "/a?q=1", &[("h", "1")], "method"),
+        ("POST", "/a/b?q=1", &[("h", "1")], "longer"),
+        ("GET", "/a/12", &[], "regex"),
+        ("GET", "/a/12x", &[], "prefix"),
+        ("GET", "/a/1", &[], "exact"),
+    ] {
+        let found = router.find(&request(method, "cart", target, headers)).unwrap();
+        assert_eq!(found.rule, rule, "{method} {target} {headers:?}");
+    }
+}
+
+#[test]
+fn an_unmet_condition_falls_through_to_the_next_match() {
+    let only_posts = RouteMatch {
+        method: Some("POST".into()),
+        ..exact("/a/b")
+    };
+    let router = with_rules(&[("posts", vec![only_posts]), ("a", vec![prefix("/a")])]);
+    assert_eq!(find(&router, "/a/b").as_deref(), Ok("a"));
+}
+
+#[test]
+fn headers_and_parameters_are_compared_whole() {
+    let both = RouteMatch {
+        headers: vec![
+            value("x-list", TextMatch::Exact("a, b".into())),
+            value("host", TextMatch::Regex("cart(:80)?".into())),
+        ],
+        query: vec![value("na me", TextMatch::Regex("[a-z]+/".into()))],
+        ..any()
+    };
+    let router = with_rules(&[("both", vec![both])]);
+    for (target, headers, matches) in [
+        ("/?na+me=abc%2f", &[("x-list", "a"), ("x-list", "b")][..], true),
+        ("/?na%20me=abc/", &[("x-list", "a, b")], true),
+        ("/?na%20me=abc/&na%20me=1", &[("x-list", "a, b")], true),
+        ("/?na%20me=1&na%20me=abc/", &[("x-list", "a, b")], false),
+        ("/?na%20me=abc/d", &[("x-list", "a, b")], false),
+        ("/?na%20me=abc/", &[("x-list", "a")], false),
+        ("/", &[("x-list", "a, b")], false),
+    ] {
+        let found = router.find(&request("GET", "cart", target, headers));
+        assert_eq!(found.is_ok(), matches, "{target} {headers:?}");
+    }
+}
+
+#[test]
+fn the_matched_prefix_is_told() {
+    let router = with_rules(&[
+        ("a", vec![prefix("/a/b/")]),
+        ("x", vec![exact("/x")]),
+        ("all", vec![prefix("/")]),
+    ]);
+    for (target, prefix) in [("/a/b/c", Some("/a/b")), ("/x", None), ("/y", Some(""))] {
+        assert_eq!(
+            router.find(&request("GET", "cart", target, &[])).unwrap().prefix,
+            prefix,
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn unusable_conditions_are_refused() {
+    for bad in [
+        regex("("),
+        regex("a{1000}{1000}"),
+        RouteMatch {
+            method: Some("G T".into()),
+            ..any()
+        },
+        RouteMatch {
+            headers: vec![value("a b", TextMatch::Exact("".into()))],
+            ..any()
+        },
+    ] {
+        let policy = Policy {
+            schema: SCHEMA,
+            features: Default::default(),
+            services: BTreeMap::from([(
+                "cart".parse().unwrap(),
+                Service {
+                    hosts: vec![],
+                    ports: vec![port(80, Protocol::Http, &[("bad", vec![bad.clone()])])],
+                },
+            )]),
+        };
+        assert!(Router::build(&policy, "default", |_| ()).is_err(), "{bad:?}");
+    }
+    assert!(check_regex("a)(b").is_err());
+}

@@ -1,0 +1,350 @@
+//! What a decoded object must fulfil before anything is built from it. A proxy never trusts the wire: it runs this although the control
+//! plane already has.
+
+use std::collections::HashSet;
+
+use serde::de::DeserializeOwned;
+
+use crate::facts::{Discovery, Facts};
+use crate::name::check_label;
+use crate::policy::{Backend, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service};
+
+/// Features beyond the first schema that this build understands.
+pub const FEATURES: &[&str] = &[];
+
+/// Services in one scope.
+pub const SERVICES_MAX: usize = 100_000;
+/// Ports of one service.
+pub const PORTS_MAX: usize = 64;
+/// Rules of one port.
+pub const RULES_MAX: usize = 20_000;
+/// Matches of one rule.
+pub const MATCHES_MAX: usize = 128;
+/// Filters of one rule or backend.
+pub const FILTERS_MAX: usize = 32;
+/// Backends of one rule.
+pub const BACKENDS_MAX: usize = 64;
+/// Largest weight: that of the Gateway API.
+pub const WEIGHT_MAX: u32 = 1_000_000;
+/// Endpoints listed for one cluster.
+pub const ENDPOINTS_MAX: usize = 20_000;
+/// Longest time limit, in milliseconds: a day.
+pub const TIMEOUT_MS_MAX: u64 = 86_400_000;
+/// Longest text: a path, a pattern, a header value, in bytes.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Why an object is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Invalid {
+    /// It is no JSON of the expected shape.
+    #[error("not a {kind} object")]
+    Shape {
+        /// `policy` or `facts`.
+        kind: &'static str,
+        /// Where and why.
+        #[source]
+        error: serde_json::Error,
+    },
+    /// A later compiler wrote it.
+    #[error("schema {found}, this build reads {SCHEMA}: upgrade the proxy")]
+    Schema {
+        /// What it says.
+        found: u32,
+    },
+    /// It uses what this build does not know.
+    #[error("it uses the feature {0:?}, which this build does not know: upgrade the proxy")]
+    Feature(String),
+    /// A value that the schema allows and the meaning does not.
+    #[error("{place}: {what}")]
+    Value {
+        /// The service, port or rule.
+        place: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Policy {
+    /// Decodes and checks the content of a policy object.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Invalid> {
+        let policy: Self = parse("policy", bytes)?;
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Checks what the types cannot say.
+    pub fn check(&self) -> Result<(), Invalid> {
+        check_version(self.schema, self.features.iter())?;
+        at_most("policy", "services", self.services.len(), SERVICES_MAX)?;
+        let mut hosts = HashSet::new();
+        for (name, service) in &self.services {
+            let place = name.to_string();
+            for host in &service.hosts {
+                if !hosts.insert(host.as_str()) {
+                    return Err(invalid(
+                        &place,
+                        format!("the host {host:?} stands for two services"),
+                    ));
+                }
+                check_host(&place, host)?;
+            }
+            check_service(&place, service)?;
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    /// Decodes and checks the content of a facts object.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Invalid> {
+        let facts: Self = parse("facts", bytes)?;
+        facts.check()?;
+        Ok(facts)
+    }
+
+    /// Checks what the types cannot say.
+    pub fn check(&self) -> Result<(), Invalid> {
+        check_version(self.schema, self.features.iter())?;
+        at_most("facts", "clusters", self.clusters.len(), SERVICES_MAX)?;
+        for (name, cluster) in &self.clusters {
+            let place = name.to_string();
+            if !cluster.peers.is_power_of_two() {
+                return Err(invalid(
+                    &place,
+                    format!("{} peers is no power of two", cluster.peers),
+                ));
+            }
+            match &cluster.discovery {
+                Discovery::Static(endpoints) => {
+                    at_most(&place, "endpoints", endpoints.len(), ENDPOINTS_MAX)?;
+                    for endpoint in endpoints {
+                        if endpoint.weight == 0
+                            || endpoint.weight > WEIGHT_MAX
+                            || endpoint.address.port() == 0
+                        {
+                            return Err(invalid(
+                                &place,
+                                format!("endpoint {} with weight {}", endpoint.address, endpoint.weight),
+                            ));
+                        }
+                    }
+                }
+                Discovery::Dns(dns) if dns.port == 0 => return Err(invalid(&place, "DNS port 0".into())),
+                Discovery::Dns(dns) => check_dns_name(&place, &dns.name)?,
+                Discovery::Srv(srv) => check_dns_name(&place, &srv.name)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, Invalid> {
+    serde_json::from_slice(bytes).map_err(|error| Invalid::Shape { kind, error })
+}
+
+fn invalid(place: &str, what: String) -> Invalid {
+    Invalid::Value {
+        place: place.to_owned(),
+        what,
+    }
+}
+
+fn at_most(place: &str, what: &str, found: usize, most: usize) -> Result<(), Invalid> {
+    if found > most {
+        Err(invalid(
+            place,
+            format!("{found} {what}, at most {most} are allowed"),
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn check_version<'a>(schema: u32, features: impl Iterator<Item = &'a String>) -> Result<(), Invalid> {
+    if schema != SCHEMA {
+        return Err(Invalid::Schema { found: schema });
+    }
+    for feature in features {
+        if !FEATURES.contains(&feature.as_str()) {
+            return Err(Invalid::Feature(feature.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn check_text(place: &str, text: &str) -> Result<(), Invalid> {
+    at_most(place, "bytes of text", text.len(), TEXT_BYTES_MAX)
+}
+
+/// A further host: dotted labels in lower case. An underscore is allowed, since real hosts have it.
+fn check_host(place: &str, host: &str) -> Result<(), Invalid> {
+    let valid = host
+        .parse::<crate::head::Authority>()
+        .is_ok_and(|authority| authority.as_str() == host && authority.port().is_none());
+    if valid {
+        Ok(())
+    } else {
+        Err(invalid(
+            place,
+            format!("{host:?} is no host in lower case without a port"),
+        ))
+    }
+}
+
+fn check_dns_name(place: &str, name: &str) -> Result<(), Invalid> {
+    let label = |label: &str| check_label(&label.trim_start_matches('_').to_ascii_lowercase()).is_ok();
+    let valid = !name.is_empty() && name.len() <= 253 && name.split('.').all(label);
+    if valid {
+        Ok(())
+    } else {
+        Err(invalid(place, format!("{name:?} is no DNS name")))
+    }
+}
+
+fn check_service(place: &str, service: &Service) -> Result<(), Invalid> {
+    if service.ports.is_empty() {
+        return Err(invalid(place, "no port".into()));
+    }
+    at_most(place, "ports", service.ports.len(), PORTS_MAX)?;
+    let mut numbers = HashSet::new();
+    let mut names = HashSet::new();
+    for port in &service.ports {
+        if !numbers.insert(port.port) || !names.insert(port.name.as_str()) {
+            return Err(invalid(
+                place,
+                format!("port {} ({}) stands twice", port.port, port.name),
+            ));
+        }
+        check_port(&format!("{place}:{}", port.port), port)?;
+    }
+    Ok(())
+}
+
+fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
+    if port.port == 0 || port.target_port == 0 {
+        return Err(invalid(place, "port 0".into()));
+    }
+    check_backend(place, &port.backend)?;
+    at_most(place, "rules", port.rules.len(), RULES_MAX)?;
+    let mut names = HashSet::new();
+    for rule in &port.rules {
+        if !names.insert(rule.name.as_str()) {
+            return Err(invalid(place, format!("rule {:?} stands twice", rule.name)));
+        }
+        check_rule(&format!("{place} rule {}", rule.name), rule)?;
+    }
+    Ok(())
+}
+
+fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
+    let t = &backend.timeouts;
+    for timeout in [
+        t.connect_ms,
+        t.request_ms,
+        t.try_ms,
+        t.first_byte_ms,
+        t.idle_ms,
+        t.body_stall_ms,
+    ] {
+        check_timeout(place, timeout)?;
+    }
+    if t.connect_ms == 0 || t.idle_ms == 0 {
+        return Err(invalid(place, "the connect and idle timeouts cannot be 0".into()));
+    }
+    let l = &backend.limits;
+    if l.connections == 0 || l.requests == 0 {
+        return Err(invalid(place, "a limit of 0 connections or requests".into()));
+    }
+    Ok(())
+}
+
+fn check_timeout(place: &str, timeout_ms: u64) -> Result<(), Invalid> {
+    if timeout_ms > TIMEOUT_MS_MAX {
+        return Err(invalid(
+            place,
+            format!("a timeout of {timeout_ms} ms, at most {TIMEOUT_MS_MAX} are allowed"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_rule(place: &str, rule: &Rule) -> Result<(), Invalid> {
+    check_text(place, &rule.name)?;
+    if rule.matches.is_empty() {
+        return Err(invalid(place, "no match".into()));
+    }
+    at_most(place, "matches", rule.matches.len(), MATCHES_MAX)?;
+    for route_match in &rule.matches {
+        let (PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path)) = &route_match.path;
+        check_text(place, path)?;
+        if !matches!(route_match.path, PathMatch::Regex(_)) && !path.starts_with('/') {
+            return Err(invalid(
+                place,
+                format!("the path {path:?} does not start with '/'"),
+            ));
+        }
+        at_most(
+            place,
+            "conditions",
+            route_match.headers.len() + route_match.query.len(),
+            MATCHES_MAX,
+        )?;
+    }
+    for timeout in [rule.request_timeout_ms, rule.try_timeout_ms]
+        .into_iter()
+        .flatten()
+    {
+        check_timeout(place, timeout)?;
+    }
+    check_filters(place, rule, &rule.filters)?;
+    at_most(place, "backends", rule.backends.len(), BACKENDS_MAX)?;
+    for backend in &rule.backends {
+        if backend.port == 0 || backend.weight > WEIGHT_MAX {
+            return Err(invalid(
+                place,
+                format!("backend {} with weight {}", backend.service, backend.weight),
+            ));
+        }
+        check_filters(place, rule, &backend.filters)?;
+    }
+    let answers = rule
+        .filters
+        .iter()
+        .any(|filter| matches!(filter, Filter::Redirect(_)));
+    if rule.backends.is_empty() && !answers {
+        return Err(invalid(place, "neither a backend nor a redirect".into()));
+    }
+    Ok(())
+}
+
+fn check_filters(place: &str, rule: &Rule, filters: &[Filter]) -> Result<(), Invalid> {
+    at_most(place, "filters", filters.len(), FILTERS_MAX)?;
+    let only_prefixes = rule
+        .matches
+        .iter()
+        .all(|route_match| matches!(route_match.path, PathMatch::Prefix(_)));
+    for filter in filters {
+        let path = match filter {
+            Filter::Redirect(redirect) if !matches!(redirect.status, 301 | 302 | 303 | 307 | 308) => {
+                return Err(invalid(
+                    place,
+                    format!("{} is no redirect status", redirect.status),
+                ));
+            }
+            Filter::Redirect(redirect) => &redirect.path,
+            Filter::Rewrite(rewrite) => &rewrite.path,
+            Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => &None,
+        };
+        match path {
+            Some(PathEdit::Prefix(_)) if !only_prefixes => {
+                return Err(invalid(
+                    place,
+                    "a prefix can be replaced only where every match is on a prefix".into(),
+                ));
+            }
+            Some(PathEdit::Full(path) | PathEdit::Prefix(path)) => check_text(place, path)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
