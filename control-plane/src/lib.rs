@@ -1,1 +1,2 @@
 //! Operators' intent in, snapshots out.
+pub mod bootstrap;

@@ -1,0 +1,217 @@
+//! What proxies say they run. Kept in memory only: it explains the mesh, it doesn't steer it, and after a restart it is
+//! complete again as soon as each proxy has reported once more.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Most proxies remembered; beyond that the longest silent one is forgotten.
+pub const PROXIES_MAX: usize = 20_000;
+
+/// Longest text in a report, in bytes.
+pub const TEXT_BYTES_MAX: usize = 512;
+
+/// Most quarantined digests in one report.
+pub const QUARANTINED_MAX: usize = 64;
+
+/// After this long without a report a proxy counts as silent, in milliseconds.
+pub const SILENT_AFTER_MS: u64 = 60_000;
+
+/// After this long without a report a proxy is forgotten, in milliseconds.
+pub const FORGOTTEN_AFTER_MS: u64 = 24 * 3_600 * 1_000;
+
+/// What one proxy says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Report {
+    /// Who: the proxy's `--node`.
+    pub node: String,
+    /// The service it stands beside, `namespace/name`.
+    pub service: String,
+    /// The version of `outrigger-proxy`.
+    pub version: String,
+    /// What it runs; absent if it has no plan yet.
+    #[serde(default)]
+    pub running: Option<Running>,
+    /// Since when it runs that, milliseconds since 1970.
+    #[serde(default)]
+    pub since_unix_ms: u64,
+    /// Snapshots it has refused since it started.
+    #[serde(default)]
+    pub refusals: u64,
+    /// Why it refused the last one, if what it runs is older than that.
+    #[serde(default)]
+    pub last_refusal: Option<String>,
+    /// Digests that it will not run again.
+    #[serde(default)]
+    pub quarantined: Vec<String>,
+}
+
+/// The release that a proxy runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Running {
+    /// Epoch of the release.
+    pub epoch: u64,
+    /// Number of the release.
+    pub n: u64,
+    /// Digest of the policy object.
+    #[serde(default)]
+    pub policy: String,
+    /// Digest of the facts object.
+    #[serde(default)]
+    pub facts: String,
+}
+
+/// A report that is not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// It doesn't say who sends it.
+    #[error("the report has no {0}: expected a text")]
+    Unnamed(&'static str),
+    /// Something is too long.
+    #[error("{field} is longer than the {limit} that a report may carry")]
+    TooLong {
+        /// Which field.
+        field: &'static str,
+        /// The limit: bytes of a text, entries of a list.
+        limit: usize,
+    },
+}
+
+/// What the proxies run, in sum.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Coverage {
+    /// Proxies that have reported to this replica in the last minute.
+    pub reporting: usize,
+    /// Of those: run the newest release, or one with the same objects.
+    pub current: usize,
+    /// Of those: run an older release.
+    pub behind: usize,
+    /// Of those: have no plan.
+    pub without_plan: usize,
+    /// Of those: refused a snapshot newer than what they run.
+    pub refusing: usize,
+    /// Of those: have a digest in quarantine.
+    pub quarantining: usize,
+    /// Reported before, but not in the last minute.
+    pub silent: usize,
+}
+
+/// One proxy in `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Proxy {
+    /// What it said last.
+    pub report: Report,
+    /// How long ago, in milliseconds.
+    pub age_ms: u64,
+    /// Whether it runs the newest release.
+    pub current: bool,
+    /// Whether it hasn't reported in the last minute.
+    pub silent: bool,
+}
+
+/// The newest reports, one of each proxy.
+#[derive(Debug, Default)]
+pub struct ReportTable {
+    proxies: BTreeMap<(String, String), Received>,
+}
+
+#[derive(Debug)]
+struct Received {
+    report: Report,
+    at_unix_ms: u64,
+}
+
+impl ReportTable {
+    /// Keeps `report` as the newest of its proxy. `now_unix_ms`: when it came.
+    pub fn record(&mut self, report: Report, now_unix_ms: u64) -> Result<(), ReportError> {
+        check(&report)?;
+        let key = (report.service.clone(), report.node.clone());
+        if self.proxies.len() >= PROXIES_MAX && !self.proxies.contains_key(&key) {
+            self.forget(now_unix_ms);
+        }
+        self.proxies.insert(key, Received { report, at_unix_ms: now_unix_ms });
+        Ok(())
+    }
+
+    /// All proxies, by service and node, compared with the newest release (epoch, n).
+    pub fn proxies(&self, newest: Option<(u64, u64)>, now_unix_ms: u64) -> Vec<Proxy> {
+        self.proxies
+            .values()
+            .map(|received| {
+                let age_ms = now_unix_ms.saturating_sub(received.at_unix_ms);
+                let running = received.report.running.as_ref().map(|running| (running.epoch, running.n));
+                Proxy {
+                    report: received.report.clone(),
+                    age_ms,
+                    current: running.is_some() && running >= newest,
+                    silent: age_ms > SILENT_AFTER_MS,
+                }
+            })
+            .filter(|proxy| proxy.age_ms <= FORGOTTEN_AFTER_MS)
+            .collect()
+    }
+
+    /// Makes room: drops what is old enough to be forgotten, or else the longest silent one.
+    fn forget(&mut self, now_unix_ms: u64) {
+        self.proxies.retain(|_, received| {
+            now_unix_ms.saturating_sub(received.at_unix_ms) <= FORGOTTEN_AFTER_MS
+        });
+        if self.proxies.len() >= PROXIES_MAX {
+            let oldest = self.proxies.iter().min_by_key(|(_, received)| received.at_unix_ms);
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                self.proxies.remove(&key);
+            }
+        }
+    }
+}
+
+impl Coverage {
+    /// Counts `proxies`.
+    pub fn of(proxies: &[Proxy]) -> Self {
+        let mut coverage = Self::default();
+        for proxy in proxies {
+            if proxy.silent {
+                coverage.silent += 1;
+                continue;
+            }
+            coverage.reporting += 1;
+            coverage.current += usize::from(proxy.current);
+            coverage.without_plan += usize::from(proxy.report.running.is_none());
+            coverage.behind += usize::from(proxy.report.running.is_some() && !proxy.current);
+            coverage.refusing += usize::from(proxy.report.last_refusal.is_some());
+            coverage.quarantining += usize::from(!proxy.report.quarantined.is_empty());
+        }
+        coverage
+    }
+}
+
+fn check(report: &Report) -> Result<(), ReportError> {
+    let running = report.running.as_ref();
+    let texts = [
+        ("node", Some(&report.node)),
+        ("service", Some(&report.service)),
+        ("version", Some(&report.version)),
+        ("last_refusal", report.last_refusal.as_ref()),
+        ("running.policy", running.map(|running| &running.policy)),
+        ("running.facts", running.map(|running| &running.facts)),
+    ];
+    let quarantined = report.quarantined.iter().map(|digest| ("quarantined", Some(digest)));
+    for (field, text) in texts.into_iter().chain(quarantined) {
+        if text.is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
+            return Err(ReportError::TooLong { field, limit: TEXT_BYTES_MAX });
+        }
+    }
+    if report.quarantined.len() > QUARANTINED_MAX {
+        return Err(ReportError::TooLong { field: "quarantined", limit: QUARANTINED_MAX });
+    }
+    for (field, text) in [("node", &report.node), ("service", &report.service)] {
+        if text.is_empty() {
+            return Err(ReportError::Unnamed(field));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
