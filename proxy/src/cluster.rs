@@ -1,0 +1,5 @@
+//! Clusters: their endpoints, and how one of them is picked.
+
+pub mod balance;
+pub mod endpoint;
+pub mod hash_ring;

@@ -1,0 +1,322 @@
+//! Which endpoint of a cluster a request goes to.
+//!
+//! The default is the power of two choices on `latency estimate × (in flight + 1)`: of two endpoints drawn at random, the cheaper
+//! one (Mitzenmacher 2001; peak-EWMA as in Finagle). It needs no lock, reads two words per candidate, and avoids a slow or failing
+//! endpoint without being told.
+//!
+//! # Weights
+//! Candidates are drawn in proportion to weight, and what is in flight to each is divided by its share. The textbook form, cost
+//! divided by weight, agrees with this under load; but on a quiet cluster, where nothing is in flight, it sends everything to the
+//! heavier of two. Drawing twice may hit the same endpoint, which is right as long as it is well: only if it is clearly worse than
+//! another is the other taken, so that a failing endpoint cannot live on its weight.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use outrigger_snapshot::policy::Balance;
+
+use self::alias::AliasTable;
+use super::endpoint::Endpoint;
+use super::hash_ring::HashRing;
+
+mod alias;
+pub mod peak_ewma;
+mod schedule;
+
+#[cfg(test)]
+mod tests;
+
+/// With consistent hashing, the most that an endpoint has in flight is this multiple of its fair share, rounded up (Mirrokni,
+/// Thorup, Zadimoghaddam 2018); what is beyond walks on along the ring.
+pub const BOUNDED_LOAD: f64 = 1.25;
+
+/// How often a draw is repeated that hit an endpoint already tried, before the next one in line is taken.
+const DRAWS_MAX: usize = 4;
+
+/// An endpoint drawn twice gives way to another only if it is worse by this factor.
+const CLEARLY_WORSE: f32 = 4.0;
+
+/// An endpoint as one plan sees it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its state, shared with other plans and workers.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share of the requests, relative to the others'; 0 gets none.
+    pub weight: u32,
+    /// The zone it runs in.
+    pub zone: Option<Arc<str>>,
+}
+
+/// The endpoints of a cluster in one plan, and how one of them is picked. Immutable but for the turn of round robin.
+#[derive(Debug)]
+pub struct EndpointSet {
+    /// Those that get requests first, then those of weight 0.
+    entries: Box<[Entry]>,
+    /// How many get requests.
+    open: usize,
+    /// Where the open entries' weights differ.
+    shares: Option<Shares>,
+    method: Method,
+}
+
+#[derive(Debug)]
+struct Shares {
+    table: AliasTable,
+    /// Mean weight ÷ own weight.
+    inverse: Box<[f32]>,
+}
+
+#[derive(Debug)]
+enum Method {
+    PeakEwma,
+    LeastRequest,
+    RoundRobin {
+        round: Box<[u32]>,
+        /// Turns taken, from a start that is drawn with the first pick, so that proxies do not march in step.
+        turn: AtomicU64,
+    },
+    Random,
+    ConsistentHash(HashRing),
+}
+
+impl EndpointSet {
+    /// Prepares picking among `entries`; takes time and memory in proportion to their number, so it happens with the plan.
+    pub fn new(mut entries: Vec<Entry>, balance: &Balance) -> Self {
+        entries.sort_by_key(|entry| entry.weight == 0);
+        let open = entries.partition_point(|entry| entry.weight > 0);
+        let weights: Vec<u32> = entries[..open].iter().map(|entry| entry.weight).collect();
+        let method = match balance {
+            Balance::PeakEwma => Method::PeakEwma,
+            Balance::LeastRequest => Method::LeastRequest,
+            Balance::RoundRobin => Method::RoundRobin {
+                round: schedule::round(&weights),
+                turn: AtomicU64::new(0),
+            },
+            Balance::Random => Method::Random,
+            Balance::ConsistentHash(_) => Method::ConsistentHash(ring(&entries[..open])),
+        };
+        let shares = weights
+            .windows(2)
+            .any(|pair| pair[0] != pair[1])
+            .then(|| Shares::new(&weights));
+        Self {
+            entries: entries.into_boxed_slice(),
+            open,
+            shares,
+            method,
+        }
+    }
+
+    /// All endpoints, also those of weight 0.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Picks an endpoint at `now_ns` (nanoseconds since the process started); `None` only if none has a weight. `random` yields 64
+    /// random bits per call. `hash_key` is what consistent hashing goes by ([`stable_hash`](super::hash_ring::stable_hash) of the
+    /// request's key); without one the request goes anywhere. Endpoints whose ids are in `avoid`, such as those already tried, are
+    /// picked only when there is no other. Neither allocates nor locks.
+    pub fn pick(
+        &self,
+        now_ns: u64,
+        random: &mut impl FnMut() -> u64,
+        hash_key: Option<u64>,
+        avoid: &[u32],
+    ) -> Option<&Arc<Endpoint>> {
+        let open = &self.entries[..self.open];
+        let tried = |entry: &Entry| avoid.contains(&entry.endpoint.id());
+        let avoid = if open.iter().all(tried) { &[] } else { avoid };
+        let index = match open.len() {
+            0 => return None,
+            1 => 0,
+            _ => match &self.method {
+                Method::PeakEwma => self.two_choices(Some(now_ns), random, avoid),
+                Method::LeastRequest => self.two_choices(None, random, avoid),
+                Method::RoundRobin { round, turn } => self.in_turn(round, turn, random, avoid),
+                Method::Random => self.draw(random, avoid),
+                Method::ConsistentHash(ring) => self.hashed(ring, hash_key.unwrap_or_else(random), avoid),
+            },
+        };
+        Some(&open[index].endpoint)
+    }
+
+    /// The better of two. `now_ns` is `None` where latency does not count.
+    fn two_choices(&self, now_ns: Option<u64>, random: &mut impl FnMut() -> u64, avoid: &[u32]) -> usize {
+        let first = self.draw(random, avoid);
+        let second = match &self.shares {
+            None => self.draw_other(first, random, avoid),
+            Some(shares) => Some(shares.table.draw(random())).filter(|index| self.may_pick(*index, avoid)),
+        };
+        match second {
+            None => first,
+            Some(second) if second != first => {
+                let (cost_first, cost_second) = self.costs(first, second, now_ns);
+                let load = |index| self.in_flight(index) * self.inverse_share(index) + 1.0;
+                if cost_second * load(second) < cost_first * load(first) {
+                    second
+                } else {
+                    first
+                }
+            }
+            Some(_) => self.unless_clearly_worse(first, now_ns, random, avoid),
+        }
+    }
+
+    /// `first`, which was drawn twice, or another one that is far better even for its smaller share.
+    fn unless_clearly_worse(
+        &self,
+        first: usize,
+        now_ns: Option<u64>,
+        random: &mut impl FnMut() -> u64,
+        avoid: &[u32],
+    ) -> usize {
+        let Some(other) = self.draw_other(first, random, avoid) else {
+            return first;
+        };
+        let (cost_first, cost_other) = self.costs(first, other, now_ns);
+        let load = |index| (self.in_flight(index) + 1.0) * self.inverse_share(index);
+        if cost_other * load(other) * CLEARLY_WORSE < cost_first * load(first) {
+            other
+        } else {
+            first
+        }
+    }
+
+    /// The latency estimates of two endpoints. One that was never measured is presumed to be like the other: it then competes by
+    /// what is in flight alone, and can neither be flooded nor starved before it has answered once.
+    fn costs(&self, left: usize, right: usize, now_ns: Option<u64>) -> (f32, f32) {
+        let Some(now_ns) = now_ns else { return (1.0, 1.0) };
+        match (
+            self.entries[left].endpoint.cost(now_ns),
+            self.entries[right].endpoint.cost(now_ns),
+        ) {
+            (Some(left), Some(right)) => (left, right),
+            (Some(known), None) | (None, Some(known)) => (known, known),
+            (None, None) => (1.0, 1.0),
+        }
+    }
+
+    /// The next turn that is not to be avoided.
+    fn in_turn(
+        &self,
+        round: &[u32],
+        turn: &AtomicU64,
+        random: &mut impl FnMut() -> u64,
+        avoid: &[u32],
+    ) -> usize {
+        let mut index = 0;
+        for _ in 0..DRAWS_MAX {
+            let mut now = turn.fetch_add(1, Relaxed);
+            if now == 0 {
+                // Two workers may both start it; then one of the starts counts.
+                now = u64::from(random() as u32) + 1;
+                turn.store(now + 1, Relaxed);
+            }
+            index = round[(now % round.len() as u64) as usize] as usize;
+            if self.may_pick(index, avoid) {
+                break;
+            }
+        }
+        self.next_allowed(index, avoid)
+    }
+
+    /// The first endpoint along the ring from `key` that has room. The bounds add up to more than what is in flight, so there is one,
+    /// unless it is to be avoided.
+    fn hashed(&self, ring: &HashRing, key: u64, avoid: &[u32]) -> usize {
+        let mut walk = ring.walk(key).filter(|index| self.may_pick(*index, avoid));
+        let preferred = walk.next().unwrap_or(0);
+        if self.in_flight(preferred) == 0.0 {
+            return preferred;
+        }
+        let in_flight: u64 = self.entries[..self.open]
+            .iter()
+            .map(|entry| u64::from(entry.endpoint.in_flight()))
+            .sum();
+        let fair = (in_flight + 1) as f64 / self.open as f64;
+        let has_room = |index: usize| {
+            let bound = (BOUNDED_LOAD * fair / f64::from(self.inverse_share(index))).ceil();
+            f64::from(self.in_flight(index)) + 1.0 <= bound
+        };
+        if has_room(preferred) {
+            preferred
+        } else {
+            walk.find(|index| has_room(*index)).unwrap_or(preferred)
+        }
+    }
+
+    /// Draws one by weight.
+    fn draw(&self, random: &mut impl FnMut() -> u64, avoid: &[u32]) -> usize {
+        let mut index = 0;
+        for _ in 0..DRAWS_MAX {
+            index = match &self.shares {
+                Some(shares) => shares.table.draw(random()),
+                None => below(self.open, random()),
+            };
+            if self.may_pick(index, avoid) {
+                break;
+            }
+        }
+        self.next_allowed(index, avoid)
+    }
+
+    /// Draws one beside `first`, all alike.
+    fn draw_other(&self, first: usize, random: &mut impl FnMut() -> u64, avoid: &[u32]) -> Option<usize> {
+        (0..DRAWS_MAX)
+            .map(|_| below(self.open - 1, random()))
+            .map(|index| if index >= first { index + 1 } else { index })
+            .find(|index| self.may_pick(*index, avoid))
+    }
+
+    /// `index`, or the next one that is not to be avoided.
+    fn next_allowed(&self, index: usize, avoid: &[u32]) -> usize {
+        (index..self.open)
+            .chain(0..index)
+            .find(|index| self.may_pick(*index, avoid))
+            .unwrap_or(index)
+    }
+
+    fn may_pick(&self, index: usize, avoid: &[u32]) -> bool {
+        avoid.is_empty() || !avoid.contains(&self.entries[index].endpoint.id())
+    }
+
+    fn in_flight(&self, index: usize) -> f32 {
+        self.entries[index].endpoint.in_flight() as f32
+    }
+
+    fn inverse_share(&self, index: usize) -> f32 {
+        self.shares.as_ref().map_or(1.0, |shares| shares.inverse[index])
+    }
+}
+
+impl Shares {
+    fn new(weights: &[u32]) -> Self {
+        let mean = weights.iter().map(|weight| f64::from(*weight)).sum::<f64>() / weights.len() as f64;
+        let inverse = weights
+            .iter()
+            .map(|weight| (mean / f64::from(*weight)) as f32)
+            .collect();
+        Self {
+            table: AliasTable::new(weights),
+            inverse,
+        }
+    }
+}
+
+/// The ring of `entries`, whose points depend on nothing but addresses and weights.
+fn ring(entries: &[Entry]) -> HashRing {
+    let names: Vec<String> = entries
+        .iter()
+        .map(|entry| entry.endpoint.address().to_string())
+        .collect();
+    HashRing::new(
+        names
+            .iter()
+            .zip(entries)
+            .map(|(name, entry)| (name.as_bytes(), entry.weight)),
+    )
+}
+
+/// A number below `count` from 64 random bits (Lemire's multiplication, without the rejection: the bias is below 2^−32·count).
+fn below(count: usize, random: u64) -> usize {
+    (((random >> 32) * count as u64) >> 32) as usize
+}

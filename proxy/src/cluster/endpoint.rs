@@ -1,0 +1,219 @@
+//! One address of a cluster, as far as it outlives plans: what is in flight to it, and how it has answered.
+//!
+//! Every worker shares it. Weight and zone are the plan's business and stand in the [`EndpointSet`](super::balance::EndpointSet).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use outrigger_snapshot::facts::TlsMode;
+use outrigger_snapshot::name::ClusterName;
+
+use super::balance::peak_ewma::PeakEwma;
+
+/// A failure counts as a round trip of at least this long: an endpoint that fails fast must not look like a fast one.
+pub const FAILURE_PENALTY: Duration = Duration::from_secs(1);
+
+/// What makes an endpoint the same one in the next plan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey {
+    /// The cluster it belongs to.
+    pub cluster: ClusterName,
+    /// Where it is dialled.
+    pub address: SocketAddr,
+    /// How it is dialled.
+    pub tls: TlsMode,
+}
+
+/// How a try ended, as far as balancing cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The endpoint answered.
+    Success,
+    /// It answered with a server error, or not in time, or not at all.
+    Failure,
+    /// The downstream went away before the endpoint could answer.
+    Cancelled,
+}
+
+/// Runtime state of one endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    id: u32,
+    key: EndpointKey,
+    in_flight: AtomicU32,
+    latency: PeakEwma,
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Endpoint {
+    /// An endpoint that has seen no request. `id` is dense and stable: workers index their slots by it.
+    pub fn new(id: u32, key: EndpointKey) -> Self {
+        Self {
+            id,
+            key,
+            in_flight: AtomicU32::new(0),
+            latency: PeakEwma::default(),
+            requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    /// Its number among all endpoints of this process.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What it is.
+    pub fn key(&self) -> &EndpointKey {
+        &self.key
+    }
+
+    /// Where it is dialled.
+    pub fn address(&self) -> SocketAddr {
+        self.key.address
+    }
+
+    /// Requests that were sent to it and are not over, from all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Requests sent to it since it is known.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// How many of them ended in [`Outcome::Failure`].
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Its latency estimate at `now_ns`, in nanoseconds, penalties included; `None` before the first answer.
+    pub fn cost_ns(&self, now_ns: u64) -> Option<u64> {
+        self.latency.read(now_ns).map(|cost| cost as u64)
+    }
+
+    /// The same as [`Endpoint::cost_ns`], in the number type that the balancer computes in.
+    pub(super) fn cost(&self, now_ns: u64) -> Option<f32> {
+        self.latency.read(now_ns)
+    }
+
+    fn record(&self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
+        match outcome {
+            Outcome::Success => self.latency.observe(rtt_ns, now_ns),
+            Outcome::Failure => {
+                self.failures.fetch_add(1, Relaxed);
+                self.latency
+                    .observe(rtt_ns.max(FAILURE_PENALTY.as_nanos() as u64), now_ns);
+            }
+            Outcome::Cancelled => self.latency.observe_at_least(rtt_ns, now_ns),
+        }
+    }
+}
+
+/// One request on its way to an endpoint; counted as in flight until it is dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    endpoint: Arc<Endpoint>,
+    recorded: bool,
+}
+
+impl InFlight {
+    /// Counts a request to `endpoint` as sent.
+    pub fn start(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Relaxed);
+        endpoint.requests.fetch_add(1, Relaxed);
+        Self {
+            endpoint,
+            recorded: false,
+        }
+    }
+
+    /// Where the request goes.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Records the answer `rtt_ns` after sending, at `now_ns` (nanoseconds since the process started), while its body goes on.
+    /// Call it at the response head: the length of a stream says nothing about the endpoint. Only the first outcome feeds the
+    /// latency; a [`Outcome::Failure`] that follows it, such as a body cut short, still counts as a failure.
+    pub fn answered(&mut self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
+        if !self.recorded || outcome == Outcome::Failure {
+            self.endpoint.record(outcome, rtt_ns, now_ns);
+        }
+        self.recorded = true;
+    }
+
+    /// The request is over. `outcome` counts as in [`InFlight::answered`].
+    pub fn finish(mut self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
+        self.answered(outcome, rtt_ns, now_ns);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn endpoint() -> Arc<Endpoint> {
+        let key = EndpointKey {
+            cluster: "shop/cart:80".parse().unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], 9001)),
+            tls: TlsMode::None,
+        };
+        Arc::new(Endpoint::new(3, key))
+    }
+
+    #[test]
+    fn in_flight_ends_however_the_request_ends() {
+        let endpoint = endpoint();
+        let first = InFlight::start(endpoint.clone());
+        let mut second = InFlight::start(endpoint.clone());
+        assert_eq!((endpoint.in_flight(), endpoint.requests()), (2, 2));
+        drop(first);
+        second.answered(Outcome::Success, MS, MS);
+        assert_eq!(endpoint.in_flight(), 1, "answered, but its body goes on");
+        drop(second);
+        assert_eq!(
+            (endpoint.in_flight(), endpoint.requests(), endpoint.failures()),
+            (0, 2, 0)
+        );
+    }
+
+    #[test]
+    fn a_fast_failure_costs_the_penalty_and_a_slow_one_its_time() {
+        for (rtt_ns, cost_ns) in [(MS, 1_000 * MS), (3_000 * MS, 3_000 * MS)] {
+            let endpoint = endpoint();
+            InFlight::start(endpoint.clone()).finish(Outcome::Failure, rtt_ns, 0);
+            assert_eq!((endpoint.cost_ns(0), endpoint.failures()), (Some(cost_ns), 1));
+        }
+    }
+
+    #[test]
+    fn only_the_first_outcome_is_latency_but_a_late_failure_still_counts() {
+        let endpoint = endpoint();
+        let mut request = InFlight::start(endpoint.clone());
+        request.answered(Outcome::Success, MS, MS);
+        request.finish(Outcome::Success, 500 * MS, 500 * MS);
+        assert!(
+            endpoint.cost_ns(500 * MS).unwrap() <= MS,
+            "the body's length is not latency"
+        );
+
+        let mut request = InFlight::start(endpoint.clone());
+        request.answered(Outcome::Success, MS, 500 * MS);
+        request.finish(Outcome::Failure, 2 * MS, 501 * MS);
+        assert_eq!(endpoint.failures(), 1);
+        assert!(endpoint.cost_ns(501 * MS).unwrap() >= 1_000 * MS);
+    }
+}
