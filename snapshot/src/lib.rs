@@ -1,7 +1,13 @@
 //! The contract between the planes.
+pub mod canonical;
+pub mod digest;
 pub mod facts;
 pub mod head;
+pub mod keys;
+pub mod layout;
 pub mod name;
 pub mod policy;
+pub mod record;
 pub mod router;
+pub mod signed;
 pub mod validate;

@@ -6,7 +6,10 @@ use super::*;
 #[test]
 fn keys_are_sorted_at_every_depth_and_nothing_is_padded() {
     let value = json!({"b": [1, {"z": null, "a": true}], "a": "x\u{e9}\n"});
-    assert_eq!(String::from_utf8(encode(&value).unwrap()).unwrap(), r#"{"a":"xé\n","b":[1,{"a":true,"z":null}]}"#);
+    assert_eq!(
+        String::from_utf8(encode(&value).unwrap()).unwrap(),
+        r#"{"a":"xé\n","b":[1,{"a":true,"z":null}]}"#
+    );
 }
 
 #[test]
@@ -20,7 +23,13 @@ fn floats_have_no_canonical_form() {
 fn a_bomb_is_refused_by_what_it_claims() {
     let bomb = compress(&vec![0; 64 << 20]).unwrap();
     assert!(bomb.len() < 16 << 10);
-    assert!(matches!(decompress(&bomb, 1 << 20), Err(DecodeError::TooLarge { found: 67_108_864, max: 1_048_576 })));
+    assert!(matches!(
+        decompress(&bomb, 1 << 20),
+        Err(DecodeError::TooLarge {
+            found: 67_108_864,
+            max: 1_048_576
+        })
+    ));
 }
 
 #[test]
@@ -33,7 +42,10 @@ fn a_frame_that_claims_less_than_it_holds_is_damaged() {
 #[test]
 fn a_frame_without_a_size_is_refused() {
     let streamed = zstd::stream::encode_all(&b"content of unknown size"[..], 3).unwrap();
-    assert!(matches!(decompress(&streamed, 1 << 20), Err(DecodeError::NoFrame)));
+    assert!(matches!(
+        decompress(&streamed, 1 << 20),
+        Err(DecodeError::NoFrame)
+    ));
     assert!(matches!(decompress(b"{}", 1 << 20), Err(DecodeError::NoFrame)));
 }
 
