@@ -1,0 +1,277 @@
+//! Applications that do as the path says.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/slow/MS` | after that many milliseconds |
+//! | `/status/N` | with that status |
+//! | `/bytes/N` | N bytes of known length |
+//! | `/chunked/N` | N chunks of 1 KiB, of unknown length |
+//! | `/trailers` | a body and a trailer `x-sum: 42` |
+//! | `/flaky/N` | every Nth with 500 |
+//! | `/never` | never |
+//! | `/stall` | a head, some bytes, and then nothing |
+//! | `/broken` | a head, some bytes, and then a broken connection |
+//! | `/upgrade` | 101 to any upgrade, then echoes bytes |
+//! | any other | what it was asked, as JSON |
+//!
+//! Every answer names the application in `x-app`. What no HTTP library can be made to do is in [`raw`].
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+pub mod raw;
+
+/// Of a chunk of `/chunked`.
+const CHUNK_BYTES: usize = 1024;
+/// A body that is echoed back in the JSON at most; of longer ones only the length is.
+const ECHO_BYTES_MAX: usize = 4096;
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A running application. Dropped, it resets its connections and stops listening.
+#[derive(Debug)]
+pub struct App {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    seen: Arc<Seen>,
+    serve: tokio::task::JoinHandle<()>,
+}
+
+/// What has happened to an application.
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    requests: AtomicU64,
+    connections: AtomicU64,
+    last: Mutex<Option<http::request::Parts>>,
+}
+
+impl App {
+    /// Starts one on a free port. It speaks HTTP/1.1 and HTTP/2.
+    pub async fn start(name: &str) -> Self {
+        Self::start_at(name, SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Starts one on this very address.
+    pub async fn start_at(name: &str, addr: SocketAddr) -> Self {
+        let listener = TcpListener::bind(addr)
+            .await
+            .expect("the application's address is free");
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        let seen = Arc::new(Seen {
+            name: name.to_owned(),
+            requests: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            last: Mutex::new(None),
+        });
+        let serve = tokio::spawn(serve(listener, Arc::clone(&seen)));
+        Self { addr, seen, serve }
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> u64 {
+        self.seen.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> u64 {
+        self.seen.connections.load(Ordering::Relaxed)
+    }
+
+    /// Head of the last request, if there was one.
+    pub fn last(&self) -> Option<http::request::Parts> {
+        self.seen
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.serve.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, seen: Arc<Seen>) {
+    // Dropped together with this task, so that the connections go when the application does.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            return;
+        };
+        while connections.try_join_next().is_some() {}
+        seen.connections.fetch_add(1, Ordering::Relaxed);
+        connections.spawn(converse(stream, Arc::clone(&seen)));
+    }
+}
+
+async fn converse(stream: TcpStream, seen: Arc<Seen>) {
+    let _ = stream.set_nodelay(true);
+    let answer = service_fn(move |request| {
+        let seen = Arc::clone(&seen);
+        async move { Ok::<_, Infallible>(answer(request, &seen).await) }
+    });
+    let server = auto::Builder::new(TokioExecutor::new());
+    // How a connection ends is the business of the test that ended it.
+    let _ = server
+        .serve_connection_with_upgrades(TokioIo::new(stream), answer)
+        .await;
+}
+
+async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
+    let number = seen.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    let (head, body) = request.into_parts();
+    *seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(head.clone());
+    let path = head.uri.path().to_owned();
+    let mut steps = path.split('/').skip(1);
+    let verb = steps.next().unwrap_or_default();
+    let count: u64 = steps
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
+    let mut response = match verb {
+        "never" => std::future::pending().await,
+        "upgrade" => upgrade(Request::from_parts(head, body)),
+        "bytes" => Response::new(full(vec![b'x'; count as usize])),
+        "chunked" => Response::new(chunks(count as usize)),
+        "trailers" => Response::new(with_trailers()),
+        "stall" => Response::new(unfinished(None)),
+        "broken" => Response::new(unfinished(Some(io::Error::other("broken on purpose")))),
+        _ => {
+            if verb == "slow" {
+                tokio::time::sleep(Duration::from_millis(count)).await;
+            }
+            echo(head, body, &seen.name).await
+        }
+    };
+    let status = match verb {
+        "status" => u16::try_from(count)
+            .ok()
+            .and_then(|count| StatusCode::from_u16(count).ok()),
+        "flaky" if count > 0 && number.is_multiple_of(count) => Some(StatusCode::INTERNAL_SERVER_ERROR),
+        _ => None,
+    };
+    if let Some(status) = status {
+        *response.status_mut() = status;
+    }
+    let name = HeaderValue::from_str(&seen.name).expect("an application's name can stand in a header");
+    response.headers_mut().insert("x-app", name);
+    response
+}
+
+async fn echo(head: http::request::Parts, body: Incoming, app: &str) -> Response<Body> {
+    let (bytes, trailers) = match body.collect().await {
+        Ok(whole) => {
+            let trailers = whole.trailers().cloned();
+            (whole.to_bytes(), trailers)
+        }
+        Err(error) => return Response::new(full(format!("the request broke: {error}").into_bytes())),
+    };
+    let text = (bytes.len() <= ECHO_BYTES_MAX).then(|| String::from_utf8_lossy(&bytes).into_owned());
+    let told = json!({
+        "app": app,
+        "method": head.method.as_str(),
+        "target": head.uri.to_string(),
+        "version": format!("{:?}", head.version),
+        "headers": pairs(&head.headers),
+        "trailers": trailers.as_ref().map(pairs),
+        "body": text,
+        "body_bytes": bytes.len(),
+    });
+    let mut response = Response::new(full(told.to_string().into_bytes()));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
+        .collect()
+}
+
+fn upgrade(request: Request<Incoming>) -> Response<Body> {
+    let asked = request.headers().get(header::UPGRADE).cloned();
+    let mut response = Response::new(full(Vec::new()));
+    let Some(asked) = asked else {
+        *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        return response;
+    };
+    tokio::spawn(async move {
+        let Ok(upgraded) = hyper::upgrade::on(request).await else {
+            return;
+        };
+        let mut stream = TokioIo::new(upgraded);
+        let mut part = [0; 8192];
+        while let Ok(count) = stream.read(&mut part).await {
+            if count == 0 || stream.write_all(&part[..count]).await.is_err() {
+                break;
+            }
+        }
+        let _ = stream.shutdown().await;
+    });
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(header::UPGRADE, asked);
+    response
+}
+
+fn full(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes))
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+fn chunks(count: usize) -> Body {
+    let frames = (0..count).map(|_| Ok(Frame::data(Bytes::from(vec![b'x'; CHUNK_BYTES]))));
+    StreamBody::new(stream::iter(frames)).boxed_unsync()
+}
+
+fn with_trailers() -> Body {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("42"));
+    let frames = [
+        Ok(Frame::data(Bytes::from_static(b"summed up"))),
+        Ok(Frame::trailers(trailers)),
+    ];
+    StreamBody::new(stream::iter(frames)).boxed_unsync()
+}
+
+/// Some bytes, and then an error or silence.
+fn unfinished(end: Option<io::Error>) -> Body {
+    use futures_util::StreamExt;
+    let begin = stream::iter([Ok(Frame::data(Bytes::from_static(b"so far, so good")))]);
+    match end {
+        Some(error) => StreamBody::new(begin.chain(stream::iter([Err(error)]))).boxed_unsync(),
+        None => StreamBody::new(begin.chain(stream::pending())).boxed_unsync(),
+    }
+}

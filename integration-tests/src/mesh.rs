@@ -1,0 +1,299 @@
+//! A mesh in a temporary folder: store, state, configuration, and the processes that run on them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{binaries, port};
+
+/// How often proxies look and the control plane publishes: short, so that tests are.
+const INTERVAL: &str = "100ms";
+/// Until a terminated process has drained.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// One mesh and its folder, which goes when this is dropped.
+#[derive(Debug)]
+pub struct Mesh {
+    folder: TempDir,
+    files: AtomicU32,
+}
+
+impl Mesh {
+    /// An empty folder: no store yet.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a mesh makes a folder; nobody should get one by default"
+    )]
+    pub fn new() -> Self {
+        let folder = TempDir::with_prefix("outrigger-").expect("a temporary folder can be made");
+        Self {
+            folder,
+            files: AtomicU32::new(0),
+        }
+    }
+
+    /// Where everything of this mesh lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder store.
+    pub fn store(&self) -> PathBuf {
+        self.folder().join("store")
+    }
+
+    /// State of a process across its restarts.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.folder().join("state").join(name.replace('/', "_"))
+    }
+
+    /// Writes a configuration file and says where.
+    pub fn file(&self, text: &str) -> PathBuf {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder().join(format!("config-{number}.yaml"));
+        std::fs::write(&path, text).expect("the mesh's folder can be written");
+        path
+    }
+
+    /// Runs `outrigger` to its end.
+    pub fn outrigger<I: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Output {
+        let mut command = program(binaries::outrigger());
+        command.args(arguments).current_dir(self.folder());
+        command.output().expect("outrigger is built")
+    }
+
+    /// `outrigger publish`: compiles, signs and publishes once, with no control plane.
+    pub fn publish(&self, yaml: &str) {
+        let out = self.try_publish(yaml);
+        assert!(out.status.success(), "publish: {}", said(&out));
+    }
+
+    /// The same, whatever comes of it.
+    pub fn try_publish(&self, yaml: &str) -> Output {
+        let file = self.file(yaml);
+        let mut command = program(binaries::outrigger());
+        command
+            .args(["publish", "--store"])
+            .arg(self.store())
+            .arg("-f")
+            .arg(file);
+        command.output().expect("outrigger is built")
+    }
+
+    /// A control plane of this mesh's store, with a state folder of its name.
+    pub async fn control_plane(&self, name: &str) -> ControlPlane {
+        ControlPlane::start(self, name, &[]).await
+    }
+
+    /// A sidecar beside `service`, outbound only.
+    pub async fn proxy(&self, service: &str) -> Proxy {
+        Proxy::start(self, Sidecar::beside(service)).await
+    }
+}
+
+/// All that a finished program printed.
+pub fn said(out: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    )
+}
+
+/// Without what the environment of the test would tell it.
+fn program(path: PathBuf) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("OUTRIGGER_") || text.eq_ignore_ascii_case("http_proxy") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// Its process.
+    pub process: Process,
+    /// Where its API listens.
+    pub api: SocketAddr,
+}
+
+impl ControlPlane {
+    /// Starts one with further arguments.
+    pub async fn start(mesh: &Mesh, name: &str, arguments: &[&str]) -> Self {
+        let mut command = program(binaries::control_plane());
+        command
+            .arg("--store")
+            .arg(mesh.store())
+            .arg("--state-dir")
+            .arg(mesh.state(name));
+        command
+            .args(["--listen", "127.0.0.1:0", "--interval", INTERVAL])
+            .args(arguments);
+        let mut process = Process::start(&format!("control plane {name}"), &mut command);
+        let api = process.listening("--listen").await;
+        Self { process, api }
+    }
+
+    /// `outrigger VERB --server … ARGUMENTS`, to its end.
+    pub fn outrigger(&self, mesh: &Mesh, verb: &str, arguments: &[&str]) -> Output {
+        let server = format!("http://{}", self.api);
+        mesh.outrigger([&[verb, "--server", &server], arguments].concat())
+    }
+
+    /// Applies resources.
+    pub fn apply(&self, mesh: &Mesh, yaml: &str) {
+        let out = self.try_apply(mesh, yaml);
+        assert!(out.status.success(), "apply: {}", said(&out));
+    }
+
+    /// The same, whatever comes of it.
+    pub fn try_apply(&self, mesh: &Mesh, yaml: &str) -> Output {
+        let file = mesh.file(yaml);
+        self.outrigger(mesh, "apply", &["-f", &file.to_string_lossy()])
+    }
+}
+
+/// How a sidecar is started.
+#[derive(Debug, Clone)]
+pub struct Sidecar {
+    service: String,
+    node: Option<String>,
+    app: Option<SocketAddr>,
+    workers: u32,
+    arguments: Vec<String>,
+}
+
+impl Sidecar {
+    /// Outbound only, one worker.
+    pub fn beside(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            node: None,
+            app: None,
+            workers: 1,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Takes calls to the application at `app`, too.
+    #[must_use]
+    pub fn inbound_to(mut self, app: SocketAddr) -> Self {
+        self.app = Some(app);
+        self
+    }
+
+    /// A name of its own; several sidecars beside one service need it, as their state lies in folders of that name.
+    #[must_use]
+    pub fn node(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
+        self
+    }
+
+    /// With several workers.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// With further arguments.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Its process.
+    pub process: Process,
+    /// Where the application's calls go.
+    pub outbound: SocketAddr,
+    /// Where calls to the application go, if it takes them.
+    pub inbound: Option<SocketAddr>,
+    /// `/ready`, `/config_dump` and their like.
+    pub admin: SocketAddr,
+    /// `/metrics`.
+    pub metrics: SocketAddr,
+    command: Vec<std::ffi::OsString>,
+    name: String,
+}
+
+impl Proxy {
+    /// Starts one on ports that it can come back to, and waits until it listens.
+    pub async fn start(mesh: &Mesh, sidecar: Sidecar) -> Self {
+        let name = sidecar.node.clone().unwrap_or_else(|| sidecar.service.clone());
+        let (outbound, admin, metrics) = (port::free(), port::free(), port::free());
+        let inbound = sidecar.app.map(|_| port::free());
+        let mut command: Vec<std::ffi::OsString> = Vec::new();
+        let mut flag = |name: &str, value: &std::ffi::OsStr| command.extend([name.into(), value.to_owned()]);
+        flag("--store", mesh.store().as_os_str());
+        flag("--service", sidecar.service.as_ref());
+        flag("--state-dir", mesh.state(&name).as_os_str());
+        flag("--poll", INTERVAL.as_ref());
+        flag("--outbound", outbound.to_string().as_ref());
+        flag("--admin", admin.to_string().as_ref());
+        flag("--metrics", metrics.to_string().as_ref());
+        flag("--workers", sidecar.workers.to_string().as_ref());
+        if let Some(node) = &sidecar.node {
+            flag("--node", node.as_ref());
+        }
+        if let (Some(inbound), Some(app)) = (inbound, sidecar.app) {
+            flag("--inbound", inbound.to_string().as_ref());
+            flag("--app", app.to_string().as_ref());
+        }
+        command.extend(sidecar.arguments.iter().map(Into::into));
+        let process = Self::spawn(&name, &command);
+        let mut proxy = Self {
+            process,
+            outbound,
+            inbound,
+            admin,
+            metrics,
+            command,
+            name,
+        };
+        proxy.listens().await;
+        proxy
+    }
+
+    /// Starts again, on the same ports and state, after its process has ended.
+    pub async fn restart(&mut self) {
+        assert!(!self.process.is_running(), "{} is still running", self.name);
+        self.process = Self::spawn(&self.name, &self.command);
+        self.listens().await;
+    }
+
+    /// SIGTERM, and waits until it has drained.
+    pub async fn drain(&mut self) -> std::process::ExitStatus {
+        self.process.terminate();
+        self.process.ended(DRAIN_MAX).await
+    }
+
+    fn spawn(name: &str, arguments: &[std::ffi::OsString]) -> Process {
+        let mut command = program(binaries::proxy());
+        command.args(arguments);
+        Process::start(&format!("proxy {name}"), &mut command)
+    }
+
+    async fn listens(&mut self) {
+        self.process.listening("--outbound").await;
+        self.process.listening("--metrics").await;
+        self.process.listening("--admin").await;
+        if self.inbound.is_some() {
+            self.process.listening("--inbound").await;
+        }
+    }
+}

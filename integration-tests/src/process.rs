@@ -1,0 +1,171 @@
+//! A program under test as a child process: its log, its signals, its end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+
+use crate::wait::eventually;
+
+/// Until a started program listens.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// A running child. Dropped, it is killed; if the test is failing then, its log is printed.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts `command` with nothing on its standard input and both outputs in the log.
+    pub fn start(name: &str, command: &mut Command) -> Self {
+        let spawned = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        assert!(spawned.is_ok(), "{name} does not start: {:?}", spawned.err());
+        let mut child = spawned.expect("checked one line above");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        record(child.stdout.take().expect("piped above"), &log);
+        record(child.stderr.take().expect("piped above"), &log);
+        Self {
+            name: name.to_owned(),
+            child,
+            log,
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All it has said so far.
+    pub fn log(&self) -> String {
+        lines(&self.log).join("\n")
+    }
+
+    /// The address it says it listens on for `flag`, as in `... listening on 127.0.0.1:4711 (--outbound)`.
+    pub async fn listening(&mut self, flag: &str) -> SocketAddr {
+        let ending = format!("({flag})");
+        let what = format!("{} listens for {flag}", self.name);
+        eventually(START_MAX, &what, async || {
+            let found = lines(&self.log).iter().find_map(|line| {
+                let before = line.strip_suffix(ending.as_str())?;
+                before.rsplit_once("listening on ")?.1.trim().parse().ok()
+            });
+            let running = self.is_running();
+            assert!(
+                found.is_some() || running,
+                "{} ended instead of listening:\n{}",
+                self.name,
+                self.log()
+            );
+            found
+        })
+        .await
+    }
+
+    /// Waits until its log contains `text`.
+    pub async fn says(&self, text: &str) {
+        let what = format!("{} says {text:?}; so far:\n{}", self.name, self.log());
+        eventually(START_MAX, &what, async || {
+            lines(&self.log)
+                .iter()
+                .any(|line| line.contains(text))
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// SIGTERM: the polite end.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGINT: the quick end.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// SIGSTOP: it stands still until [`Process::unfreeze`].
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn unfreeze(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        // Fails only if it has ended already, which is what was wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// How it ended.
+    pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        eventually(deadline, &what, async || {
+            self.child.try_wait().expect("a child can be asked")
+        })
+        .await
+    }
+
+    /// Resident memory in KiB, by `/proc`.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap_or_default();
+        line.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a child has a process id");
+        rustix::process::kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("---- log of {} ----\n{}\n----", self.name, self.log());
+        }
+    }
+}
+
+fn lines(log: &Mutex<Vec<String>>) -> Vec<String> {
+    log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The thread ends with the pipe.
+fn record(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    });
+}
