@@ -20,7 +20,7 @@ async fn load_counts_every_failure_with_its_reason() {
     .await;
     let report = load.stop().await;
     assert_eq!(report.sent, report.succeeded + report.failed.len() as u64);
-    assert_eq!(report.reasons().keys().collect::<Vec<_>>(), ["500 "]);
+    assert_eq!(report.reasons().keys().copied().collect::<Vec<_>>(), ["500 "]);
     assert_eq!(report.failed.len() as u64, app.requests() / 10);
     assert_eq!(report.by_app["flaky"], report.succeeded);
     assert!(app.connections() < 65, "connections are used again");
