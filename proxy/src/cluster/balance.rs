@@ -162,7 +162,7 @@ impl EndpointSet {
         }
     }
 
-    /// `first`, which was drawn twice, or another one that is far better even for its smaller share.
+    /// `first`, which was drawn twice, or another one if that is far faster, or far emptier for its share.
     fn unless_clearly_worse(
         &self,
         first: usize,
@@ -170,16 +170,13 @@ impl EndpointSet {
         random: &mut impl FnMut() -> u64,
         avoid: &[u32],
     ) -> usize {
-        let Some(other) = self.draw_other(first, random, avoid) else {
-            return first;
-        };
+        let Some(other) = self.draw_other(first, random, avoid) else { return first };
         let (cost_first, cost_other) = self.costs(first, other, now_ns);
-        let load = |index| (self.in_flight(index) + 1.0) * self.inverse_share(index);
-        if cost_other * load(other) * CLEARLY_WORSE < cost_first * load(first) {
-            other
-        } else {
-            first
-        }
+        let next = |index| self.in_flight(index) + 1.0;
+        let slower = cost_first > CLEARLY_WORSE * cost_other * next(other);
+        let load = |index| next(index) * self.inverse_share(index);
+        let fuller = cost_first * load(first) > CLEARLY_WORSE * cost_other * load(other);
+        if slower || fuller { other } else { first }
     }
 
     /// The latency estimates of two endpoints. One that was never measured is presumed to be like the other: it then competes by
