@@ -3,7 +3,7 @@
 //! They read and edit it only through these methods, so that the storage behind it can change: today a
 //! [`http::HeaderMap`], for HTTP/1.1 one day the received bytes with a list of edits.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
@@ -21,19 +21,18 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// `headers` without `host`: the authority is the one place where it is kept.
+    /// Makes the `Host` field say what the authority says.
     pub fn new(
         method: Method,
         authority: Authority,
         path_and_query: PathAndQuery,
         headers: HeaderMap,
     ) -> Self {
-        Self {
-            method,
-            authority,
-            path_and_query,
-            headers,
+        let mut head = Self { method, authority, path_and_query, headers };
+        if head.headers.get(HOST) != Some(head.authority.as_header()) {
+            head.headers.insert(HOST, head.authority.as_header().clone());
         }
+        head
     }
 
     /// The method.
@@ -88,6 +87,7 @@ impl RequestHead {
 
     /// Sends the request as one for this authority.
     pub fn set_authority(&mut self, authority: Authority) {
+        self.headers.insert(HOST, authority.as_header().clone());
         self.authority = authority;
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::Method;
-use http::header::{HOST, HeaderName};
+use http::header::HeaderName;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::head::RequestHead;
@@ -43,10 +43,7 @@ impl WholeMatch {
             .dfa_size_limit(REGEX_BYTES_MAX)
             .build()
             .map(Self)
-            .map_err(|error| ConditionError::Regex {
-                pattern: pattern.to_owned(),
-                error,
-            })
+            .map_err(|error| ConditionError::Regex { pattern: pattern.to_owned(), error })
     }
 
     pub(super) fn is_match(&self, text: &[u8]) -> bool {
@@ -57,10 +54,7 @@ impl WholeMatch {
 /// Checks that a pattern can stand in a route.
 pub fn check_regex(pattern: &str) -> Result<(), ConditionError> {
     // Alone first: `^(?:` and `)$` would make a whole of some patterns that are none.
-    Regex::new(pattern).map_err(|error| ConditionError::Regex {
-        pattern: pattern.to_owned(),
-        error,
-    })?;
+    Regex::new(pattern).map_err(|error| ConditionError::Regex { pattern: pattern.to_owned(), error })?;
     WholeMatch::compile(pattern).map(|_| ())
 }
 
@@ -99,16 +93,11 @@ impl Conditions {
         let method = route_match.method.as_ref().map(|method| {
             Method::from_bytes(method.as_bytes()).map_err(|_| ConditionError::Method(method.clone()))
         });
-        let mut conditions = Self {
-            method: method.transpose()?,
-            ..Self::default()
-        };
+        let mut conditions = Self { method: method.transpose()?, ..Self::default() };
         for header in &route_match.headers {
             let name = HeaderName::from_bytes(header.name.as_bytes())
                 .map_err(|_| ConditionError::Header(header.name.clone()))?;
-            conditions
-                .headers
-                .push((name, TextCondition::compile(&header.value)?));
+            conditions.headers.push((name, TextCondition::compile(&header.value)?));
         }
         for parameter in &route_match.query {
             let condition = TextCondition::compile(&parameter.value)?;
@@ -119,22 +108,13 @@ impl Conditions {
 
     pub(super) fn hold(&self, head: &RequestHead) -> bool {
         self.method.as_ref().is_none_or(|method| method == head.method())
-            && self
-                .headers
-                .iter()
-                .all(|(name, condition)| header_holds(head, name, condition))
-            && self
-                .query
-                .iter()
-                .all(|(name, condition)| query_holds(head, name, condition))
+            && self.headers.iter().all(|(name, condition)| header_holds(head, name, condition))
+            && self.query.iter().all(|(name, condition)| query_holds(head, name, condition))
     }
 }
 
 /// Several lines of a field are one list (RFC 9110 §5.3).
 fn header_holds(head: &RequestHead, name: &HeaderName, condition: &TextCondition) -> bool {
-    if *name == HOST {
-        return condition.holds(head.authority().as_header().as_bytes());
-    }
     let mut values = head.headers_named(name);
     let Some(first) = values.next() else { return false };
     let Some(second) = values.next() else {
@@ -150,11 +130,8 @@ fn header_holds(head: &RequestHead, name: &HeaderName, condition: &TextCondition
 
 /// Only the first parameter of a name counts.
 fn query_holds(head: &RequestHead, name: &str, condition: &TextCondition) -> bool {
-    let pairs = head
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let pairs =
+        head.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
         .map(|(key, value)| (decode(key), value))
         .find(|(key, _)| *key == name.as_bytes())

@@ -45,40 +45,20 @@ impl<R> Table<R> {
             prefix_depth_max: 0,
         };
         if port.rules.is_empty() {
-            table.rules.push(payload(RuleSpec {
-                service,
-                port,
-                rule: None,
-            }));
-            table.prefixes.insert(
-                "".into(),
-                vec![Entry {
-                    conditions: Conditions::default(),
-                    rule: 0,
-                }],
-            );
+            table.rules.push(payload(RuleSpec { service, port, rule: None }));
+            table.prefixes.insert("".into(), vec![Entry { conditions: Conditions::default(), rule: 0 }]);
             return Ok(table);
         }
         let mut matches: Vec<(usize, &RouteMatch)> = Vec::new();
         for (index, rule) in port.rules.iter().enumerate() {
-            table.rules.push(payload(RuleSpec {
-                service,
-                port,
-                rule: Some(rule),
-            }));
+            table.rules.push(payload(RuleSpec { service, port, rule: Some(rule) }));
             matches.extend(rule.matches.iter().map(|route_match| (index, route_match)));
         }
         // Stable: what is equal stays in the operator's order.
         matches.sort_by_key(|(_, route_match)| precedence(route_match));
         for (rule, route_match) in matches {
-            let refused = |error| RouterError {
-                rule: port.rules[rule].name.clone(),
-                error,
-            };
-            let entry = Entry {
-                conditions: Conditions::compile(route_match).map_err(refused)?,
-                rule,
-            };
+            let refused = |error| RouterError { rule: port.rules[rule].name.clone(), error };
+            let entry = Entry { conditions: Conditions::compile(route_match).map_err(refused)?, rule };
             match &route_match.path {
                 PathMatch::Exact(path) => table.exact.entry(path.as_str().into()).or_default().push(entry),
                 PathMatch::Regex(pattern) => {
@@ -100,10 +80,7 @@ impl<R> Table<R> {
     pub(super) fn find(&self, head: &RequestHead) -> Option<(&R, Option<&str>)> {
         let path = head.path();
         let first = |entries: &[Entry]| {
-            entries
-                .iter()
-                .find(|entry| entry.conditions.hold(head))
-                .map(|entry| entry.rule)
+            entries.iter().find(|entry| entry.conditions.hold(head)).map(|entry| entry.rule)
         };
         if !self.exact.is_empty()
             && let Some(rule) = self.exact.get(path).and_then(|entries| first(entries))

@@ -7,12 +7,7 @@ use super::*;
 use crate::policy::{Backend, PathMatch, Protocol, RouteMatch, SCHEMA, TextMatch, ValueMatch};
 
 fn any() -> RouteMatch {
-    RouteMatch {
-        path: PathMatch::Prefix("/".into()),
-        method: None,
-        headers: vec![],
-        query: vec![],
-    }
+    RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: vec![], query: vec![] }
 }
 
 fn path(path: PathMatch) -> RouteMatch {
@@ -32,10 +27,7 @@ fn regex(text: &str) -> RouteMatch {
 }
 
 fn value(name: &str, value: TextMatch) -> ValueMatch {
-    ValueMatch {
-        name: name.into(),
-        value,
-    }
+    ValueMatch { name: name.into(), value }
 }
 
 fn port(number: u16, protocol: Protocol, rules: &[(&str, Vec<RouteMatch>)]) -> Port {
@@ -61,23 +53,12 @@ fn router(services: Vec<(&str, Vec<&str>, Vec<Port>)>) -> Router<String> {
     let services: BTreeMap<_, _> = services
         .into_iter()
         .map(|(name, hosts, ports)| {
-            (
-                name.parse().unwrap(),
-                Service {
-                    hosts: hosts.into_iter().map(str::to_owned).collect(),
-                    ports,
-                },
-            )
+            (name.parse().unwrap(), Service { hosts: hosts.into_iter().map(str::to_owned).collect(), ports })
         })
         .collect();
-    let policy = Policy {
-        schema: SCHEMA,
-        features: Default::default(),
-        services,
-    };
+    let policy = Policy { schema: SCHEMA, features: Default::default(), services };
     let name = |spec: RuleSpec<'_>| {
-        spec.rule
-            .map_or_else(|| spec.own_cluster().to_string(), |rule| rule.name.clone())
+        spec.rule.map_or_else(|| spec.own_cluster().to_string(), |rule| rule.name.clone())
     };
     Router::build(&policy, "default", name).unwrap()
 }
@@ -89,30 +70,20 @@ fn with_rules(rules: &[(&str, Vec<RouteMatch>)]) -> Router<String> {
 fn request(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> RequestHead {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.append(
-            HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            HeaderValue::from_str(value).unwrap(),
-        );
+        map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     RequestHead::new(method, host.parse().unwrap(), target.parse().unwrap(), map)
 }
 
 fn find(router: &Router<String>, target: &str) -> Result<String, Miss> {
-    router
-        .find(&request("GET", "cart", target, &[]))
-        .map(|found| found.rule.clone())
+    router.find(&request("GET", "cart", target, &[])).map(|found| found.rule.clone())
 }
 
 #[test]
 fn a_service_is_found_by_each_of_its_hosts() {
-    let ports = || {
-        vec![
-            port(8080, Protocol::Http, &[]),
-            port(80, Protocol::Http, &[]),
-            port(25, Protocol::Tcp, &[]),
-        ]
-    };
+    let ports =
+        || vec![port(8080, Protocol::Http, &[]), port(80, Protocol::Http, &[]), port(25, Protocol::Tcp, &[])];
     let router = router(vec![
         ("cart", vec!["cart.example"], ports()),
         ("shop/cart", vec![], vec![port(8080, Protocol::Http, &[])]),
@@ -131,20 +102,15 @@ fn a_service_is_found_by_each_of_its_hosts() {
         ("cart.default.svc.local", Err(Miss::Host)),
         ("other", Err(Miss::Host)),
     ] {
-        let result = router
-            .find(&request("GET", host, "/", &[]))
-            .map(|found| found.rule.as_str());
+        let result = router.find(&request("GET", host, "/", &[])).map(|found| found.rule.as_str());
         assert_eq!(result, found, "{host}");
     }
 }
 
 #[test]
 fn prefixes_match_by_element_and_the_longest_wins() {
-    let router = with_rules(&[
-        ("root", vec![prefix("/")]),
-        ("a", vec![prefix("/a/")]),
-        ("ab", vec![prefix("/a/b")]),
-    ]);
+    let router =
+        with_rules(&[("root", vec![prefix("/")]), ("a", vec![prefix("/a/")]), ("ab", vec![prefix("/a/b")])]);
     for (target, rule) in [
         ("/", "root"),
         ("/ab", "root"),
@@ -168,27 +134,9 @@ fn precedence_follows_the_gateway_api() {
     let router = with_rules(&[
         ("prefix", vec![prefix("/a")]),
         ("second", vec![prefix("/a")]),
-        (
-            "query",
-            vec![RouteMatch {
-                query: vec![header("q")],
-                ..prefix("/a")
-            }],
-        ),
-        (
-            "header",
-            vec![RouteMatch {
-                headers: vec![header("h")],
-                ..prefix("/a")
-            }],
-        ),
-        (
-            "method",
-            vec![RouteMatch {
-                method: Some("POST".into()),
-                ..prefix("/a")
-            }],
-        ),
+        ("query", vec![RouteMatch { query: vec![header("q")], ..prefix("/a") }]),
+        ("header", vec![RouteMatch { headers: vec![header("h")], ..prefix("/a") }]),
+        ("method", vec![RouteMatch { method: Some("POST".into()), ..prefix("/a") }]),
         ("longer", vec![prefix("/a/b")]),
         ("regex", vec![regex("/a/[0-9]+")]),
         ("exact", vec![exact("/a/1")]),
@@ -210,10 +158,7 @@ fn precedence_follows_the_gateway_api() {
 
 #[test]
 fn an_unmet_condition_falls_through_to_the_next_match() {
-    let only_posts = RouteMatch {
-        method: Some("POST".into()),
-        ..exact("/a/b")
-    };
+    let only_posts = RouteMatch { method: Some("POST".into()), ..exact("/a/b") };
     let router = with_rules(&[("posts", vec![only_posts]), ("a", vec![prefix("/a")])]);
     assert_eq!(find(&router, "/a/b").as_deref(), Ok("a"));
 }
@@ -245,17 +190,10 @@ fn headers_and_parameters_are_compared_whole() {
 
 #[test]
 fn the_matched_prefix_is_told() {
-    let router = with_rules(&[
-        ("a", vec![prefix("/a/b/")]),
-        ("x", vec![exact("/x")]),
-        ("all", vec![prefix("/")]),
-    ]);
+    let router =
+        with_rules(&[("a", vec![prefix("/a/b/")]), ("x", vec![exact("/x")]), ("all", vec![prefix("/")])]);
     for (target, prefix) in [("/a/b/c", Some("/a/b")), ("/x", None), ("/y", Some(""))] {
-        assert_eq!(
-            router.find(&request("GET", "cart", target, &[])).unwrap().prefix,
-            prefix,
-            "{target}"
-        );
+        assert_eq!(router.find(&request("GET", "cart", target, &[])).unwrap().prefix, prefix, "{target}");
     }
 }
 
@@ -264,14 +202,8 @@ fn unusable_conditions_are_refused() {
     for bad in [
         regex("("),
         regex("a{1000}{1000}"),
-        RouteMatch {
-            method: Some("G T".into()),
-            ..any()
-        },
-        RouteMatch {
-            headers: vec![value("a b", TextMatch::Exact("".into()))],
-            ..any()
-        },
+        RouteMatch { method: Some("G T".into()), ..any() },
+        RouteMatch { headers: vec![value("a b", TextMatch::Exact("".into()))], ..any() },
     ] {
         let policy = Policy {
             schema: SCHEMA,
