@@ -1,3 +1,4 @@
 //! The data plane.
 
 pub mod cluster;
+pub mod config;

@@ -1,0 +1,187 @@
+//! How a proxy is started. [`Config::read`] takes each setting from the first place that names it: the command line, an
+//! `OUTRIGGER_*` variable, the file of `--config`, a default. What comes out is checked: nothing later has to ask again
+//! whether an address or a key makes sense. `main` calls it once, prints [`ConfigError`] and ends with its exit code.
+
+mod check;
+mod duration;
+mod flags;
+mod layers;
+mod target;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outrigger_snapshot::keys::PublicKey;
+use outrigger_snapshot::name::ServiceName;
+
+pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
+pub use layers::Origin;
+pub use target::{App, ReportTarget};
+
+/// What a proxy needs to know before it has seen a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where snapshots are read: a folder or the URL of a bucket. The path of a folder is absolute.
+    pub store: String,
+    /// The service that this proxy stands beside, which is also its scope.
+    pub service: ServiceName,
+    /// Names this proxy among those beside the service.
+    pub node: String,
+    /// Where this proxy runs, for endpoints nearby.
+    pub zone: Option<String>,
+    /// Where the application's calls are taken.
+    pub outbound: SocketAddr,
+    /// Where calls to the application are taken, if at all.
+    pub inbound: Option<Inbound>,
+    /// Where the admin endpoints are served.
+    pub admin: SocketAddr,
+    /// Where metrics and readiness are served.
+    pub metrics: SocketAddr,
+    /// What survives a restart.
+    pub state: StateFolder,
+    /// Threads that carry traffic.
+    pub workers: NonZeroUsize,
+    /// How often the store is read, on average.
+    pub poll: Duration,
+    /// Keys whose releases are run. Empty: those of the store when it is first read, if [`Config::trusts_on_first_use`].
+    pub trust_keys: Vec<PublicKey>,
+    /// Where reports go, if anywhere.
+    pub report: Option<ReportTarget>,
+    /// How the end goes.
+    pub drain: Drain,
+    /// DNS servers instead of the system's. Empty: the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Which events are logged, in the syntax of `RUST_LOG`.
+    pub log: String,
+}
+
+/// Calls to the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inbound {
+    /// Where they are taken.
+    pub listen: SocketAddr,
+    /// Where they go.
+    pub app: App,
+}
+
+/// How a drain goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// New connections are still taken for so long: until everyone knows that this proxy goes.
+    pub grace: Duration,
+    /// What still runs this long after the beginning of the drain is cut. Never less than the grace.
+    pub deadline: Duration,
+}
+
+/// The folder for what survives a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateFolder {
+    /// Where it is. It need not exist yet.
+    pub path: PathBuf,
+    /// Whether it survives a restart of the machine. Only the default below the system's temporary folder does not.
+    pub persistent: bool,
+}
+
+/// Why a proxy can't be started as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A wrong command line, or a request for help or the version: `clap` knows how to print it.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// A variable or a line of the file does not say what its flag takes.
+    #[error("{origin}: {problem}")]
+    Setting {
+        /// Where it stands.
+        origin: Origin,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file sets what is no flag.
+    #[error("{origin}: unknown key {key:?}{}; the keys are the flags without their dashes (--help lists them)", suggestion(.nearest.as_deref()))]
+    UnknownKey {
+        /// Where it stands.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// The flag that it resembles.
+        nearest: Option<String>,
+    },
+    /// The file can't be read.
+    #[error("can't read the bootstrap file {} (--config)", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is too large to be one.
+    #[error("the bootstrap file {} (--config) is larger than {max} bytes: is it the right one?", path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// The bound.
+        max: u64,
+    },
+    /// The file is not TOML.
+    #[error("the bootstrap file {} (--config) is not TOML", path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A flag is missing, or two don't go together.
+    #[error("{0}")]
+    Combination(String),
+}
+
+impl ConfigError {
+    /// What the process ends with: 0 after `--help`, 2 for anything that has to be set otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(error) if !error.use_stderr() => 0,
+            Self::Usage(_)
+            | Self::Setting { .. }
+            | Self::UnknownKey { .. }
+            | Self::Unreadable { .. }
+            | Self::TooLarge { .. }
+            | Self::Syntax { .. }
+            | Self::Combination(_) => 2,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `arguments` (the program's name first), the variables that `environment` knows, and the file that one of them
+    /// names.
+    pub fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let flags = layers::flags(arguments.into_iter().collect(), &environment)?;
+        check::config(flags, &environment)
+    }
+
+    /// Whether the store is a folder.
+    pub fn reads_a_folder(&self) -> bool {
+        target::is_folder(&self.store)
+    }
+
+    /// Whether the keys found in the store at the first start are believed from then on. Whoever may write the folder then
+    /// decides anyway, and what is learned must not be forgotten at the next start.
+    pub fn trusts_on_first_use(&self) -> bool {
+        self.trust_keys.is_empty() && self.reads_a_folder() && self.state.persistent
+    }
+}
+
+fn suggestion(flag: Option<&str>) -> String {
+    flag.map_or_else(String::new, |flag| format!(", did you mean {flag:?}?"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! From flags to [`Config`]: what is missing, what does not go together, and the defaults that depend on the machine.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use outrigger_snapshot::digest::Digest;
+use outrigger_snapshot::name::ServiceName;
+
+use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
+use super::target::{self, Collector, ReportTarget, ReportUrl};
+use super::{Config, ConfigError, Drain, Inbound, StateFolder};
+
+/// Longest node id and zone, in bytes.
+const NODE_BYTES_MAX: usize = 128;
+const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15006);
+const DNS_PORT: u16 = 53;
+
+type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
+/// The configuration that `flags` ask for.
+pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Config, ConfigError> {
+    let store = flags.store.clone().filter(|store| !store.is_empty());
+    let store = absolute(
+        store.ok_or_else(|| missing("store", "the folder or bucket that snapshots are read from"))?,
+    )?;
+    let service = flags
+        .service
+        .clone()
+        .ok_or_else(|| missing("service", "the Service that this sidecar stands beside"))?;
+    let node = flags.node.clone().unwrap_or_else(|| machine(environment));
+    let is_folder = target::is_folder(&store);
+    if flags.trust_key.is_empty() && !is_folder {
+        return Err(ConfigError::Combination(format!(
+            "--trust-key is missing: releases from {store} are run only if a key signed them that you name (`outrigger status` \
+             prints it)"
+        )));
+    }
+    let state = match &flags.state_dir {
+        Some(path) => StateFolder { path: path.clone(), persistent: true },
+        None => default_state(&store, &service, &node, environment),
+    };
+    if !state.persistent && flags.trust_key.is_empty() {
+        return Err(ConfigError::Combination(
+            "neither --trust-key nor a lasting place for state is given: the key of a folder can be believed at first sight only \
+             if it is remembered; give --trust-key KEY or --state-dir DIR"
+                .to_owned(),
+        ));
+    }
+    let inbound = inbound(&flags)?;
+    check_admin(&flags)?;
+    Ok(Config {
+        drain: drain(&flags)?,
+        report: report(&flags)?,
+        poll: flags.poll.unwrap_or(if is_folder { FOLDER_POLL } else { OBJECT_STORE_POLL }),
+        store,
+        service,
+        node,
+        zone: flags.zone,
+        outbound: flags.outbound,
+        inbound,
+        admin: flags.admin,
+        metrics: flags.metrics,
+        state,
+        workers: flags.workers,
+        trust_keys: flags.trust_key,
+        dns_servers: flags.dns_server,
+        log: flags.log,
+    })
+}
+
+/// Parses `--node`: it becomes part of file names.
+pub(super) fn node(text: &str) -> Result<String, String> {
+    let valid = !text.is_empty()
+        && text.len() <= NODE_BYTES_MAX
+        && !text.starts_with('.')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected 1 to {NODE_BYTES_MAX} of a-z, A-Z, 0-9, '-', '_' and '.', not starting with '.'"
+        ))
+    }
+}
+
+/// Parses `--zone`.
+pub(super) fn zone(text: &str) -> Result<String, String> {
+    let valid =
+        !text.is_empty() && text.len() <= NODE_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected 1 to {NODE_BYTES_MAX} visible characters"))
+    }
+}
+
+/// Parses `--dns-server`: an address, with or without a port.
+pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, DNS_PORT));
+    }
+    text.parse().map_err(|_| {
+        "expected an IP address, with or without a port, such as 10.0.0.2 or 127.0.0.1:5353".to_owned()
+    })
+}
+
+fn missing(flag: &str, what: &str) -> ConfigError {
+    let variable = flag.to_uppercase();
+    ConfigError::Combination(format!(
+        "--{flag} is missing: give {what}, as --{flag} or OUTRIGGER_{variable} (see --help)"
+    ))
+}
+
+/// A folder by its absolute path, so that state and messages don't depend on where the process was started.
+fn absolute(store: String) -> Result<String, ConfigError> {
+    let Some(path) = target::folder(&store) else {
+        return Ok(store);
+    };
+    let unusable =
+        || ConfigError::Combination(format!("--store {store:?} is no path of a folder that can be used"));
+    let path = std::path::absolute(path).map_err(|_| unusable())?;
+    path.into_os_string().into_string().map_err(|_| unusable())
+}
+
+fn inbound(flags: &Flags) -> Result<Option<Inbound>, ConfigError> {
+    match (flags.inbound, flags.app) {
+        (listen, Some(app)) => Ok(Some(Inbound { listen: listen.unwrap_or(INBOUND), app })),
+        (None, None) => Ok(None),
+        (Some(listen), None) => Err(ConfigError::Combination(format!(
+            "--inbound {listen} takes calls to the application, but --app does not say where it is: give --app HOST[:PORT], or leave \
+             --inbound out"
+        ))),
+    }
+}
+
+fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
+    let admin = flags.admin;
+    if admin.ip().is_loopback() || flags.expose_admin {
+        return Ok(());
+    }
+    Err(ConfigError::Combination(format!(
+        "refusing to serve the admin endpoints on {admin} (--admin): whoever reaches them can read all config and stop this proxy; \
+         listen on 127.0.0.1, or say --expose-admin if that is meant. Metrics and readiness have a listener of their own (--metrics)"
+    )))
+}
+
+fn drain(flags: &Flags) -> Result<Drain, ConfigError> {
+    let (grace, deadline) = (flags.drain_grace, flags.drain_deadline);
+    if grace <= deadline {
+        return Ok(Drain { grace, deadline });
+    }
+    Err(ConfigError::Combination(format!(
+        "--drain-deadline ({deadline:?}) counts from the beginning of the drain and can't be before the end of --drain-grace \
+         ({grace:?}): make it longer"
+    )))
+}
+
+fn report(flags: &Flags) -> Result<Option<ReportTarget>, ConfigError> {
+    let (token_file, ca_file) = (flags.report_token_file.clone(), flags.report_ca_file.clone());
+    let target = match flags.report.clone() {
+        None => None,
+        Some(ReportUrl::Folder(path)) => Some(ReportTarget::Folder(path)),
+        Some(ReportUrl::ControlPlane { tls, host, port, prefix }) => {
+            if token_file.is_some() && !tls && !is_local(&host) {
+                return Err(ConfigError::Combination(format!(
+                    "refusing to send a bearer token (--report-token-file) in the clear to {host}: use https in --report"
+                )));
+            }
+            let collector = Collector { tls, host, port, prefix, token_file, ca_file };
+            return Ok(Some(ReportTarget::ControlPlane(collector)));
+        }
+    };
+    if token_file.is_some() || ca_file.is_some() {
+        return Err(ConfigError::Combination(
+            "--report-token-file and --report-ca-file go with a --report that is the URL of a control plane"
+                .to_owned(),
+        ));
+    }
+    Ok(target)
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The name of this machine, or what Kubernetes calls this pod.
+fn machine(environment: &Environment<'_>) -> String {
+    let from = |text: String| -> Option<String> {
+        let known: String = text
+            .chars()
+            .filter(|character| character.is_ascii_alphanumeric() || "-_.".contains(*character))
+            .take(NODE_BYTES_MAX)
+            .collect();
+        node(known.trim_start_matches('.')).ok()
+    };
+    let pod = environment("POD_NAME").and_then(|name| name.into_string().ok());
+    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    pod.and_then(from).or_else(|| from(system())).unwrap_or_else(|| "localhost".to_owned())
+}
+
+fn default_state(
+    store: &str,
+    service: &ServiceName,
+    node: &str,
+    environment: &Environment<'_>,
+) -> StateFolder {
+    let folder = |name: &str| {
+        let path = PathBuf::from(environment(name)?);
+        path.is_absolute().then_some(path)
+    };
+    // systemd gives several folders as a list; the first is as good as any.
+    let systemd = environment("STATE_DIRECTORY")
+        .and_then(|list| std::env::split_paths(&list).find(|path| path.is_absolute()));
+    let home = || folder("HOME").filter(|home| home != Path::new("/")).map(|home| home.join(".local/state"));
+    let lasting =
+        systemd.or_else(|| folder("XDG_STATE_HOME").or_else(home).map(|state| state.join("outrigger")));
+    let persistent = lasting.is_some();
+    let user = rustix::process::getuid().as_raw();
+    let base = lasting.unwrap_or_else(|| std::env::temp_dir().join(format!("outrigger-{user}")));
+    let own = &Digest::of(store.as_bytes()).to_string()[..8];
+    let name = format!("{}.{}.{node}-{own}", service.namespace(), service.name());
+    StateFolder { path: base.join("proxy").join(name), persistent }
+}

@@ -1,0 +1,150 @@
+//! The flags as they are typed: each alone makes sense, all together are checked in `check`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use outrigger_snapshot::keys::PublicKey;
+use outrigger_snapshot::name::ServiceName;
+
+use super::target::{App, ReportUrl};
+use super::{check, duration};
+
+/// Shortest `--poll`.
+pub const POLL_MIN: Duration = Duration::from_millis(20);
+/// Longest `--poll`.
+pub const POLL_MAX: Duration = Duration::from_secs(3_600);
+/// `--poll` where none is given and the store is a folder.
+pub(super) const FOLDER_POLL: Duration = Duration::from_secs(1);
+/// `--poll` where none is given and the store is in a cloud, where each request costs money.
+pub const OBJECT_STORE_POLL: Duration = Duration::from_secs(10);
+/// Largest `--workers`.
+pub const WORKERS_MAX: usize = 256;
+/// Longest `--drain-grace` and `--drain-deadline`.
+const DRAIN_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+const AFTER_HELP: &str = "\
+Each flag can also be set as OUTRIGGER_<FLAG> in the environment (--trust-key as OUTRIGGER_TRUST_KEY; several values with
+commas between them), or as a key of the file of --config. A flag wins over the environment, the environment over the file.
+
+Examples:
+  outrigger-proxy --store ./mesh --service cart
+  outrigger-proxy --store ./mesh --service shop/cart --inbound 0.0.0.0:15006 --app 127.0.0.1:8080
+  outrigger-proxy --store s3://bucket/mesh --service cart --trust-key ed25519:... --report https://cp.internal:15300
+
+SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now.
+Exit codes: 0 drained or stopped, 1 failed while running, 2 wrong usage, 3 neither the store nor --state-dir has a
+snapshot to start with, 4 an address is taken.";
+
+/// The sidecar of an Outrigger mesh: carries the traffic of the service that it stands beside.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger-proxy", version, after_help = AFTER_HELP, args_override_self = true, max_term_width = 110)]
+pub(super) struct Flags {
+    /// The store: a folder, s3://bucket/prefix, az://container/prefix or gs://bucket/prefix
+    #[arg(long, value_name = "URL")]
+    pub(super) store: Option<String>,
+
+    /// The service that this sidecar stands beside: NAME or NAMESPACE/NAME
+    #[arg(long, value_name = "NAME")]
+    pub(super) service: Option<ServiceName>,
+
+    /// Names this proxy among those beside the service [default: $POD_NAME, or the name of the machine]
+    #[arg(long, value_name = "ID", value_parser = check::node)]
+    pub(super) node: Option<String>,
+
+    /// The zone that this proxy runs in
+    #[arg(long, value_name = "ZONE", value_parser = check::zone)]
+    pub(super) zone: Option<String>,
+
+    /// Where the application's calls are taken; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15001")]
+    pub(super) outbound: SocketAddr,
+
+    /// Where calls to the application are taken; needs --app [default: 127.0.0.1:15006]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) inbound: Option<SocketAddr>,
+
+    /// The application: its address, and its port unless the Service's target port is meant
+    #[arg(long, value_name = "HOST")]
+    pub(super) app: Option<App>,
+
+    /// Where the admin endpoints are served; elsewhere than on loopback only with --expose-admin
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15200")]
+    pub(super) admin: SocketAddr,
+
+    /// Serve the admin endpoints to others: whoever reaches them can read all config and stop this proxy
+    #[arg(long)]
+    pub(super) expose_admin: bool,
+
+    /// Where /metrics, /ready and /live are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15020")]
+    pub(super) metrics: SocketAddr,
+
+    /// What survives a restart, one folder for each proxy [default: one named after service, node and store below
+    /// $STATE_DIRECTORY, $XDG_STATE_HOME/outrigger, ~/.local/state/outrigger or the temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+
+    /// Threads that carry traffic
+    #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
+    pub(super) workers: NonZeroUsize,
+
+    /// How often the store is read, give or take a fifth [default: 1s for a folder, 10s otherwise]
+    #[arg(long, value_name = "TIME", value_parser = poll)]
+    pub(super) poll: Option<Duration>,
+
+    /// A public key (ed25519:...) whose releases are run; may be repeated. Without one, a folder's keys are believed when it is
+    /// first read
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub(super) trust_key: Vec<PublicKey>,
+
+    /// Where to say what runs here: a folder, or the http(s) URL of a control plane
+    #[arg(long, value_name = "URL")]
+    pub(super) report: Option<ReportUrl>,
+
+    /// File with the bearer token for --report
+    #[arg(long, value_name = "FILE")]
+    pub(super) report_token_file: Option<PathBuf>,
+
+    /// Certificates (PEM) of the authorities that may have signed the control plane's, for --report with https [default: the
+    /// system's]
+    #[arg(long, value_name = "FILE")]
+    pub(super) report_ca_file: Option<PathBuf>,
+
+    /// How long a drain still takes new connections
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = drain)]
+    pub(super) drain_grace: Duration,
+
+    /// How long after its beginning a drain cuts what still runs
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = drain)]
+    pub(super) drain_deadline: Duration,
+
+    /// A DNS server to ask instead of the system's; may be repeated
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = check::dns_server)]
+    pub(super) dns_server: Vec<SocketAddr>,
+
+    /// Which events are logged: error, warn, info, debug, trace, or as in RUST_LOG
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(super) log: String,
+
+    /// Bootstrap file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+fn poll(text: &str) -> Result<Duration, String> {
+    let poll = duration::parse(text)?;
+    if (POLL_MIN..=POLL_MAX).contains(&poll) { Ok(poll) } else { Err("expected 20ms to 1h".to_owned()) }
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    let drain = duration::parse(text)?;
+    if drain <= DRAIN_MAX { Ok(drain) } else { Err("expected at most 24h".to_owned()) }
+}
+
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let workers: NonZeroUsize = text.parse().map_err(|_| format!("expected 1 to {WORKERS_MAX}"))?;
+    if workers.get() <= WORKERS_MAX { Ok(workers) } else { Err(format!("expected 1 to {WORKERS_MAX}")) }
+}

@@ -1,0 +1,191 @@
+use std::collections::HashMap;
+use std::io::Write;
+
+use super::*;
+
+const KEY: &str = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+/// With a home, so that there is a lasting default for state.
+fn read(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let mut known: HashMap<&str, &str> = HashMap::from([("HOME", "/nowhere/me"), ("POD_NAME", "cart-7")]);
+    known.extend(variables.iter().copied());
+    let arguments = std::iter::once("outrigger-proxy").chain(arguments.iter().copied());
+    Config::read(arguments.map(OsString::from), |name| {
+        known.get(name).filter(|value| **value != "unset").map(OsString::from)
+    })
+}
+
+fn required(more: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    read(&[&["--store", "/mesh", "--service", "shop/cart"], more].concat(), variables)
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn store_and_service_are_enough() {
+    let config = required(&[], &[]).unwrap();
+    assert_eq!(config.service.to_string(), "shop/cart");
+    assert_eq!(config.node, "cart-7");
+    assert_eq!(config.outbound.to_string(), "127.0.0.1:15001");
+    assert_eq!(config.inbound, None);
+    assert_eq!(config.admin.to_string(), "127.0.0.1:15200");
+    assert_eq!(config.metrics.to_string(), "127.0.0.1:15020");
+    assert_eq!(config.poll, Duration::from_secs(1));
+    assert_eq!(config.workers.get(), 1);
+    assert_eq!(config.drain.grace, Duration::from_secs(5));
+    assert_eq!(config.drain.deadline, Duration::from_secs(25));
+    assert!(config.trusts_on_first_use());
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file_and_that_over_the_default() {
+    let file = file("poll = \"3s\"\nworkers = 3\nzone = \"file\"\nnode = \"file\"\nexpose-admin = true\n");
+    let path = file.path().to_str().unwrap();
+    let variables = [
+        ("OUTRIGGER_CONFIG", path),
+        ("OUTRIGGER_WORKERS", "2"),
+        ("OUTRIGGER_ZONE", "environment"),
+        ("OUTRIGGER_EXPOSE_ADMIN", "false"),
+    ];
+    let config = required(&["--zone", "typed"], &variables).unwrap();
+    assert_eq!(config.zone.as_deref(), Some("typed"));
+    assert_eq!(config.workers.get(), 2);
+    assert_eq!(config.poll, Duration::from_secs(3));
+    assert_eq!(config.node, "file");
+    assert_eq!(config.drain.grace, Duration::from_secs(5));
+    let exposed = required(&["--admin", "0.0.0.0:1"], &variables);
+    assert!(matches!(exposed, Err(ConfigError::Combination(_))), "{exposed:?}");
+    let exposed = required(&["--admin", "0.0.0.0:1", "--config", path], &[]);
+    assert!(exposed.is_ok(), "{exposed:?}");
+}
+
+#[test]
+fn lists_come_from_one_layer_only() {
+    let file = file("dns-server = [\"10.0.0.1\", \"10.0.0.2:5353\"]\n");
+    let path = file.path().to_str().unwrap();
+    let servers =
+        |config: Config| -> Vec<String> { config.dns_servers.iter().map(ToString::to_string).collect() };
+    let from_file = required(&["--config", path], &[]).unwrap();
+    assert_eq!(servers(from_file), ["10.0.0.1:53", "10.0.0.2:5353"]);
+    let variables = [("OUTRIGGER_DNS_SERVER", "::1,10.0.0.3")];
+    let from_environment = required(&["--config", path], &variables).unwrap();
+    assert_eq!(servers(from_environment), ["[::1]:53", "10.0.0.3:53"]);
+    let typed = ["--config", path, "--dns-server", "10.0.0.4", "--dns-server", "10.0.0.5"];
+    assert_eq!(servers(required(&typed, &variables).unwrap()), ["10.0.0.4:53", "10.0.0.5:53"]);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place_and_the_next_step() {
+    let cases = [
+        ("pol = \"1s\"", ":1: unknown key \"pol\", did you mean \"poll\"?"),
+        ("\n\npoll = \"soon\"", ":3: invalid value 'soon' for '--poll <TIME>': expected a whole number"),
+        ("poll = {a = 1}", ":1: \"poll\" can't have such a value"),
+        ("workers = 0", ":1: invalid value '0' for '--workers <N>': expected 1 to 256"),
+        ("config = \"x\"", ":1: unknown key \"config\""),
+        ("expose-admin = \"maybe\"", ":1: --expose-admin is a switch"),
+        ("app = \"db.internal\"", "expected an IP address or localhost"),
+    ];
+    for (text, expected) in cases {
+        let file = file(text);
+        let path = file.path().to_str().unwrap();
+        let message = required(&["--config", path], &[]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{text}: {message}");
+        assert!(message.starts_with(path), "{message}");
+    }
+    let message = required(&[], &[("OUTRIGGER_TRUST_KEY", "rsa:x")]).unwrap_err().to_string();
+    assert!(message.starts_with("OUTRIGGER_TRUST_KEY: invalid value 'rsa:x'"), "{message}");
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--service", "cart"], &["--store is missing", "OUTRIGGER_STORE"]),
+        (&["--store", "/mesh"], &["--service is missing"]),
+        (&["--store", "s3://b/m", "--service", "cart"], &["--trust-key is missing"]),
+        (&["--store", "/m", "--service", "a", "--inbound", "127.0.0.1:1"], &["--app"]),
+        (&["--store", "/m", "--service", "a", "--admin", "0.0.0.0:1"], &["--admin", "--expose-admin"]),
+        (
+            &["--store", "/m", "--service", "a", "--drain-grace", "30s"],
+            &["--drain-deadline", "--drain-grace"],
+        ),
+        (&["--store", "/m", "--service", "a", "--report-ca-file", "x"], &["--report"]),
+        (
+            &["--store", "/m", "--service", "a", "--report", "http://cp:1", "--report-token-file", "x"],
+            &["https"],
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let error = read(arguments, &[]).unwrap_err();
+        let message = error.to_string();
+        for part in *expected {
+            assert!(message.contains(part), "{arguments:?}: {message}");
+        }
+        assert_eq!(error.exit_code(), 2);
+    }
+    assert_eq!(read(&["--help"], &[]).unwrap_err().exit_code(), 0);
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let message = required(&["--config", "/nowhere/at/all.toml"], &[]).unwrap_err().to_string();
+    assert!(message.contains("/nowhere/at/all.toml"), "{message}");
+    let broken = file("= 1");
+    let error = required(&["--config", broken.path().to_str().unwrap()], &[]).unwrap_err();
+    assert!(matches!(error, ConfigError::Syntax { .. }), "{error:?}");
+    let large = file(&"#".repeat(70_000));
+    let error = required(&["--config", large.path().to_str().unwrap()], &[]).unwrap_err();
+    assert!(matches!(error, ConfigError::TooLarge { .. }), "{error:?}");
+}
+
+#[test]
+fn state_has_a_place_of_its_own_for_each_service_node_and_store() {
+    let place = |more: &[&str], variables: &[(&str, &str)]| required(more, variables).unwrap().state;
+    let systemd = place(&[], &[("STATE_DIRECTORY", "/var/lib/outrigger:/other")]);
+    assert!(systemd.path.starts_with("/var/lib/outrigger/proxy"), "{systemd:?}");
+    let xdg = place(&[], &[("XDG_STATE_HOME", "/xdg")]);
+    assert!(xdg.path.starts_with("/xdg/outrigger/proxy"), "{xdg:?}");
+    let home = place(&[], &[]);
+    assert!(home.path.starts_with("/nowhere/me/.local/state/outrigger/proxy"), "{home:?}");
+    assert!(home.persistent);
+    assert_ne!(home.path, place(&["--node", "other"], &[]).path);
+    assert_ne!(home.path, place(&["--store", "/other"], &[]).path);
+    assert_ne!(home.path, place(&["--service", "cart"], &[]).path);
+    let temporary = place(&["--trust-key", KEY], &[("HOME", "unset")]);
+    assert!(temporary.path.starts_with(std::env::temp_dir()), "{temporary:?}");
+    assert!(!temporary.persistent);
+    assert!(required(&[], &[("HOME", "unset")]).is_err(), "a key is learned only if it can be remembered");
+    assert_eq!(place(&["--state-dir", "/s"], &[]).path, PathBuf::from("/s"));
+}
+
+#[test]
+fn applications_and_reports_are_addresses() {
+    for (text, expected) in [
+        ("127.0.0.1", Some(("127.0.0.1", None))),
+        ("localhost:8080", Some(("127.0.0.1", Some(8080)))),
+        ("[::1]:80", Some(("::1", Some(80)))),
+        ("::1", Some(("::1", None))),
+        ("127.0.0.1:0", None),
+        ("cart", None),
+        ("", None),
+    ] {
+        let app: Option<App> = text.parse().ok();
+        let expected = expected.map(|(address, port)| App { address: address.parse().unwrap(), port });
+        assert_eq!(app, expected, "{text}");
+    }
+    let report = |url: &str| required(&["--report", url], &[]).ok().and_then(|config| config.report);
+    assert_eq!(report("/reports"), Some(ReportTarget::Folder("/reports".into())));
+    let Some(ReportTarget::ControlPlane(collector)) = report("https://cp.internal/mesh/") else {
+        panic!("an https URL is a control plane");
+    };
+    assert_eq!(
+        (collector.host.as_str(), collector.port, collector.prefix.as_str()),
+        ("cp.internal", 443, "/mesh")
+    );
+    for url in ["ftp://x", "http://", "http://user@x", "http://x?y", ""] {
+        assert_eq!(report(url), None, "{url}");
+    }
+}
