@@ -1,2 +1,4 @@
 //! Operators' intent in, snapshots out.
 pub mod bootstrap;
+pub mod compile;
+pub mod config;

@@ -1,0 +1,79 @@
+//! Policies find their targets, and no two set the same.
+
+use std::collections::HashMap;
+
+use outrigger_snapshot::name::ServiceName;
+
+use super::super::model::{BackendPolicy, Service, Spec, Target};
+use super::super::nearest::nearest;
+use super::super::problem::Problems;
+use super::super::resource::Resource;
+use super::routes::names_of;
+use super::{Services, written};
+
+pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
+    let mut first: HashMap<(&ServiceName, Option<&str>), &Resource> = HashMap::new();
+    for resource in resources {
+        let Spec::BackendPolicy(policy) = resource.spec() else { continue };
+        for target in &policy.targets {
+            check_target(resource, target, services, problems);
+            let section = target.section.as_ref().map(|section| section.value.as_str());
+            let Some(other) = first.insert((&target.service.value, section), resource) else { continue };
+            problems.add(|| {
+                let what = section.map_or(String::new(), |section| format!("port \"{section}\" of "));
+                let parts = other.parts();
+                let message = format!(
+                    "{what}{} has a policy: {} in {}",
+                    target.service.value,
+                    other.key(),
+                    written(&parts.file, parts.at)
+                );
+                resource
+                    .problem(target.service.at, field(target), message)
+                    .expected("one policy for a target")
+            });
+        }
+        check_timeouts(resource, policy, problems);
+    }
+}
+
+fn field(target: &Target) -> String {
+    format!("spec.targetRefs[{}]", target.service.position)
+}
+
+fn check_target(resource: &Resource, target: &Target, services: &Services<'_>, problems: &mut Problems) {
+    let name = &target.service.value;
+    let here = format!("{}.name", field(target));
+    let Some((found, service)) = services.find(resource, name, target.service.at, &here, problems) else {
+        return;
+    };
+    let Some(section) = &target.section else { return };
+    if found.parts().damaged || has_port(service, &section.value) {
+        return;
+    }
+    problems.add(|| {
+        let message = format!("{name} has no port named \"{}\"", section.value);
+        let names = service.ports.iter().map(|port| port.name.as_str());
+        resource
+            .problem(section.at, format!("{}.sectionName", field(target)), message)
+            .expected(names_of(service))
+            .nearest(nearest(&section.value, names))
+    });
+}
+
+fn has_port(service: &Service, name: &str) -> bool {
+    service.ports.iter().any(|port| port.name == name)
+}
+
+fn check_timeouts(resource: &Resource, policy: &BackendPolicy, problems: &mut Problems) {
+    if let (Some(request), Some(one_try)) = (policy.settings.request_ms, policy.settings.try_ms)
+        && request != 0
+        && one_try > request
+    {
+        problems.add(|| {
+            resource
+                .problem(resource.parts().at, "spec.timeouts.try", "is longer than request")
+                .expected("at most request")
+        });
+    }
+}

@@ -1,0 +1,177 @@
+//! Routes find their parents and backends.
+
+use std::collections::HashMap;
+
+use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::validate::RULES_MAX;
+
+use super::super::model::{BackendRef, HttpRoute, Parent, Port, Service, Spec};
+use super::super::nearest::nearest;
+use super::super::problem::Problems;
+use super::super::resource::Resource;
+use super::Services;
+
+pub(super) fn check(
+    resource: &Resource,
+    route: &HttpRoute,
+    services: &Services<'_>,
+    problems: &mut Problems,
+) {
+    let mut attached: HashMap<(&ServiceName, u16), usize> = HashMap::new();
+    for parent in &route.parents {
+        let field = format!("spec.parentRefs[{}]", parent.service.position);
+        let name = &parent.service.value;
+        let Some((target, service)) =
+            services.find(resource, name, parent.service.at, &format!("{field}.name"), problems)
+        else {
+            continue;
+        };
+        if target.parts().damaged {
+            continue;
+        }
+        check_parent(resource, parent, service, &field, problems);
+        for port in parent_ports(parent, service) {
+            if let Some(other) = attached.insert((name, port.port), parent.service.position) {
+                problems.add(|| {
+                    let message =
+                        format!("attaches to port {} of {name}, as parentRefs[{other}] does", port.port);
+                    resource.problem(parent.service.at, &field, message).expected("each port once")
+                });
+            }
+        }
+    }
+    for rule in &route.rules {
+        for backend in &rule.backends {
+            let field = format!("spec.rules[{}].backendRefs[{}]", rule.position, backend.service.position);
+            check_backend(resource, backend, &field, services, problems);
+        }
+    }
+}
+
+/// The ports of a service that a parent reference means: those that carry HTTP, narrowed by port and name.
+pub(crate) fn parent_ports<'a>(parent: &'a Parent, service: &'a Service) -> impl Iterator<Item = &'a Port> {
+    service.ports.iter().filter(|port| {
+        port.protocol.is_http()
+            && parent.port.as_ref().is_none_or(|wanted| wanted.value == port.port)
+            && parent.section.as_ref().is_none_or(|wanted| wanted.value == port.name)
+    })
+}
+
+fn check_parent(
+    resource: &Resource,
+    parent: &Parent,
+    service: &Service,
+    field: &str,
+    problems: &mut Problems,
+) {
+    let name = &parent.service.value;
+    let mut found = true;
+    if let Some(wanted) = &parent.port
+        && !service.ports.iter().any(|port| port.port == wanted.value)
+    {
+        found = false;
+        problems.add(|| {
+            let message = format!("{name} has no port {}", wanted.value);
+            resource.problem(wanted.at, format!("{field}.port"), message).expected(numbers(service))
+        });
+    }
+    if let Some(wanted) = &parent.section
+        && !service.ports.iter().any(|port| port.name == wanted.value)
+    {
+        found = false;
+        problems.add(|| {
+            let message = format!("{name} has no port named \"{}\"", wanted.value);
+            let names = service.ports.iter().map(|port| port.name.as_str());
+            resource
+                .problem(wanted.at, format!("{field}.sectionName"), message)
+                .expected(names_of(service))
+                .nearest(nearest(&wanted.value, names))
+        });
+    }
+    if found && parent_ports(parent, service).next().is_none() {
+        problems.add(|| {
+            let message = match (&parent.port, &parent.section) {
+                (Some(_), Some(_)) => {
+                    format!("port and sectionName name different ports of {name}, or one without HTTP")
+                }
+                _ => format!("{name} has no such port that carries HTTP"),
+            };
+            resource
+                .problem(parent.service.at, field, message)
+                .expected("a port of protocol HTTP, HTTP2 or GRPC")
+        });
+    }
+}
+
+fn check_backend(
+    resource: &Resource,
+    backend: &BackendRef,
+    field: &str,
+    services: &Services<'_>,
+    problems: &mut Problems,
+) {
+    let (name, wanted) = (&backend.service.value, &backend.port);
+    let Some((target, service)) =
+        services.find(resource, name, backend.service.at, &format!("{field}.name"), problems)
+    else {
+        return;
+    };
+    if target.parts().damaged {
+        return;
+    }
+    match service.ports.iter().find(|port| port.port == wanted.value) {
+        Some(port) if port.protocol.is_http() => {}
+        Some(_) => problems.add(|| {
+            let message = format!("port {} of {name} does not carry HTTP", wanted.value);
+            resource
+                .problem(wanted.at, format!("{field}.port"), message)
+                .expected("a port of protocol HTTP, HTTP2 or GRPC")
+        }),
+        None => problems.add(|| {
+            let message = format!("{name} has no port {}", wanted.value);
+            resource.problem(wanted.at, format!("{field}.port"), message).expected(numbers(service))
+        }),
+    }
+}
+
+/// Rules that come together on one port are bounded.
+pub(super) fn check_totals(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
+    let mut rules: HashMap<(&ServiceName, u16), usize> = HashMap::new();
+    for resource in resources {
+        let Spec::HttpRoute(route) = resource.spec() else { continue };
+        for parent in &route.parents {
+            let Some((_, service)) = services.by_name.get(&parent.service.value) else { continue };
+            for port in parent_ports(parent, service) {
+                let count = rules.entry((&parent.service.value, port.port)).or_default();
+                let before = *count;
+                *count += route.rules.len();
+                if before <= RULES_MAX && *count > RULES_MAX {
+                    problems.add(|| {
+                        let message = format!(
+                            "brings port {} of {} over {RULES_MAX} rules",
+                            port.port, parent.service.value
+                        );
+                        let field = format!("spec.parentRefs[{}]", parent.service.position);
+                        resource
+                            .problem(parent.service.at, field, message)
+                            .expected("fewer rules on one port")
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn numbers(service: &Service) -> String {
+    let ports: Vec<String> = service.ports.iter().map(|port| port.port.to_string()).collect();
+    one_of(&ports)
+}
+
+pub(super) fn names_of(service: &Service) -> String {
+    let names: Vec<String> = service.ports.iter().map(|port| port.name.clone()).collect();
+    one_of(&names)
+}
+
+fn one_of(words: &[String]) -> String {
+    if let [only] = words { only.clone() } else { format!("one of {}", words.join(", ")) }
+}

@@ -1,0 +1,134 @@
+//! `HTTPRoute`.
+
+use std::collections::HashMap;
+
+use outrigger_snapshot::policy::Filter;
+
+use super::super::model::{BackendRef, HttpRoute, Parent, Rule};
+use super::super::node::{Node, Path};
+use super::super::shape::Report;
+use super::backend_policy::limited;
+use super::filter::{self, Place};
+use super::route_match;
+
+pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> HttpRoute {
+    let parent = |(position, item): (usize, &Node)| {
+        Some(Parent {
+            service: super::service_ref(item, namespace, position)?,
+            section: super::placed_text(item, "sectionName"),
+            port: super::placed_port(item, "port"),
+        })
+    };
+    let parents = spec.list("parentRefs").iter().enumerate().filter_map(parent).collect();
+    let path = path.field("rules");
+    let rules: Vec<Rule> = spec
+        .list("rules")
+        .iter()
+        .enumerate()
+        .map(|(position, item)| rule(item, position, &path.item(position), namespace, report))
+        .collect();
+    check_names(spec, &rules, &path, report);
+    HttpRoute { parents, rules }
+}
+
+/// Names and positions share one space: both stand in metrics.
+fn check_names(spec: &Node, rules: &[Rule], path: &Path<'_>, report: &mut Report<'_>) {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    for (rule, node) in rules.iter().zip(spec.list("rules")) {
+        if let Some(other) = first.insert(&rule.name, rule.position) {
+            let at = node.field("name").map_or(node.at, |name| name.at);
+            let message = format!("\"{}\" is the name of rules[{other}] too", rule.name);
+            report.unexpected(
+                at,
+                &path.item(rule.position).field("name"),
+                message,
+                "each name once; a rule without one has its position",
+            );
+        }
+    }
+}
+
+fn rule(node: &Node, position: usize, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> Rule {
+    let matches = route_match::read_all(node, path, report);
+    let place = Place { prefixes: filter::only_prefixes(&matches), in_backend: false };
+    let filters = filter::read_all(node, path, place, report);
+    let backends = backends(node, path, namespace, Place { in_backend: true, ..place }, report);
+    check_destination(node, path, &filters, report);
+    let (request_timeout_ms, try_timeout_ms) = timeouts(node, path, report);
+    Rule {
+        position,
+        name: node.text_of("name").map_or_else(|| position.to_string(), str::to_owned),
+        matches,
+        filters,
+        request_timeout_ms,
+        try_timeout_ms,
+        backends,
+    }
+}
+
+fn backends(
+    rule: &Node,
+    path: &Path<'_>,
+    namespace: &str,
+    place: Place,
+    report: &mut Report<'_>,
+) -> Vec<BackendRef> {
+    let path = path.field("backendRefs");
+    let mut backends = Vec::new();
+    for (position, item) in rule.list("backendRefs").iter().enumerate() {
+        let filters = filter::read_all(item, &path.item(position), place, report);
+        let service = super::service_ref(item, namespace, position);
+        let (Some(service), Some(port)) = (service, super::placed_port(item, "port")) else { continue };
+        backends.push(BackendRef { service, port, weight: super::weight(item), filters });
+    }
+    backends
+}
+
+/// A rule either redirects or has a backend that gets requests.
+fn check_destination(rule: &Node, path: &Path<'_>, filters: &[Filter], report: &mut Report<'_>) {
+    let redirects = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
+    let unread = rule.list("filters").len() > filters.len();
+    let here = path.field("backendRefs");
+    let field = rule.field("backendRefs");
+    let at = field.map_or(rule.at, |field| field.at);
+    match rule.list("backendRefs") {
+        [] if !redirects && !unread => {
+            report.unexpected(
+                at,
+                &here,
+                "the rule goes nowhere",
+                "a backend, or a RequestRedirect among the filters",
+            );
+        }
+        [_, ..] if redirects => {
+            report.unexpected(
+                at,
+                &here,
+                "would never be used: the rule redirects",
+                "no backend beside a RequestRedirect",
+            );
+        }
+        items
+            if !items.is_empty()
+                && items.iter().all(|item| item.field("weight").and_then(Node::integer) == Some(0)) =>
+        {
+            report.unexpected(at, &here, "no backend gets a request", "a weight above 0");
+        }
+        _ => {}
+    }
+}
+
+fn timeouts(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> (Option<u64>, Option<u64>) {
+    let Some(node) = rule.field("timeouts") else { return (None, None) };
+    let path = path.field("timeouts");
+    let request = limited(node, "request", 0, &path, report);
+    let one_try = limited(node, "backendRequest", 0, &path, report);
+    if let (Some(request), Some(one_try)) = (request, one_try)
+        && request != 0
+        && one_try > request
+    {
+        let at = node.field("backendRequest").map_or(node.at, |field| field.at);
+        report.unexpected(at, &path.field("backendRequest"), "is longer than request", "at most request");
+    }
+    (request, one_try)
+}

@@ -1,0 +1,174 @@
+//! One thing that an operator wants: a kind, a name, and what is wanted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::model::Spec;
+use super::problem::{Problem, Spot};
+use super::shape::{Object, Shape, backend_policy, http_route, ignored, required, resource, service};
+use super::text::Text;
+
+/// The kinds of resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// `outrigger.dev/v1alpha1`: ports and endpoints.
+    Service,
+    /// `gateway.networking.k8s.io/v1`: where requests go.
+    #[serde(rename = "HTTPRoute")]
+    HttpRoute,
+    /// `outrigger.dev/v1alpha1`: how a service is called.
+    BackendPolicy,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Service, Self::HttpRoute, Self::BackendPolicy];
+
+    /// The name in `kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::HttpRoute => "HTTPRoute",
+            Self::BackendPolicy => "BackendPolicy",
+        }
+    }
+
+    /// The text in `apiVersion`.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Service | Self::BackendPolicy => "outrigger.dev/v1alpha1",
+            Self::HttpRoute => "gateway.networking.k8s.io/v1",
+        }
+    }
+
+    /// The kind that a person means by `text`: any case, singular or plural.
+    pub fn named(text: &str) -> Option<Self> {
+        let text = text.to_ascii_lowercase();
+        Self::ALL.into_iter().find(|kind| {
+            let name = kind.name().to_ascii_lowercase();
+            let plural = name.strip_suffix('y').map_or(format!("{name}s"), |stem| format!("{stem}ies"));
+            text == name || text == plural
+        })
+    }
+
+    /// The shape of a whole resource.
+    pub(crate) fn shape(self) -> &'static Object {
+        macro_rules! whole {
+            ($api_version:literal, $kind:literal, $spec:expr) => {{
+                static WHOLE: Object = Object {
+                    fields: &[
+                        required(
+                            "apiVersion",
+                            Shape::Text(Text::Only($api_version)),
+                            concat!("`", $api_version, "`"),
+                        ),
+                        required("kind", Shape::Text(Text::Only($kind)), concat!("`", $kind, "`")),
+                        required("metadata", Shape::Object(&resource::METADATA), "name and namespace"),
+                        required("spec", Shape::Object(&$spec), "what is wanted"),
+                        ignored("status", "written by a server"),
+                    ],
+                };
+                &WHOLE
+            }};
+        }
+        match self {
+            Self::Service => whole!("outrigger.dev/v1alpha1", "Service", service::SPEC),
+            Self::HttpRoute => whole!("gateway.networking.k8s.io/v1", "HTTPRoute", http_route::SPEC),
+            Self::BackendPolicy => whole!("outrigger.dev/v1alpha1", "BackendPolicy", backend_policy::SPEC),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What identifies a resource. Written `KIND NAMESPACE/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// A resource that is well-formed in itself. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Resource(Arc<Parts>);
+
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) key: Key,
+    pub(crate) value: Value,
+    pub(crate) spec: Spec,
+    /// The file it stands in.
+    pub(crate) file: String,
+    /// Where its name stands there.
+    pub(crate) at: Spot,
+    /// Whether it has problems, so that parts of it are missing in `spec`.
+    pub(crate) damaged: bool,
+}
+
+impl Resource {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Kind, namespace and name.
+    pub fn key(&self) -> Key {
+        self.0.key.clone()
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        self.0.key.kind
+    }
+
+    /// The namespace; `default` where none was written.
+    pub fn namespace(&self) -> &str {
+        &self.0.key.namespace
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0.key.name
+    }
+
+    /// What was written, without fields that servers own, with the namespace. This is what is stored;
+    /// [`Resource::from_value`] reads it.
+    pub fn value(&self) -> &Value {
+        &self.0.value
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.0.spec
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    pub(crate) fn problem(&self, at: Spot, field: impl fmt::Display, message: impl Into<String>) -> Problem {
+        Problem::new(&self.0.file, at, field, message)
+    }
+}
+
+impl PartialEq for Resource {
+    /// Equal in content, wherever it was written.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key && self.0.value == other.0.value
+    }
+}

@@ -1,0 +1,92 @@
+//! The shape of `outrigger.dev/v1alpha1` `BackendPolicy`.
+
+use super::super::text::Text;
+use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
+use super::{Object, Shape, Word, optional, required, word};
+
+/// Services that one policy may be attached to (Gateway API v1, `targetRefs`).
+const TARGETS_MAX: usize = 16;
+/// Largest cap.
+const LIMIT_MAX: i64 = 1_000_000_000;
+
+const LIMIT: Shape = Shape::Integer { least: 1, most: LIMIT_MAX };
+const DURATION: Shape = Shape::Text(Text::Duration);
+
+/// `spec`.
+pub(crate) static SPEC: Object = Object {
+    fields: &[
+        required(
+            "targetRefs",
+            Shape::List { of: &Shape::Object(&TARGET), least: 1, most: TARGETS_MAX },
+            "the services that it applies to",
+        ),
+        optional("balance", Shape::Object(&BALANCE), "how an endpoint is picked"),
+        optional("timeouts", Shape::Object(&TIMEOUTS), "time limits, at most a day each"),
+        optional("limits", Shape::Object(&LIMITS), "caps, for each proxy"),
+        optional("discovery", Shape::Object(&DISCOVERY), "how DNS answers are taken"),
+    ],
+};
+
+static TARGET: Object = Object {
+    fields: &[
+        optional("group", Shape::Choice(&SERVICE_GROUPS), "the group of the target; \"\" if absent"),
+        required("kind", Shape::Choice(&SERVICE_KINDS), "Service"),
+        required("name", Shape::Text(Text::Label), "a Service in the namespace of the policy"),
+        optional("sectionName", Shape::Text(Text::Label), "one port of it, by name; absent, all"),
+    ],
+};
+
+static BALANCE: Object = Object {
+    fields: &[
+        optional("policy", Shape::Choice(&BALANCE_POLICIES), "the way; `PeakEwma` if absent"),
+        optional(
+            "hash",
+            Shape::Object(&HASH),
+            "what requests are hashed by; for `ConsistentHash` only, which needs it",
+        ),
+    ],
+};
+
+static BALANCE_POLICIES: [Word; 5] =
+    [word("PeakEwma"), word("LeastRequest"), word("RoundRobin"), word("Random"), word("ConsistentHash")];
+
+static HASH: Object = Object {
+    fields: &[
+        optional("header", Shape::Text(Text::HeaderName), "the value of this header"),
+        optional("cookie", Shape::Text(Text::CookieName), "the value of this cookie"),
+        optional("source", Shape::Boolean, "true: the address of the downstream peer"),
+    ],
+};
+
+static TIMEOUTS: Object = Object {
+    fields: &[
+        optional("connect", DURATION, "for opening an upstream connection"),
+        optional("request", DURATION, "for the whole request, until the last byte of the response; 0s: none"),
+        optional(
+            "try",
+            DURATION,
+            "for one try, until the last byte of its response; 0s: none; at most `request`",
+        ),
+        optional("firstByte", DURATION, "from the end of the request until the response head; 0s: none"),
+        optional("idle", DURATION, "for an upstream connection without a request"),
+        optional("bodyStall", DURATION, "between two pieces of a body, in either direction; 0s: none"),
+    ],
+};
+
+static LIMITS: Object = Object {
+    fields: &[
+        optional("connections", LIMIT, "upstream connections"),
+        optional("pending", LIMIT, "requests waiting for a connection"),
+        optional("requests", LIMIT, "requests in flight"),
+    ],
+};
+
+static DISCOVERY: Object = Object {
+    fields: &[optional(
+        "onEmpty",
+        Shape::Choice(&ON_EMPTY),
+        "what an empty or \"no such name\" DNS answer means: `keep` the last endpoints for the stale time, or `drain` them",
+    )],
+};
+
+static ON_EMPTY: [Word; 2] = [word("keep"), word("drain")];
