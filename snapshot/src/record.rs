@@ -103,10 +103,7 @@ pub struct Serial {
 impl Serial {
     /// The one after this in the same epoch, unless the numbers are used up.
     pub fn next(self) -> Option<Self> {
-        Some(Self {
-            n: self.n.checked_add(1)?,
-            ..self
-        })
+        Some(Self { n: self.n.checked_add(1)?, ..self })
     }
 }
 
@@ -186,11 +183,7 @@ random_id! {
 
 /// The rule that every record shares.
 fn check_schema(schema: u32) -> Result<(), &'static str> {
-    if schema == RECORD_SCHEMA {
-        Ok(())
-    } else {
-        Err("the record's schema is not the one it was read as")
-    }
+    if schema == RECORD_SCHEMA { Ok(()) } else { Err("the record's schema is not the one it was read as") }
 }
 
 #[cfg(test)]

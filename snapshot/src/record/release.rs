@@ -43,6 +43,8 @@ pub struct Release {
     pub trust: Option<TrustedKeys>,
     /// Which share of proxies takes which policy, in order.
     pub lanes: Vec<Lane>,
+    /// Digest over lanes, scopes and the digests of their uncompressed content: two releases that mean the same have the same.
+    pub meaning: Digest,
     /// By content schema: where each scope's content is.
     pub contents: BTreeMap<u32, Index>,
 }

@@ -8,18 +8,11 @@ use crate::name::ServiceName;
 
 fn object(text: &str) -> ObjectRef {
     let digest = Digest::of(text.as_bytes());
-    ObjectRef {
-        object: digest,
-        content: digest,
-        bytes: 1,
-    }
+    ObjectRef { object: digest, content: digest, bytes: 1 }
 }
 
 fn release() -> Release {
-    let entry = Entry {
-        policies: vec![object("p")],
-        facts: object("f"),
-    };
+    let entry = Entry { policies: vec![object("p")], facts: object("f") };
     Release {
         schema: RECORD_SCHEMA,
         mesh: MeshId::random().unwrap(),
@@ -33,21 +26,13 @@ fn release() -> Release {
         attempt: AttemptId::random().unwrap(),
         trust: None,
         lanes: lanes(&[10, 90]),
-        contents: BTreeMap::from([(
-            1,
-            Index::Inline(BTreeMap::from([("cart".parse().unwrap(), entry)])),
-        )]),
+        meaning: Digest::of(b"meaning"),
+        contents: BTreeMap::from([(1, Index::Inline(BTreeMap::from([("cart".parse().unwrap(), entry)])))]),
     }
 }
 
 fn lanes(percents: &[u8]) -> Vec<Lane> {
-    percents
-        .iter()
-        .map(|percent| Lane {
-            name: format!("lane-{percent}"),
-            percent: *percent,
-        })
-        .collect()
+    percents.iter().map(|percent| Lane { name: format!("lane-{percent}"), percent: *percent }).collect()
 }
 
 #[test]
@@ -62,14 +47,9 @@ fn a_release_that_breaks_a_rule_is_refused() {
         ("percent", |release| release.lanes = lanes(&[10, 91])),
         ("no content", |release| release.contents.clear()),
         ("lane policies", |release| {
-            let entry = Entry {
-                policies: vec![],
-                facts: object("f"),
-            };
-            release.contents = BTreeMap::from([(
-                1,
-                Index::Inline(BTreeMap::from([("cart".parse().unwrap(), entry)])),
-            )]);
+            let entry = Entry { policies: vec![], facts: object("f") };
+            release.contents =
+                BTreeMap::from([(1, Index::Inline(BTreeMap::from([("cart".parse().unwrap(), entry)])))]);
         }),
         ("shards", |release| {
             release.contents = BTreeMap::from([(1, Index::Shards(vec![object("s"); 3]))]);
@@ -118,22 +98,13 @@ fn an_epoch_is_recovered_from_an_earlier_one() {
 fn order_is_by_epoch_and_then_by_number() {
     assert!(Serial { epoch: 1, n: 900 } < Serial { epoch: 2, n: 1 });
     assert!(Serial { epoch: 2, n: 1 } < Serial { epoch: 2, n: 2 });
-    assert_eq!(
-        Serial {
-            epoch: 1,
-            n: u64::MAX
-        }
-        .next(),
-        None
-    );
+    assert_eq!(Serial { epoch: 1, n: u64::MAX }.next(), None);
 }
 
 #[test]
 fn lanes_take_their_share_of_the_nodes() {
     let lanes = lanes(&[10, 90]);
-    let canary = (0..10_000)
-        .filter(|node| lane_of(&format!("node-{node}"), &lanes) == 0)
-        .count();
+    let canary = (0..10_000).filter(|node| lane_of(&format!("node-{node}"), &lanes) == 0).count();
     assert!((900..1100).contains(&canary), "{canary}");
 }
 

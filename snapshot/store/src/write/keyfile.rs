@@ -1,0 +1,103 @@
+//! Signing keys in files: PEM, for the owner's eyes only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use outrigger_snapshot::keys::{KeyError, SigningKey};
+
+/// Largest key file that is read, in bytes.
+const KEY_FILE_BYTES_MAX: u64 = 4096;
+/// Read and written by the owner only.
+const MODE: u32 = 0o600;
+
+/// Why a key file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// There is one already; it is never overwritten.
+    #[error("{0:?} exists already and is not overwritten; a lost signing key can't be made again")]
+    Exists(PathBuf),
+    /// There is none.
+    #[error("there is no signing key at {0:?}; make one with `outrigger keys new`, or correct --signing-key")]
+    Absent(PathBuf),
+    /// The file can't be read or written.
+    #[error("the signing key {path:?} can't be {action}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds no key.
+    #[error("{path:?} holds no signing key")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+}
+
+/// The key beside a folder store: `<store>.key`.
+pub fn beside(folder: &Path) -> PathBuf {
+    let mut path = folder.as_os_str().to_owned();
+    path.push(".key");
+    path.into()
+}
+
+/// Makes a key and keeps it at `path`, mode 0600, durably.
+///
+/// # Errors
+/// [`KeyFileError::Exists`] rather than overwriting one.
+pub fn create(path: &Path) -> Result<SigningKey, KeyFileError> {
+    let broken = |source| KeyFileError::Key { path: path.to_owned(), source };
+    let key = SigningKey::generate().map_err(broken)?;
+    let text = key.to_pem().map_err(broken)?;
+    write_new(path, text.as_bytes()).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
+        _ => KeyFileError::Io { path: path.to_owned(), action: "written", source },
+    })?;
+    Ok(key)
+}
+
+/// Reads the key at `path`.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)).map_err(
+        |source| match source.kind() {
+            io::ErrorKind::NotFound => KeyFileError::Absent(path.to_owned()),
+            _ => KeyFileError::Io { path: path.to_owned(), action: "read", source },
+        },
+    )?;
+    SigningKey::from_pem(&text).map_err(|source| KeyFileError::Key { path: path.to_owned(), source })
+}
+
+/// Written whole under another name and then linked: a crash leaves no half key, and nothing is overwritten.
+fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(format!(".{}.new", std::process::id()));
+    let staged = PathBuf::from(staged);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        std::fs::create_dir_all(parent)?;
+    }
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&staged).and_then(
+            |mut file| {
+                file.write_all(text)?;
+                file.sync_all()
+            },
+        );
+    let linked = written.and_then(|()| std::fs::hard_link(&staged, path));
+    std::fs::remove_file(&staged)?;
+    linked?;
+    parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
