@@ -72,9 +72,7 @@ impl App {
 
     /// Starts one on this very address.
     pub async fn start_at(name: &str, addr: SocketAddr) -> Self {
-        let listener = TcpListener::bind(addr)
-            .await
-            .expect("the application's address is free");
+        let listener = TcpListener::bind(addr).await.expect("the application's address is free");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let seen = Arc::new(Seen {
             name: name.to_owned(),
@@ -98,11 +96,7 @@ impl App {
 
     /// Head of the last request, if there was one.
     pub fn last(&self) -> Option<http::request::Parts> {
-        self.seen
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.seen.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -133,9 +127,7 @@ async fn converse(stream: TcpStream, seen: Arc<Seen>) {
     });
     let server = auto::Builder::new(TokioExecutor::new());
     // How a connection ends is the business of the test that ended it.
-    let _ = server
-        .serve_connection_with_upgrades(TokioIo::new(stream), answer)
-        .await;
+    let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), answer).await;
 }
 
 async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
@@ -145,10 +137,7 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
     let path = head.uri.path().to_owned();
     let mut steps = path.split('/').skip(1);
     let verb = steps.next().unwrap_or_default();
-    let count: u64 = steps
-        .next()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default();
+    let count: u64 = steps.next().and_then(|text| text.parse().ok()).unwrap_or_default();
     let mut response = match verb {
         "never" => std::future::pending().await,
         "upgrade" => upgrade(Request::from_parts(head, body)),
@@ -165,9 +154,7 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
         }
     };
     let status = match verb {
-        "status" => u16::try_from(count)
-            .ok()
-            .and_then(|count| StatusCode::from_u16(count).ok()),
+        "status" => u16::try_from(count).ok().and_then(|count| StatusCode::from_u16(count).ok()),
         "flaky" if count > 0 && number.is_multiple_of(count) => Some(StatusCode::INTERNAL_SERVER_ERROR),
         _ => None,
     };
@@ -199,21 +186,14 @@ async fn echo(head: http::request::Parts, body: Incoming, app: &str) -> Response
         "body_bytes": bytes.len(),
     });
     let mut response = Response::new(full(told.to_string().into_bytes()));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| {
-            (
-                name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
 }
 
@@ -238,17 +218,13 @@ fn upgrade(request: Request<Incoming>) -> Response<Body> {
         let _ = stream.shutdown().await;
     });
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(header::UPGRADE, asked);
     response
 }
 
 fn full(bytes: Vec<u8>) -> Body {
-    Full::new(Bytes::from(bytes))
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn chunks(count: usize) -> Body {
@@ -259,10 +235,7 @@ fn chunks(count: usize) -> Body {
 fn with_trailers() -> Body {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("42"));
-    let frames = [
-        Ok(Frame::data(Bytes::from_static(b"summed up"))),
-        Ok(Frame::trailers(trailers)),
-    ];
+    let frames = [Ok(Frame::data(Bytes::from_static(b"summed up"))), Ok(Frame::trailers(trailers))];
     StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 

@@ -30,19 +30,9 @@ fn folder() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in a workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace");
     let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--profile",
-            "quick",
-            "-p",
-            "outrigger-proxy",
-            "-p",
-            "outrigger-control-plane",
-        ])
+        .args(["build", "--profile", "quick", "-p", "outrigger-proxy", "-p", "outrigger-control-plane"])
         .current_dir(root)
         .status()
         .expect("the cargo that built the harness is there");

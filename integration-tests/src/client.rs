@@ -1,5 +1,6 @@
 //! A client that tells apart all the ways in which a request can fail.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version};
-use http_body_util::{BodyExt, Full};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +18,9 @@ use tokio::net::TcpStream;
 
 /// After this long without an answer a request has failed.
 pub const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// A request body, of known or unknown length.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A whole response.
 #[derive(Debug, Clone)]
@@ -34,10 +40,7 @@ pub struct Answer {
 impl Answer {
     /// A header's first value, empty if it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Why the proxy wrote or altered this response, empty if it did not.
@@ -106,8 +109,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
 }
 
 impl Connection {
@@ -116,9 +119,7 @@ impl Connection {
     /// # Errors
     /// When nobody listens, or the handshake fails.
     pub async fn open(addr: SocketAddr, version: Version) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(addr)
-            .await
-            .map_err(|error| Failure::from_io(&error))?;
+        let stream = TcpStream::connect(addr).await.map_err(|error| Failure::from_io(&error))?;
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(stream);
         let sender = if version == Version::HTTP_2 {
@@ -128,9 +129,8 @@ impl Connection {
             tokio::spawn(connection);
             Sender::Http2(sender)
         } else {
-            let (sender, connection) = http1::handshake(io)
-                .await
-                .map_err(|error| Failure::from_codec(&error))?;
+            let (sender, connection) =
+                http1::handshake(io).await.map_err(|error| Failure::from_codec(&error))?;
             tokio::spawn(connection.with_upgrades());
             Sender::Http1(sender)
         };
@@ -141,10 +141,8 @@ impl Connection {
     ///
     /// # Errors
     /// When the answer is not whole.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
-        tokio::time::timeout(ANSWER_MAX, self.exchange(request))
-            .await
-            .unwrap_or(Err(Failure::Timeout))
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Answer, Failure> {
+        tokio::time::timeout(ANSWER_MAX, self.exchange(request)).await.unwrap_or(Err(Failure::Timeout))
     }
 
     /// Whether another request can go over it.
@@ -155,28 +153,19 @@ impl Connection {
         }
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Answer, Failure> {
         let sent = match &mut self.sender {
             Sender::Http1(sender) => {
-                sender
-                    .ready()
-                    .await
-                    .map_err(|error| Failure::from_codec(&error))?;
+                sender.ready().await.map_err(|error| Failure::from_codec(&error))?;
                 sender.send_request(request).await
             }
             Sender::Http2(sender) => {
-                sender
-                    .ready()
-                    .await
-                    .map_err(|error| Failure::from_codec(&error))?;
+                sender.ready().await.map_err(|error| Failure::from_codec(&error))?;
                 sender.send_request(request).await
             }
         };
         let (head, body) = sent.map_err(|error| Failure::from_codec(&error))?.into_parts();
-        let whole = body
-            .collect()
-            .await
-            .map_err(|error| Failure::from_codec(&error))?;
+        let whole = body.collect().await.map_err(|error| Failure::from_codec(&error))?;
         let trailers = whole.trailers().cloned().unwrap_or_default();
         Ok(Answer {
             status: head.status,
@@ -192,11 +181,8 @@ impl Connection {
 ///
 /// # Errors
 /// When there is no whole answer.
-pub async fn send(addr: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
-    Connection::open(addr, request.version())
-        .await?
-        .send(request)
-        .await
+pub async fn send(addr: SocketAddr, request: Request<Body>) -> Result<Answer, Failure> {
+    Connection::open(addr, request.version()).await?.send(request).await
 }
 
 /// `GET path` with that `Host`.
@@ -216,23 +202,30 @@ pub async fn page(addr: SocketAddr, path: &str) -> Result<Answer, Failure> {
 }
 
 /// A request in origin form.
-pub fn request(method: Method, host: &str, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub fn request(method: Method, host: &str, path: &str, body: impl Into<Bytes>) -> Request<Body> {
     Request::builder()
         .method(method)
         .uri(path)
         .header(http::header::HOST, host)
-        .body(Full::new(body.into()))
+        .body(Full::new(body.into()).boxed_unsync())
         .expect("tests write valid requests")
 }
 
 /// The same over HTTP/2.
-pub fn request2(method: Method, host: &str, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub fn request2(method: Method, host: &str, path: &str, body: impl Into<Bytes>) -> Request<Body> {
     Request::builder()
         .method(method)
         .version(Version::HTTP_2)
         .uri(format!("http://{host}{path}"))
-        .body(Full::new(body.into()))
+        .body(Full::new(body.into()).boxed_unsync())
         .expect("tests write valid requests")
+}
+
+/// A body of unknown length, in these pieces, with these trailers if there are any.
+pub fn pieces(pieces: &[&'static str], trailers: Option<HeaderMap>) -> Body {
+    let data = pieces.iter().map(|piece| Frame::data(Bytes::from_static(piece.as_bytes())));
+    let frames: Vec<_> = data.chain(trailers.map(Frame::trailers)).map(Ok).collect();
+    StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
 }
 
 /// Sends these very bytes and reads until the other side closes, resets, or is silent for `patience`.
@@ -240,9 +233,7 @@ pub fn request2(method: Method, host: &str, path: &str, body: impl Into<Bytes>) 
 /// # Errors
 /// When nobody listens.
 pub async fn raw(addr: SocketAddr, bytes: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
-    let mut stream = TcpStream::connect(addr)
-        .await
-        .map_err(|error| Failure::from_io(&error))?;
+    let mut stream = TcpStream::connect(addr).await.map_err(|error| Failure::from_io(&error))?;
     // The other side may refuse and close before it has read everything: what it said still counts.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();

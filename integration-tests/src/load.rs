@@ -32,6 +32,8 @@ pub struct Plan {
     pub version: Version,
     /// Whether connections are used again.
     pub keep_alive: bool,
+    /// Looks at each answer of status 200: a label to count it by, or what is wrong with it.
+    pub check: Option<fn(&Answer) -> Result<String, String>>,
 }
 
 impl Plan {
@@ -44,6 +46,7 @@ impl Plan {
             rate,
             version: Version::HTTP_11,
             keep_alive: true,
+            check: None,
         }
     }
 }
@@ -68,6 +71,8 @@ pub struct Report {
     pub failed: Vec<Failed>,
     /// Answers by the application that gave them (its `x-app`).
     pub by_app: BTreeMap<String, u64>,
+    /// Answers by the label that the plan's check gave them.
+    pub by_label: BTreeMap<String, u64>,
     /// Of the successful ones, sorted.
     pub latencies: Vec<Duration>,
 }
@@ -90,10 +95,7 @@ impl Report {
     /// The latency that this share (0 to 1) of the successful requests did not exceed.
     pub fn latency(&self, share: f64) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
-        self.latencies
-            .get((last as f64 * share).round() as usize)
-            .copied()
-            .unwrap_or_default()
+        self.latencies.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
     }
 }
 
@@ -116,11 +118,7 @@ impl Load {
     /// Starts sending.
     pub fn start(plan: Plan) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared {
-            plan,
-            report: Mutex::default(),
-            idle: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { plan, report: Mutex::default(), idle: Mutex::default() });
         let run = tokio::spawn(send_all(Arc::clone(&shared), Arc::clone(&stop)));
         Self { stop, shared, run }
     }
@@ -187,12 +185,17 @@ impl Shared {
         let mut report = self.report();
         let why = match outcome {
             Ok(answer) if answer.status == http::StatusCode::OK => {
+                match self.plan.check.map(|check| check(&answer)) {
+                    Some(Err(why)) => {
+                        report.failed.push(Failed { at, why });
+                        return;
+                    }
+                    Some(Ok(label)) => *report.by_label.entry(label).or_default() += 1,
+                    None => {}
+                }
                 report.succeeded += 1;
                 report.latencies.push(at.elapsed());
-                *report
-                    .by_app
-                    .entry(answer.header("x-app").to_owned())
-                    .or_default() += 1;
+                *report.by_app.entry(answer.header("x-app").to_owned()).or_default() += 1;
                 return;
             }
             Ok(answer) => format!("{} {}", answer.status.as_u16(), answer.reason()),
@@ -213,10 +216,7 @@ async fn send_all(shared: Arc<Shared>, stop: Arc<AtomicBool>) {
         shared.report().sent += 1;
         let at = Instant::now();
         if running.len() >= IN_FLIGHT_MAX {
-            shared.report().failed.push(Failed {
-                at,
-                why: "too many in flight".to_owned(),
-            });
+            shared.report().failed.push(Failed { at, why: "too many in flight".to_owned() });
             continue;
         }
         let shared = Arc::clone(&shared);

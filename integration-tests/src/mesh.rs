@@ -1,5 +1,6 @@
 //! A mesh in a temporary folder: store, state, configuration, and the processes that run on them.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,10 +10,15 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::{binaries, port};
+use crate::wait::eventually;
+use crate::{binaries, client, port};
 
 /// How often proxies look and the control plane publishes: short, so that tests are.
 const INTERVAL: &str = "100ms";
+/// Until what was pushed has come to a sidecar.
+const EFFECT_MAX: Duration = Duration::from_secs(20);
+/// How long a draining sidecar still takes connections: short, so that tests are.
+const DRAIN_GRACE: &str = "300ms";
 /// Until a terminated process has drained.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -25,16 +31,10 @@ pub struct Mesh {
 
 impl Mesh {
     /// An empty folder: no store yet.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a mesh makes a folder; nobody should get one by default"
-    )]
+    #[expect(clippy::new_without_default, reason = "a mesh makes a folder; nobody should get one by default")]
     pub fn new() -> Self {
         let folder = TempDir::with_prefix("outrigger-").expect("a temporary folder can be made");
-        Self {
-            folder,
-            files: AtomicU32::new(0),
-        }
+        Self { folder, files: AtomicU32::new(0) }
     }
 
     /// Where everything of this mesh lies.
@@ -77,12 +77,14 @@ impl Mesh {
     pub fn try_publish(&self, yaml: &str) -> Output {
         let file = self.file(yaml);
         let mut command = program(binaries::outrigger());
-        command
-            .args(["publish", "--store"])
-            .arg(self.store())
-            .arg("-f")
-            .arg(file);
+        command.args(["publish", "--store"]).arg(self.store()).arg("-f").arg(file);
         command.output().expect("outrigger is built")
+    }
+
+    /// Waits until something has been published: a sidecar without a memory refuses to start on an empty store.
+    pub async fn published(&self) {
+        let heartbeat = self.store().join("heartbeat");
+        eventually(EFFECT_MAX, "something is published", async || heartbeat.exists().then_some(())).await;
     }
 
     /// A control plane of this mesh's store, with a state folder of its name.
@@ -98,11 +100,26 @@ impl Mesh {
 
 /// All that a finished program printed.
 pub fn said(out: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    )
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+/// Whether a file below `folder` contains `text`. Objects are compressed; what a sidecar remembers may be, too.
+fn holds(folder: &Path, text: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return holds(&path, text);
+        }
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains(text)
+    })
+}
+
+fn spawn(name: &str, arguments: &[OsString]) -> Process {
+    let mut command = program(binaries::proxy());
+    command.args(arguments);
+    Process::start(&format!("proxy {name}"), &mut command)
 }
 
 /// Without what the environment of the test would tell it.
@@ -130,14 +147,8 @@ impl ControlPlane {
     /// Starts one with further arguments.
     pub async fn start(mesh: &Mesh, name: &str, arguments: &[&str]) -> Self {
         let mut command = program(binaries::control_plane());
-        command
-            .arg("--store")
-            .arg(mesh.store())
-            .arg("--state-dir")
-            .arg(mesh.state(name));
-        command
-            .args(["--listen", "127.0.0.1:0", "--interval", INTERVAL])
-            .args(arguments);
+        command.arg("--store").arg(mesh.store()).arg("--state-dir").arg(mesh.state(name));
+        command.args(["--listen", "127.0.0.1:0", "--interval", INTERVAL]).args(arguments);
         let mut process = Process::start(&format!("control plane {name}"), &mut command);
         let api = process.listening("--listen").await;
         Self { process, api }
@@ -175,13 +186,7 @@ pub struct Sidecar {
 impl Sidecar {
     /// Outbound only, one worker.
     pub fn beside(service: &str) -> Self {
-        Self {
-            service: service.to_owned(),
-            node: None,
-            app: None,
-            workers: 1,
-            arguments: Vec::new(),
-        }
+        Self { service: service.to_owned(), node: None, app: None, workers: 1, arguments: Vec::new() }
     }
 
     /// Takes calls to the application at `app`, too.
@@ -208,9 +213,32 @@ impl Sidecar {
     /// With further arguments.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.arguments
-            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
+    }
+
+    fn name(&self) -> &str {
+        self.node.as_deref().unwrap_or(&self.service)
+    }
+
+    /// All of the command line but the listeners' addresses.
+    fn command(&self, mesh: &Mesh) -> Vec<OsString> {
+        let state = mesh.state(self.name());
+        let mut command: Vec<OsString> =
+            vec!["--store".into(), mesh.store().into(), "--state-dir".into(), state.into()];
+        command.extend(["--service", &self.service, "--poll", INTERVAL].map(Into::into));
+        command.extend(["--workers".into(), self.workers.to_string().into()]);
+        if let Some(node) = &self.node {
+            command.extend(["--node".into(), node.into()]);
+        }
+        if let Some(app) = self.app {
+            command.extend(["--app".into(), app.to_string().into()]);
+        }
+        if !self.arguments.iter().any(|argument| argument == "--drain-grace") {
+            command.extend(["--drain-grace", DRAIN_GRACE].map(Into::into));
+        }
+        command.extend(self.arguments.iter().map(Into::into));
+        command
     }
 }
 
@@ -227,65 +255,74 @@ pub struct Proxy {
     pub admin: SocketAddr,
     /// `/metrics`.
     pub metrics: SocketAddr,
-    command: Vec<std::ffi::OsString>,
+    command: Vec<OsString>,
     name: String,
+    state: PathBuf,
 }
 
 impl Proxy {
     /// Starts one on ports that it can come back to, and waits until it listens.
     pub async fn start(mesh: &Mesh, sidecar: Sidecar) -> Self {
-        let name = sidecar.node.clone().unwrap_or_else(|| sidecar.service.clone());
         let (outbound, admin, metrics) = (port::free(), port::free(), port::free());
         let inbound = sidecar.app.map(|_| port::free());
-        let mut command: Vec<std::ffi::OsString> = Vec::new();
-        let mut flag = |name: &str, value: &std::ffi::OsStr| command.extend([name.into(), value.to_owned()]);
-        flag("--store", mesh.store().as_os_str());
-        flag("--service", sidecar.service.as_ref());
-        flag("--state-dir", mesh.state(&name).as_os_str());
-        flag("--poll", INTERVAL.as_ref());
-        flag("--outbound", outbound.to_string().as_ref());
-        flag("--admin", admin.to_string().as_ref());
-        flag("--metrics", metrics.to_string().as_ref());
-        flag("--workers", sidecar.workers.to_string().as_ref());
-        if let Some(node) = &sidecar.node {
-            flag("--node", node.as_ref());
+        let mut command = sidecar.command(mesh);
+        let listeners = [
+            ("--outbound", Some(outbound)),
+            ("--admin", Some(admin)),
+            ("--metrics", Some(metrics)),
+            ("--inbound", inbound),
+        ];
+        for (flag, addr) in listeners {
+            if let Some(addr) = addr {
+                command.extend([flag.into(), addr.to_string().into()]);
+            }
         }
-        if let (Some(inbound), Some(app)) = (inbound, sidecar.app) {
-            flag("--inbound", inbound.to_string().as_ref());
-            flag("--app", app.to_string().as_ref());
-        }
-        command.extend(sidecar.arguments.iter().map(Into::into));
-        let process = Self::spawn(&name, &command);
-        let mut proxy = Self {
-            process,
-            outbound,
-            inbound,
-            admin,
-            metrics,
-            command,
-            name,
-        };
+        let name = sidecar.name().to_owned();
+        let process = spawn(&name, &command);
+        let state = mesh.state(&name);
+        let mut proxy = Self { process, outbound, inbound, admin, metrics, command, name, state };
         proxy.listens().await;
         proxy
+    }
+
+    /// Starts one that is not expected to get far. What the sidecar's arguments do not say is left to chance: port 0.
+    pub fn start_unchecked(mesh: &Mesh, sidecar: Sidecar) -> Process {
+        let mut command = sidecar.command(mesh);
+        for flag in ["--outbound", "--admin", "--metrics"] {
+            if !sidecar.arguments.iter().any(|argument| argument == flag) {
+                command.extend([flag.into(), "127.0.0.1:0".into()]);
+            }
+        }
+        spawn(sidecar.name(), &command)
     }
 
     /// Starts again, on the same ports and state, after its process has ended.
     pub async fn restart(&mut self) {
         assert!(!self.process.is_running(), "{} is still running", self.name);
-        self.process = Self::spawn(&self.name, &self.command);
+        self.process = spawn(&self.name, &self.command);
         self.listens().await;
+    }
+
+    /// Waits until it has a plan.
+    pub async fn ready(&self) {
+        let what = format!("{} is ready; so far:\n{}", self.name, self.process.log());
+        eventually(EFFECT_MAX, &what, async || {
+            let page = client::page(self.admin, "/ready").await.ok()?;
+            (page.status == http::StatusCode::OK).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until its state folder holds this address, or whatever else is written there.
+    pub async fn remembers(&self, text: &str) {
+        let what = format!("{} has written {text} into {}", self.name, self.state.display());
+        eventually(EFFECT_MAX, &what, async || holds(&self.state, text).then_some(())).await;
     }
 
     /// SIGTERM, and waits until it has drained.
     pub async fn drain(&mut self) -> std::process::ExitStatus {
         self.process.terminate();
         self.process.ended(DRAIN_MAX).await
-    }
-
-    fn spawn(name: &str, arguments: &[std::ffi::OsString]) -> Process {
-        let mut command = program(binaries::proxy());
-        command.args(arguments);
-        Process::start(&format!("proxy {name}"), &mut command)
     }
 
     async fn listens(&mut self) {

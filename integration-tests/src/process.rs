@@ -25,21 +25,13 @@ pub struct Process {
 impl Process {
     /// Starts `command` with nothing on its standard input and both outputs in the log.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let spawned = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         assert!(spawned.is_ok(), "{name} does not start: {:?}", spawned.err());
         let mut child = spawned.expect("checked one line above");
         let log = Arc::new(Mutex::new(Vec::new()));
         record(child.stdout.take().expect("piped above"), &log);
         record(child.stderr.take().expect("piped above"), &log);
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-        }
+        Self { name: name.to_owned(), child, log }
     }
 
     /// Its process id.
@@ -62,12 +54,7 @@ impl Process {
                 before.rsplit_once("listening on ")?.1.trim().parse().ok()
             });
             let running = self.is_running();
-            assert!(
-                found.is_some() || running,
-                "{} ended instead of listening:\n{}",
-                self.name,
-                self.log()
-            );
+            assert!(found.is_some() || running, "{} ended instead of listening:\n{}", self.name, self.log());
             found
         })
         .await
@@ -77,10 +64,7 @@ impl Process {
     pub async fn says(&self, text: &str) {
         let what = format!("{} says {text:?}; so far:\n{}", self.name, self.log());
         eventually(START_MAX, &what, async || {
-            lines(&self.log)
-                .iter()
-                .any(|line| line.contains(text))
-                .then_some(())
+            lines(&self.log).iter().any(|line| line.contains(text)).then_some(())
         })
         .await;
     }
@@ -120,27 +104,18 @@ impl Process {
     /// How it ended.
     pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
-        eventually(deadline, &what, async || {
-            self.child.try_wait().expect("a child can be asked")
-        })
-        .await
+        eventually(deadline, &what, async || self.child.try_wait().expect("a child can be asked")).await
     }
 
     /// Resident memory in KiB, by `/proc`.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0)
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a child has a process id");
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a child has a process id");
         rustix::process::kill_process(pid, signal).expect("a child that was not waited for can be signalled");
     }
 }

@@ -20,23 +20,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("outrigger-store", &["outrigger-snapshot"]),
     ("outrigger-certs", &["outrigger-snapshot"]),
     ("outrigger-filters", &["outrigger-snapshot"]),
-    (
-        "outrigger-proxy",
-        &[
-            "outrigger-snapshot",
-            "outrigger-store",
-            "outrigger-certs",
-            "outrigger-filters",
-        ],
-    ),
-    (
-        "outrigger-control-plane",
-        &["outrigger-snapshot", "outrigger-store", "outrigger-certs"],
-    ),
-    (
-        "outrigger-integration-tests",
-        &["outrigger-snapshot", "outrigger-store"],
-    ),
+    ("outrigger-proxy", &["outrigger-snapshot", "outrigger-store", "outrigger-certs", "outrigger-filters"]),
+    ("outrigger-control-plane", &["outrigger-snapshot", "outrigger-store", "outrigger-certs"]),
+    ("outrigger-integration-tests", &["outrigger-snapshot", "outrigger-store"]),
     ("outrigger-examples", &[]),
 ];
 
@@ -44,12 +30,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const UNSAFE_MODULES: &[&str] = &[];
 
 /// The parts of the proxy that may name hyper.
-const HYPER_MODULES: &[&str] = &[
-    "proxy/src/http.rs",
-    "proxy/src/http/",
-    "proxy/src/pool",
-    "proxy/src/connect",
-];
+const HYPER_MODULES: &[&str] =
+    &["proxy/src/http.rs", "proxy/src/http/", "proxy/src/pool", "proxy/src/connect"];
 
 /// Endings of type names that say nothing.
 const EMPTY_NAMES: &[&str] = &["Manager", "Handler", "Helper", "Util", "Utils", "Globals"];
@@ -69,12 +51,7 @@ fn cargo(arguments: &[&str]) -> String {
         .current_dir(root())
         .output()
         .expect("the cargo that built this test is there");
-    assert!(
-        out.status.success(),
-        "cargo {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(out.status.success(), "cargo {}: {}", arguments.join(" "), String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).expect("cargo prints UTF-8")
 }
 
@@ -130,11 +107,7 @@ fn modules_name_themselves() {
 fn names_carry_meaning() {
     let mut offences = Vec::new();
     for file in RustFile::product() {
-        for function in file
-            .functions
-            .iter()
-            .filter(|function| function.name.starts_with("get_"))
-        {
+        for function in file.functions.iter().filter(|function| function.name.starts_with("get_")) {
             offences.push(format!("{}:{}: fn {}", file.path, function.line, function.name));
         }
         for (line, name) in &file.types {
@@ -200,24 +173,16 @@ fn crates_import_by_the_table() {
     ]))
     .expect("cargo metadata prints JSON");
     let packages = metadata["packages"].as_array().expect("metadata lists packages");
-    let ours: BTreeSet<&str> = packages
-        .iter()
-        .filter_map(|package| package["name"].as_str())
-        .collect();
+    let ours: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     let mut offences = Vec::new();
     for package in packages {
         let name = package["name"].as_str().expect("a package has a name");
-        let manifest = package["manifest_path"]
-            .as_str()
-            .expect("a package has a manifest");
+        let manifest = package["manifest_path"].as_str().expect("a package has a manifest");
         let Some((_, allowed)) = MAY_IMPORT.iter().find(|(of, _)| *of == name) else {
             offences.push(format!("{manifest}: {name} has no row in the import table"));
             continue;
         };
-        for dependency in package["dependencies"]
-            .as_array()
-            .expect("a package lists its dependencies")
-        {
+        for dependency in package["dependencies"].as_array().expect("a package lists its dependencies") {
             let wanted = dependency["name"].as_str().expect("a dependency has a name");
             if ours.contains(wanted) && !allowed.contains(&wanted) {
                 offences.push(format!("{manifest}: {name} imports {wanted}"));
@@ -289,9 +254,7 @@ fn no_machine_is_named() {
     let offences: Vec<String> = TextFile::all()
         .iter()
         .flat_map(|file| {
-            file.lines_with(&needles)
-                .map(|line| format!("{}:{line}", file.path))
-                .collect::<Vec<_>>()
+            file.lines_with(&needles).map(|line| format!("{}:{line}", file.path)).collect::<Vec<_>>()
         })
         .collect();
     assert_none(
@@ -313,9 +276,7 @@ fn nothing_is_left_unfinished() {
         .iter()
         .filter(|file| file.path.ends_with(".rs"))
         .flat_map(|file| {
-            file.lines_with(&needles)
-                .map(|line| format!("{}:{line}", file.path))
-                .collect::<Vec<_>>()
+            file.lines_with(&needles).map(|line| format!("{}:{line}", file.path)).collect::<Vec<_>>()
         })
         .collect();
     assert_none(

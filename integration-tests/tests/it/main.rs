@@ -1,4 +1,13 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod config;
+mod drain;
 mod harness;
 mod house;
+mod http;
+mod observe;
+mod one_plan;
+mod refusals;
+mod routing;
+mod stability;
+mod thin;

@@ -9,10 +9,7 @@ use syn::visit::{self, Visit};
 
 /// The checkout.
 pub(super) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in a workspace")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace").to_owned()
 }
 
 /// Any file that people read, with its path from the root.
@@ -55,18 +52,11 @@ fn collect(folder: &Path, root: &Path, found: &mut Vec<TextFile>) {
             if !NOT_OURS.iter().any(|name| entry.file_name() == *name) {
                 collect(&path, root, found);
             }
-        } else if kind.is_file()
-            && entry
-                .metadata()
-                .is_ok_and(|about| about.len() <= LONGEST_TEXT_BYTES)
-        {
+        } else if kind.is_file() && entry.metadata().is_ok_and(|about| about.len() <= LONGEST_TEXT_BYTES) {
             // What is not UTF-8 is not prose or code.
             if let Ok(text) = fs::read_to_string(&path) {
                 let path = path.strip_prefix(root).expect("the walk stays below the root");
-                found.push(TextFile {
-                    path: path.to_string_lossy().into_owned(),
-                    text,
-                });
+                found.push(TextFile { path: path.to_string_lossy().into_owned(), text });
             }
         }
     }
@@ -108,8 +98,7 @@ impl RustFile {
     /// All but tests, benchmarks and fuzz targets.
     pub(super) fn product() -> Vec<Self> {
         let is_test = |path: &str| {
-            path.split('/')
-                .any(|part| matches!(part, "tests" | "benches" | "fuzz" | "tests.rs" | "build.rs"))
+            path.split('/').any(|part| matches!(part, "tests" | "benches" | "fuzz" | "tests.rs" | "build.rs"))
         };
         TextFile::all()
             .into_iter()
@@ -130,11 +119,7 @@ impl RustFile {
             unsafe_uses: Vec::new(),
         };
         let lines: Vec<&str> = file.text.lines().collect();
-        let mut reader = Reader {
-            parsed: &mut parsed,
-            lines,
-            in_test: false,
-        };
+        let mut reader = Reader { parsed: &mut parsed, lines, in_test: false };
         reader.visit_file(&syntax.expect("checked one line above"));
         parsed
     }
@@ -151,27 +136,19 @@ impl Reader<'_> {
         let line = signature.start().line;
         if !self.in_test {
             let lines = end.end().line + 1 - line;
-            self.parsed.functions.push(Function {
-                name: name.to_string(),
-                line,
-                lines,
-            });
+            self.parsed.functions.push(Function { name: name.to_string(), line, lines });
         }
     }
 
     fn path_start(&mut self, name: &syn::Ident) {
         if !self.in_test {
-            self.parsed
-                .paths
-                .push((name.span().start().line, name.to_string()));
+            self.parsed.paths.push((name.span().start().line, name.to_string()));
         }
     }
 
     fn type_name(&mut self, name: &syn::Ident) {
         if !self.in_test {
-            self.parsed
-                .types
-                .push((name.span().start().line, name.to_string()));
+            self.parsed.types.push((name.span().start().line, name.to_string()));
         }
     }
 
@@ -190,9 +167,7 @@ fn is_test_only(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")
             || (attribute.path().is_ident("cfg")
-                && attribute
-                    .parse_args::<syn::Path>()
-                    .is_ok_and(|condition| condition.is_ident("test")))
+                && attribute.parse_args::<syn::Path>().is_ok_and(|condition| condition.is_ident("test")))
     })
 }
 
