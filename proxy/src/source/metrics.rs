@@ -1,0 +1,1 @@
+//! What the source adds to `/metrics`.
