@@ -209,15 +209,20 @@ fn the_proxy_cannot_write_the_store() {
         "-p",
         "outrigger-proxy",
         "-e",
-        "normal,features",
+        "normal",
+        "-f",
+        "{p};{f}",
         "--prefix=none",
         "--offline",
         "--locked",
     ]);
-    let offences: Vec<String> = tree
-        .lines()
-        .filter(|line| line.starts_with("outrigger-store feature \"write\""))
-        .map(|line| format!("proxy/Cargo.toml: {line}"))
+    let store = tree.lines().find(|line| line.starts_with("outrigger-store "));
+    let features = store.and_then(|line| line.rsplit_once(';')).map(|(_, features)| features);
+    let offences: Vec<String> = features
+        .expect("the proxy reads the store")
+        .split(',')
+        .filter(|feature| feature.trim_end_matches(" (*)") == "write")
+        .map(|feature| format!("proxy/Cargo.toml: outrigger-store/{feature}"))
         .collect();
     assert_none(
         &offences,
