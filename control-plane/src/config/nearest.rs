@@ -10,13 +10,10 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
     if written.is_empty() || written.len() > CHARACTERS_MAX {
         return None;
     }
-    let near_enough = (written.len() / 3).max(1);
+    let near_enough = if written.len() == 1 { 0 } else { (written.len() / 3).max(1) };
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let limit = best.map_or(near_enough + 1, |(distance, _)| distance);
-        if candidate.len().abs_diff(text.len()) > near_enough * 4 {
-            continue;
-        }
         let other: Vec<char> = candidate.to_lowercase().chars().take(CHARACTERS_MAX + 1).collect();
         if other.len() > CHARACTERS_MAX || other.len().abs_diff(written.len()) >= limit {
             continue;

@@ -59,26 +59,25 @@ pub(crate) fn resource(node: &Node, report: &mut Report<'_>) -> Option<Resource>
     let kind = kind(node, report)?;
     kind.shape().check_node(node, &Path::ROOT, report);
     let metadata = node.field("metadata")?;
-    let name = metadata.field("name")?;
     let label = |node: &Node| node.text().filter(|text| check_label(text).is_ok()).map(str::to_owned);
-    let namespace = match metadata.field("namespace") {
-        Some(namespace) => label(namespace)?,
-        None => DEFAULT_NAMESPACE.to_owned(),
-    };
-    let key = Key { kind, namespace, name: label(name)? };
-    let at = name.at;
-    let path = Path::ROOT;
-    let path = path.field("spec");
-    let empty = Node { at, content: Content::Null };
-    let spec = node.field("spec").unwrap_or(&empty);
-    let spec = match kind {
-        Kind::Service => Spec::Service(service::read(spec, &path, &key.namespace, report)),
-        Kind::HttpRoute => Spec::HttpRoute(http_route::read(spec, &path, &key.namespace, report)),
-        Kind::BackendPolicy => Spec::BackendPolicy(backend_policy::read(spec, &path, &key.namespace, report)),
-    };
+    let namespace = metadata.field("namespace").map_or(Some(DEFAULT_NAMESPACE.to_owned()), label);
+    let spec = read_spec(node, kind, namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), report);
+    let name = metadata.field("name")?;
+    let key = Key { kind, namespace: namespace?, name: label(name)? };
     let damaged = report.problems.len() > before;
     let value = if damaged { Value::Null } else { canonical(node, kind, &key.namespace) };
-    Some(Resource::new(Parts { key, value, spec, file: report.file.to_owned(), at, damaged }))
+    Some(Resource::new(Parts { key, value, spec, file: report.file.to_owned(), at: name.at, damaged }))
+}
+
+fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) -> Spec {
+    let path = Path::ROOT.field("spec");
+    let absent = Node { at: node.at, content: Content::Null };
+    let spec = node.field("spec").unwrap_or(&absent);
+    match kind {
+        Kind::Service => Spec::Service(service::read(spec, &path, namespace, report)),
+        Kind::HttpRoute => Spec::HttpRoute(http_route::read(spec, &path, namespace, report)),
+        Kind::BackendPolicy => Spec::BackendPolicy(backend_policy::read(spec, &path, namespace, report)),
+    }
 }
 
 fn kind(node: &Node, report: &mut Report<'_>) -> Option<Kind> {
@@ -169,9 +168,12 @@ fn shape_value(node: &Node, shape: &Shape) -> Value {
 }
 
 /// The service that a reference names: by `name`, and `namespace` or else that of the referring resource. `None` if the
-/// names are no names, which has been reported.
+/// names are no names or something else than a service is meant, which has been reported.
 fn service_ref(node: &Node, namespace: &str, position: usize) -> Option<Placed<ServiceName>> {
-    let name = node.field("name")?;
+    let is_service = node.field("kind").is_none_or(|kind| kind.text() == Some("Service"));
+    let group_known =
+        node.field("group").is_none_or(|group| matches!(group.text(), Some("" | "outrigger.dev")));
+    let name = node.field("name").filter(|_| is_service && group_known)?;
     let namespace = match node.field("namespace") {
         Some(other) => other.text()?,
         None => namespace,

@@ -161,6 +161,12 @@ impl Resource {
         &self.0
     }
 
+    /// The problem that a resource to be removed is not there.
+    pub(crate) fn absent(&self) -> Problem {
+        self.problem(self.0.at, "metadata.name", format!("there is no {}", self.key()))
+            .expected("a resource that is in the mesh")
+    }
+
     pub(crate) fn problem(&self, at: Spot, field: impl fmt::Display, message: impl Into<String>) -> Problem {
         Problem::new(&self.0.file, at, field, message)
     }

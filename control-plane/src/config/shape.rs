@@ -220,7 +220,7 @@ impl Object {
 fn check_text(text: Text, value: &str, at: Spot, path: &Path<'_>, report: &mut Report<'_>) {
     if !text.accepts(value) {
         report.problems.add(|| {
-            Problem::new(report.file, at, path, format!("\"{}\" cannot stand here", shortened(value)))
+            Problem::new(report.file, at, path, format!("\"{}\" is not valid", shortened(value)))
                 .expected(text.expected())
                 .nearest(text.repaired(value))
         });
@@ -259,9 +259,10 @@ fn check_length(
 }
 
 fn one_of(words: &[Word]) -> String {
-    let names: Vec<&str> = words.iter().filter(|word| word.supported).map(|word| word.name).collect();
+    let quoted = |word: &Word| if word.name.is_empty() { "\"\"".to_owned() } else { word.name.to_owned() };
+    let names: Vec<String> = words.iter().filter(|word| word.supported).map(quoted).collect();
     match names.as_slice() {
-        [only] => (*only).to_owned(),
+        [only] => only.clone(),
         _ => format!("one of {}", names.join(", ")),
     }
 }

@@ -198,18 +198,12 @@ impl Builder<'_> {
     fn check_keys(&mut self, entries: &[Entry]) {
         let mut first: HashMap<&str, Spot> = HashMap::with_capacity(entries.len());
         for entry in entries {
-            if let Some(before) = first.insert(&entry.key, entry.at) {
-                let (file, line) = (self.file, before.line);
-                self.problems.add(|| {
-                    Problem::new(
-                        file,
-                        entry.at,
-                        shortened(&entry.key),
-                        format!("written before, in line {line}"),
-                    )
-                    .expected("each key once")
-                });
-            }
+            let Some(before) = first.insert(&entry.key, entry.at) else { continue };
+            let (file, open) = (self.file, &self.open);
+            self.problems.add(|| {
+                let message = format!("is written before, in line {}", before.line);
+                Problem::new(file, entry.at, path(open, &entry.key), message).expected("each key once")
+            });
         }
     }
 
@@ -221,6 +215,26 @@ impl Builder<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// The way to `key` through the collections that are open around it.
+fn path(open: &[Open], key: &str) -> String {
+    let mut path = String::new();
+    let field = |path: &mut String, name: &str| {
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(&shortened(name));
+    };
+    for open in open {
+        match &open.kind {
+            OpenKind::List(items) => path.push_str(&format!("[{}]", items.len())),
+            OpenKind::Map { key: Some((name, _)), .. } => field(&mut path, name),
+            OpenKind::Map { key: None, .. } => {}
+        }
+    }
+    field(&mut path, key);
+    path
 }
 
 fn count(node: &Node) -> usize {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use outrigger_snapshot::name::ServiceName;
 
-use super::super::model::{BackendPolicy, Service, Spec, Target};
+use super::super::model::{Service, Spec, Target};
 use super::super::nearest::nearest;
 use super::super::problem::Problems;
 use super::super::resource::Resource;
@@ -33,7 +33,6 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
                     .expected("one policy for a target")
             });
         }
-        check_timeouts(resource, policy, problems);
     }
 }
 
@@ -63,17 +62,4 @@ fn check_target(resource: &Resource, target: &Target, services: &Services<'_>, p
 
 fn has_port(service: &Service, name: &str) -> bool {
     service.ports.iter().any(|port| port.name == name)
-}
-
-fn check_timeouts(resource: &Resource, policy: &BackendPolicy, problems: &mut Problems) {
-    if let (Some(request), Some(one_try)) = (policy.settings.request_ms, policy.settings.try_ms)
-        && request != 0
-        && one_try > request
-    {
-        problems.add(|| {
-            resource
-                .problem(resource.parts().at, "spec.timeouts.try", "is longer than request")
-                .expected("at most request")
-        });
-    }
 }

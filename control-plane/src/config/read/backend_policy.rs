@@ -88,6 +88,13 @@ fn timeouts(node: &Node, path: &Path<'_>, settings: &mut Settings, report: &mut 
     settings.connect_ms = limited(node, "connect", 1, path, report);
     settings.request_ms = limited(node, "request", 0, path, report);
     settings.try_ms = limited(node, "try", 0, path, report);
+    if let (Some(request), Some(one_try)) = (settings.request_ms, settings.try_ms)
+        && request != 0
+        && one_try > request
+    {
+        let at = node.field("try").map_or(node.at, |field| field.at);
+        report.unexpected(at, &path.field("try"), "is longer than request", "at most request");
+    }
     settings.first_byte_ms = limited(node, "firstByte", 0, path, report);
     settings.idle_ms = limited(node, "idle", 1, path, report);
     settings.body_stall_ms = limited(node, "bodyStall", 0, path, report);

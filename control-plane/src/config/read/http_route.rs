@@ -13,6 +13,8 @@ use super::route_match;
 
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> HttpRoute {
     let parent = |(position, item): (usize, &Node)| {
+        // Unlike in a backend, here they stand for a Gateway if absent.
+        item.field("group").and(item.field("kind"))?;
         Some(Parent {
             service: super::service_ref(item, namespace, position)?,
             section: super::placed_text(item, "sectionName"),

@@ -88,7 +88,7 @@ fn report_regex(pattern: &str, value: Option<&Node>, path: &Path<'_>, report: &m
         }
         other => other.to_string(),
     };
-    let reason = reason.trim_start_matches("error: ").to_owned();
+    let reason = reason.trim_start_matches("error: ").trim_end_matches('.').to_owned();
     let message = format!("\"{}\" is not a usable regular expression: {reason}", shortened(pattern));
     let at = value.map(|value| value.at).unwrap_or_default();
     report.unexpected(

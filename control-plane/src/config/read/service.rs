@@ -139,10 +139,9 @@ fn protocol(port: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Pro
 }
 
 fn endpoints(node: &Node, path: &Path<'_>, spec: &Node, report: &mut Report<'_>) -> Option<Endpoints> {
-    let several_ports = spec.list("ports").len() > 1;
     let given: Vec<(&str, &Node)> =
         ["static", "dns", "srv"].into_iter().filter_map(|name| Some((name, node.field(name)?))).collect();
-    let [(form, given)] = given.as_slice() else {
+    if given.len() != 1 {
         let written: Vec<&str> = given.iter().map(|(name, _)| *name).collect();
         let message = if written.is_empty() {
             "names no source".to_owned()
@@ -150,36 +149,43 @@ fn endpoints(node: &Node, path: &Path<'_>, spec: &Node, report: &mut Report<'_>)
             format!("has {}", written.join(" and "))
         };
         report.unexpected(node.at, path, message, "exactly one of static, dns, srv");
-        return None;
-    };
-    let path = path.field(form);
-    match *form {
-        "static" => Some(Endpoints::Static(static_endpoints(given, &path, spec, report))),
-        "dns" => {
-            let port = given.field("port");
-            if let (true, Some(port)) = (several_ports, port) {
-                report.unexpected(
-                    port.at,
-                    &path.field("port"),
-                    "would stand for every port of this service",
-                    "no port: each port's targetPort is dialled",
-                );
-            }
-            let name = without_dot(given.text_of("name")?);
-            Some(Endpoints::Dns { name, port: port.and_then(super::port) })
-        }
-        _ => {
-            if several_ports {
-                report.unexpected(
-                    given.at,
-                    &path,
-                    "SRV records would stand for every port of this service",
-                    "one Service for each port",
-                );
-            }
-            Some(Endpoints::Srv { name: without_dot(given.text_of("name")?) })
-        }
     }
+    let mut read = None;
+    for (form, given) in given {
+        let path = path.field(form);
+        read = match form {
+            "static" => Some(Endpoints::Static(static_endpoints(given, &path, spec, report))),
+            "dns" => dns(given, &path, spec, report),
+            _ => srv(given, &path, spec, report),
+        };
+    }
+    read
+}
+
+fn has_several_ports(spec: &Node) -> bool {
+    spec.list("ports").len() > 1
+}
+
+fn dns(node: &Node, path: &Path<'_>, spec: &Node, report: &mut Report<'_>) -> Option<Endpoints> {
+    let port = node.field("port");
+    if let (true, Some(port)) = (has_several_ports(spec), port) {
+        let expected = "no port: each port's targetPort is dialled";
+        report.unexpected(
+            port.at,
+            &path.field("port"),
+            "would stand for every port of this service",
+            expected,
+        );
+    }
+    Some(Endpoints::Dns { name: without_dot(node.text_of("name")?), port: port.and_then(super::port) })
+}
+
+fn srv(node: &Node, path: &Path<'_>, spec: &Node, report: &mut Report<'_>) -> Option<Endpoints> {
+    if has_several_ports(spec) {
+        let message = "its records would stand for every port of this service";
+        report.unexpected(node.at, path, message, "a Service for each port");
+    }
+    Some(Endpoints::Srv { name: without_dot(node.text_of("name")?) })
 }
 
 fn without_dot(name: &str) -> String {
