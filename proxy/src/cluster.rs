@@ -1,5 +1,89 @@
 //! Clusters: their endpoints, and how one of them is picked.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use outrigger_snapshot::policy::{Backend, Balance, Limits, Protocol, Timeouts};
+
+use self::balance::EndpointSet;
+
 pub mod balance;
 pub mod endpoint;
 pub mod hash_ring;
+
+/// A cluster as one plan sees it.
+#[derive(Debug)]
+pub struct Cluster {
+    /// `NAMESPACE/NAME:PORT`.
+    pub name: Arc<str>,
+    /// What its endpoints speak.
+    pub protocol: Protocol,
+    /// How an endpoint is picked.
+    pub balance: Balance,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Caps.
+    pub limits: Limits,
+    /// Where it is. Replaced in place when DNS says something new, by the thread that builds plans.
+    pub endpoints: ArcSwap<EndpointSet>,
+    /// What is under way, across plans and workers.
+    pub load: Arc<ClusterLoad>,
+}
+
+impl Cluster {
+    /// A cluster without endpoints.
+    pub fn new(name: Arc<str>, protocol: Protocol, backend: &Backend, load: Arc<ClusterLoad>) -> Self {
+        let nowhere = EndpointSet::new(Vec::new(), &backend.balance);
+        Self {
+            name,
+            protocol,
+            balance: backend.balance.clone(),
+            timeouts: backend.timeouts,
+            limits: backend.limits,
+            endpoints: ArcSwap::from_pointee(nowhere),
+            load,
+        }
+    }
+
+    /// Whether its endpoints speak HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.protocol, Protocol::Http2 | Protocol::Grpc)
+    }
+}
+
+/// What counts against a cluster's limits. It outlives plans.
+#[derive(Debug, Default)]
+pub struct ClusterLoad {
+    /// Requests in flight.
+    pub requests: Gauge,
+    /// Requests that wait for a connection.
+    pub pending: Gauge,
+    /// Open upstream connections.
+    pub connections: Gauge,
+}
+
+/// A number of things that are now, shared by all workers.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU32);
+
+impl Gauge {
+    /// The number.
+    pub fn value(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    /// Counts one more unless there are `limit`. The caller owes a [`Gauge::leave`].
+    pub fn enter(&self, limit: u32) -> bool {
+        if self.0.fetch_add(1, Relaxed) < limit {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    /// Counts one less.
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,21 @@
+//! The one clock of the request path: nanoseconds since the process started. Everything else takes `now_ns`.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Nanoseconds since the first call in this process.
+pub fn now_ns() -> u64 {
+    START.elapsed().as_nanos() as u64
+}
+
+/// The instant that is `at_ns` on this clock.
+pub fn instant(at_ns: u64) -> Instant {
+    *START + Duration::from_nanos(at_ns)
+}
+
+/// A time limit in milliseconds as nanoseconds; 0 is no limit.
+pub fn limit_ns(limit_ms: u64) -> Option<u64> {
+    (limit_ms != 0).then(|| limit_ms.saturating_mul(1_000_000))
+}

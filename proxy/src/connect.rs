@@ -1,0 +1,101 @@
+//! Opening an upstream connection.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::cluster::Cluster;
+use crate::error::{ProxyError, Timeout};
+use crate::http::body::Body;
+use crate::http::gather::gather;
+use crate::http::upgrade::{Socket, Switch};
+use crate::pool::http2::{Shared, Stream};
+use crate::pool::{EndpointPool, Lease, OpenConnection};
+
+/// Largest response head, in bytes; beyond it the response is malformed.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields of a response head.
+const FIELDS_MAX: usize = 128;
+/// Flow-control window of one HTTP/2 stream, in bytes.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Window of an HTTP/2 connection: several streams may stall without stalling the rest.
+const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Sent and not yet taken by the socket, per HTTP/2 stream.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Opens a connection; the caller has taken its place under the limit.
+pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster) -> Result<Lease, ProxyError> {
+    let connection = OpenConnection::new(pool.clone());
+    let stream = match dial(pool, cluster).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            pool.stats.upstream_connect_failed.add(1);
+            return Err(error);
+        }
+    };
+    pool.stats.upstream_opened.add(1);
+    let opened = match cluster.is_http2() {
+        true => open_http2(pool, stream, connection).await,
+        false => open_http1(pool, stream, connection).await,
+    };
+    opened.map_err(ProxyError::from_upstream)
+}
+
+async fn dial(pool: &EndpointPool, cluster: &Cluster) -> Result<TcpStream, ProxyError> {
+    let address = pool.endpoint.address();
+    let failed = |error: io::Error| ProxyError::ConnectFailed { address, error };
+    let limit = Duration::from_millis(cluster.timeouts.connect_ms);
+    let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| ProxyError::Timeout(Timeout::Connect))?.map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+async fn open_http1(pool: &Rc<EndpointPool>, stream: TcpStream, open: OpenConnection) -> hyper::Result<Lease> {
+    let (sender, mut connection) = http1::Builder::new()
+        .writev(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(FIELDS_MAX)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let switch = Switch::default();
+    let left = switch.clone();
+    tokio::task::spawn_local(async move {
+        let ended = (&mut connection).await;
+        let socket = (left.is_wanted() && ended.is_ok()).then(|| {
+            let parts = connection.into_parts();
+            Socket { stream: parts.io.into_inner(), read: parts.read_buf }
+        });
+        left.leave(socket);
+        drop(open);
+    });
+    Ok(Lease::Http1 { pool: pool.clone(), sender, switch })
+}
+
+async fn open_http2(pool: &Rc<EndpointPool>, stream: TcpStream, open: OpenConnection) -> hyper::Result<Lease> {
+    let mut open = Some(open);
+    let (io, executor) = gather(stream);
+    let (sender, mut connection) = http2::Builder::new(executor.clone())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .handshake::<_, Body>(TokioIo::new(io))
+        .await?;
+    let shared = Shared::new(sender);
+    let allowed = shared.clone();
+    tokio::task::spawn_local(executor.wrap(poll_fn(move |context| {
+        // How it ends is told to each request.
+        let ended = Pin::new(&mut connection).poll(context).map(|_| drop(open.take()));
+        allowed.allow(connection.current_max_send_streams());
+        ended
+    })));
+    pool.shared.borrow_mut().push(shared.clone());
+    Ok(Lease::Http2(Stream::new(pool.clone(), shared)))
+}

@@ -1,0 +1,107 @@
+//! One downstream connection: what it speaks, then serving it.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use crate::clock;
+use crate::error::ProxyError;
+use crate::exchange::{Exchange, Reply};
+use crate::http::server::{Downstream, serve_http1, serve_http2};
+use crate::sweep::Timer;
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the first bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detected {
+    Http1,
+    Http2,
+    /// Could still be either.
+    Undecided,
+}
+
+fn detect(first: &[u8]) -> Detected {
+    match first {
+        [] => Detected::Undecided,
+        _ if first.starts_with(PREFACE) => Detected::Http2,
+        _ if PREFACE.starts_with(first) => Detected::Undecided,
+        _ => Detected::Http1,
+    }
+}
+
+/// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come.
+pub async fn serve<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
+{
+    match first_bytes(&stream, &downstream).await {
+        Ok(Some(Detected::Http1)) => Box::pin(serve_http1(stream, downstream, stack)).await,
+        Ok(Some(Detected::Http2)) => Box::pin(serve_http2(stream, downstream, stack)).await,
+        // It left, said nothing for too long, or the proxy drains.
+        Ok(Some(Detected::Undecided) | None) | Err(_) => {}
+    }
+}
+
+/// Looks at the first bytes without taking them. A preface that stops half-way has as long as a head has.
+async fn first_bytes(stream: &TcpStream, downstream: &Downstream) -> io::Result<Option<Detected>> {
+    let worker = &downstream.worker;
+    let mut timer = Timer::new(&worker.sweep);
+    let mut seen = 0;
+    let mut due_ns = clock::now_ns().saturating_add(worker.limits.idle_ns);
+    loop {
+        let mut bytes = [0; PREFACE.len()];
+        let peeked = poll_fn(|context| {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if worker.is_draining() || timer.fired() {
+                return Poll::Ready(Ok(0));
+            }
+            let polled = stream.poll_peek(context, &mut buffer);
+            if polled.is_pending() {
+                timer.arm(due_ns, context.waker());
+            }
+            polled
+        });
+        let count = peeked.await?;
+        match detect(&bytes[..count]) {
+            _ if count == 0 => return Ok(None),
+            Detected::Undecided => {}
+            detected => return Ok(Some(detected)),
+        }
+        if seen == 0 {
+            due_ns = clock::now_ns().saturating_add(worker.limits.head_ns);
+        }
+        if count == seen && clock::now_ns() >= due_ns {
+            return Ok(None);
+        }
+        seen = count;
+        // The socket stays readable while the rest of the preface is under way: looking again at once would spin.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preface_is_told_from_everything_else() {
+        for (first, detected) in [
+            (&b""[..], Detected::Undecided),
+            (b"P", Detected::Undecided),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", Detected::Undecided),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Detected::Http2),
+            (b"PUT / HTTP/1.1\r\n", Detected::Http1),
+            (b"PRI * HTTP/1.1\r\n", Detected::Http1),
+            (b"\x16\x03\x01", Detected::Http1),
+        ] {
+            assert_eq!(detect(first), detected, "{first:?}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The time for the whole request, as a layer: until the response head here, until its last byte in the body that goes down.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::error::{ProxyError, Timeout};
+use crate::exchange::{Exchange, Reply};
+use crate::http::body::Body;
+use crate::sweep::{Sweep, Timer};
+
+/// Ends a request that nobody waits for any more.
+#[derive(Debug, Clone)]
+pub struct DeadlineLayer {
+    sweep: Rc<Sweep>,
+}
+
+impl DeadlineLayer {
+    /// Deadlines are watched by `sweep`.
+    pub fn new(sweep: Rc<Sweep>) -> Self {
+        Self { sweep }
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = DeadlineService<S>;
+
+    fn layer(&self, inner: S) -> DeadlineService<S> {
+        DeadlineService { inner, sweep: self.sweep.clone() }
+    }
+}
+
+/// See [`DeadlineLayer`].
+#[derive(Debug, Clone)]
+pub struct DeadlineService<S> {
+    inner: S,
+    sweep: Rc<Sweep>,
+}
+
+impl<S> Service<Exchange> for DeadlineService<S>
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError>,
+{
+    type Response = Reply;
+    type Error = ProxyError;
+    type Future = DeadlineFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        let deadline_ns = exchange.deadline_ns;
+        let timer = (deadline_ns != u64::MAX).then(|| Timer::new(&self.sweep));
+        DeadlineFuture { inner: self.inner.call(exchange), deadline_ns, timer }
+    }
+}
+
+pin_project! {
+    /// The response of [`DeadlineService`].
+    #[derive(Debug)]
+    pub struct DeadlineFuture<F> {
+        #[pin]
+        inner: F,
+        deadline_ns: u64,
+        timer: Option<Timer>,
+    }
+}
+
+impl<F: Future<Output = Result<Reply, ProxyError>>> Future for DeadlineFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        match this.inner.poll(context) {
+            Poll::Ready(Ok(mut reply)) => {
+                if let Body::Upstream(body) = &mut reply.body {
+                    body.shorten(*this.deadline_ns);
+                }
+                Poll::Ready(Ok(reply))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => match this.timer {
+                Some(timer) if timer.fired() => Poll::Ready(Err(ProxyError::Timeout(Timeout::Request))),
+                Some(timer) => {
+                    if !timer.armed() {
+                        timer.arm(*this.deadline_ns, context.waker());
+                    }
+                    Poll::Pending
+                }
+                None => Poll::Pending,
+            },
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Everything that can end a request without an upstream's response. What each means to the client is decided in
+//! [`crate::local_reply`] alone.
+
+use outrigger_snapshot::head::AuthorityError;
+
+/// What the client did wrong in a request head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Neither `Host` nor `:authority` (RFC 9112 §3.2).
+    #[error("the request names no host")]
+    HostMissing,
+    /// More than one `Host` (RFC 9112 §3.2).
+    #[error("the request has more than one Host")]
+    HostTwice,
+    /// The host is none.
+    #[error("the Host is invalid: {0}")]
+    Host(AuthorityError),
+    /// `Host` and `:authority` differ (RFC 9113 §8.3.1).
+    #[error(":authority and Host differ")]
+    HostDiffers,
+    /// The target has none of the forms of RFC 9112 §3.2, or one that its method may not have.
+    #[error("the request target is invalid for its method")]
+    Target,
+    /// An absolute target whose scheme is not `http`.
+    #[error("the scheme of the request target is not http")]
+    Scheme,
+    /// Anything but one `chunked` (RFC 9112 §6.1): what others may frame differently is smuggling.
+    #[error("Transfer-Encoding is not exactly one \"chunked\"")]
+    TransferEncoding,
+    /// Both framings at once (RFC 9112 §6.3).
+    #[error("both Transfer-Encoding and Content-Length")]
+    TwoFramings,
+    /// An `Upgrade` that cannot be passed on: with a body, or without the connection option.
+    #[error("the Upgrade is invalid")]
+    Upgrade,
+    /// The body broke the rules of its framing.
+    #[error("the request body is malformed")]
+    Body,
+}
+
+/// Which limit of a cluster was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests in flight.
+    Requests,
+    /// Requests waiting for a connection.
+    Pending,
+}
+
+/// Which time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    /// For the whole request.
+    Request,
+    /// The caller's deadline.
+    Deadline,
+    /// For one try.
+    Try,
+    /// For the response head.
+    FirstByte,
+    /// For opening an upstream connection.
+    Connect,
+    /// Between two pieces of the request body.
+    RequestBody,
+}
+
+/// Why a request was not answered by an upstream. Closed: a new cause is a new row of the table in `docs/ERRORS.md`.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The client's request cannot be understood.
+    #[error("malformed request: {0}")]
+    Malformed(#[from] Malformed),
+    /// `CONNECT` is not supported.
+    #[error("CONNECT is not supported")]
+    Connect,
+    /// No plan yet.
+    #[error("no snapshot has been applied yet")]
+    NoPlan,
+    /// Nothing is called by this host.
+    #[error("no service is called by this host")]
+    NoHost,
+    /// The service lacks the port.
+    #[error("the service has no HTTP port of this number")]
+    NoPort,
+    /// No rule matches.
+    #[error("no rule of the service matches the request")]
+    NoRule,
+    /// The rule sends traffic nowhere: all weights are 0, or the cluster is unknown.
+    #[error("the rule has no backend that takes traffic")]
+    NoBackend,
+    /// The cluster is empty.
+    #[error("the cluster {0} has no endpoint")]
+    NoEndpoint(std::sync::Arc<str>),
+    /// A limit of the cluster.
+    #[error("a limit of the cluster was reached: {0:?}")]
+    Limit(Limit),
+    /// A time limit.
+    #[error("a time limit was reached: {0:?}")]
+    Timeout(Timeout),
+    /// No connection.
+    #[error("cannot connect to {address}")]
+    ConnectFailed {
+        /// The endpoint.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The connection broke before the response head.
+    #[error("the upstream closed the connection before it answered")]
+    Reset(#[source] hyper::Error),
+    /// The upstream refused the stream unprocessed.
+    #[error("the upstream refused the stream")]
+    Refused(#[source] hyper::Error),
+    /// The response is no HTTP.
+    #[error("the upstream's response is malformed")]
+    MalformedResponse(#[source] hyper::Error),
+    /// A 101 that nobody asked for, or to another protocol.
+    #[error("the upstream switched to a protocol that was not asked for")]
+    UnexpectedUpgrade,
+    /// The client left; nobody reads the reply.
+    #[error("the client closed the connection")]
+    ClientGone,
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The client's.
+    Downstream,
+    /// The configuration's, or this proxy's limits.
+    Proxy,
+    /// The upstream's, or the way there.
+    Upstream,
+}
+
+impl ProxyError {
+    /// What a failed exchange with an upstream means. `sent` is whether the request may have left.
+    pub fn from_upstream(error: hyper::Error) -> Self {
+        if error.is_parse() || error.is_parse_too_large() {
+            return Self::MalformedResponse(error);
+        }
+        match h2_reason(&error) {
+            Some(h2::Reason::REFUSED_STREAM) => Self::Refused(error),
+            _ if error.is_user() => Self::Malformed(Malformed::Body),
+            _ => Self::Reset(error),
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Malformed(_) | Self::Connect | Self::ClientGone | Self::Timeout(Timeout::RequestBody) => Side::Downstream,
+            Self::NoPlan | Self::NoHost | Self::NoPort | Self::NoRule | Self::NoBackend | Self::Limit(_) => Side::Proxy,
+            Self::NoEndpoint(_)
+            | Self::Timeout(
+                Timeout::Request | Timeout::Deadline | Timeout::Try | Timeout::FirstByte | Timeout::Connect,
+            )
+            | Self::ConnectFailed { .. }
+            | Self::Reset(_)
+            | Self::Refused(_)
+            | Self::MalformedResponse(_)
+            | Self::UnexpectedUpgrade => Side::Upstream,
+        }
+    }
+
+    /// Whether the same request may be sent again although its method is not idempotent: the upstream has not processed it
+    /// (RFC 9110 §9.2.2, RFC 9113 §8.7).
+    pub fn unprocessed(&self) -> bool {
+        matches!(self, Self::ConnectFailed { .. } | Self::Refused(_) | Self::Timeout(Timeout::Connect))
+    }
+}
+
+fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return error.reason();
+        }
+        source = cause.source();
+    }
+    None
+}

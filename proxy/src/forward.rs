@@ -1,0 +1,288 @@
+//! The last step of the stack: cluster → endpoint → connection → the wire.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::Uri;
+use http::{Method, Request, Response, StatusCode, Version, uri};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use outrigger_snapshot::head::{RequestHead, ResponseHead};
+use outrigger_snapshot::policy::{Balance, HashKey};
+
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
+use crate::cluster::hash_ring::stable_hash;
+use crate::error::{Limit, ProxyError, Timeout};
+use crate::exchange::{Exchange, Reply};
+use crate::http::body::{Body, Progress, UpstreamBody};
+use crate::http::normalize::normalize_response;
+use crate::http::upgrade::{Switch, Upgraded};
+use crate::passage::{Admission, Passage};
+use crate::pool::Lease;
+use crate::sweep::Timer;
+use crate::worker::Worker;
+
+/// Connections tried for one request because the one before turned out closed before anything was sent on it.
+const UNSENT_TRIES_MAX: usize = 8;
+
+/// The remaining time of the caller, in milliseconds.
+pub const DEADLINE: HeaderName = HeaderName::from_static("outrigger-deadline-ms");
+
+/// Sends a request where its rule says, and waits for the response head.
+pub async fn forward(worker: Rc<Worker>, exchange: Exchange) -> Result<Reply, ProxyError> {
+    let Exchange { head, body, resolution, upgrade, trailers, deadline_ns, peer, .. } = exchange;
+    let cluster = &resolution.destination().ok_or(ProxyError::NoBackend)?.cluster;
+    let admission =
+        Admission::enter(&cluster.load, cluster.limits.requests).ok_or(ProxyError::Limit(Limit::Requests))?;
+    let started_ns = clock::now_ns();
+    let endpoint = pick(&worker, cluster, &head, &peer, started_ns)?;
+    let mut in_flight = InFlight::start(endpoint);
+
+    let mut watch = Watch::new(&worker, cluster, &resolution.rule, &body, started_ns);
+    let request = upstream_request(head, body, cluster, upgrade.as_ref(), trailers);
+    match send(&worker, cluster, in_flight.endpoint(), request, &mut watch).await {
+        Ok((lease, response)) => {
+            let now_ns = clock::now_ns();
+            let outcome = if response.status().is_server_error() { Outcome::Failure } else { Outcome::Success };
+            in_flight.answered(outcome, now_ns - started_ns, now_ns);
+            let passage = Passage { lease, in_flight, admission, record: None };
+            reply(response, passage, watch, cluster, upgrade, deadline_ns).await
+        }
+        Err(error) => {
+            let now_ns = clock::now_ns();
+            let blame = error.side() == crate::error::Side::Upstream;
+            let outcome = if blame { Outcome::Failure } else { Outcome::Cancelled };
+            in_flight.finish(outcome, now_ns - started_ns, now_ns);
+            Err(error)
+        }
+    }
+}
+
+fn pick(
+    worker: &Worker,
+    cluster: &Cluster,
+    head: &RequestHead,
+    peer: &HeaderValue,
+    now_ns: u64,
+) -> Result<Arc<Endpoint>, ProxyError> {
+    let key = match &cluster.balance {
+        Balance::ConsistentHash(key) => hash_key(key, head, peer),
+        Balance::PeakEwma | Balance::LeastRequest | Balance::RoundRobin | Balance::Random => None,
+    };
+    let endpoints = cluster.endpoints.load();
+    let endpoint = endpoints.pick(now_ns, &mut || worker.random(), key, &[]);
+    endpoint.cloned().ok_or_else(|| ProxyError::NoEndpoint(cluster.name.clone()))
+}
+
+fn hash_key(key: &HashKey, head: &RequestHead, peer: &HeaderValue) -> Option<u64> {
+    match key {
+        HashKey::Source => Some(stable_hash(peer.as_bytes())),
+        HashKey::Header(name) => {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            head.header(&name).map(|value| stable_hash(value.as_bytes()))
+        }
+        HashKey::Cookie(name) => head
+            .headers_named(&header::COOKIE)
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(';'))
+            .filter_map(|crumb| crumb.trim().split_once('='))
+            .find(|(crumb, _)| crumb == name)
+            .map(|(_, value)| stable_hash(value.as_bytes())),
+    }
+}
+
+/// The time limits of one try, until its response head.
+struct Watch {
+    timer: Timer,
+    try_ns: u64,
+    first_byte_ns: Option<u64>,
+    stall_ns: Option<u64>,
+    started_ns: u64,
+    /// `None`: the request has no body.
+    progress: Option<Rc<Progress>>,
+}
+
+impl Watch {
+    fn new(worker: &Worker, cluster: &Cluster, rule: &crate::plan::Rule, body: &Body, started_ns: u64) -> Self {
+        let try_ns = clock::limit_ns(rule.try_timeout_ms.unwrap_or(cluster.timeouts.try_ms));
+        let progress = match body {
+            Body::Downstream(body) => Some(body.progress()),
+            Body::Empty | Body::Full(_) | Body::Upstream(_) => None,
+        };
+        Self {
+            timer: Timer::new(&worker.sweep),
+            try_ns: try_ns.map_or(u64::MAX, |limit| started_ns.saturating_add(limit)),
+            first_byte_ns: clock::limit_ns(cluster.timeouts.first_byte_ms),
+            stall_ns: clock::limit_ns(cluster.timeouts.body_stall_ms),
+            started_ns,
+            progress,
+        }
+    }
+
+    /// The next limit, and what it means: the body must move while it is sent, and the head must come once it is.
+    fn next(&self) -> (u64, Timeout) {
+        let after = |from_ns: u64, limit: Option<u64>| limit.map_or(u64::MAX, |limit| from_ns.saturating_add(limit));
+        let wait = match &self.progress {
+            Some(progress) if !progress.ended.get() => {
+                (after(progress.moved_ns.get(), self.stall_ns), Timeout::RequestBody)
+            }
+            Some(progress) => (after(progress.moved_ns.get(), self.first_byte_ns), Timeout::FirstByte),
+            None => (after(self.started_ns, self.first_byte_ns), Timeout::FirstByte),
+        };
+        if self.try_ns <= wait.0 { (self.try_ns, Timeout::Try) } else { wait }
+    }
+
+    /// Waits for `future` within the limits.
+    async fn limit<F: Future>(&mut self, future: F) -> Result<F::Output, ProxyError> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            if !self.timer.armed() {
+                let (at_ns, timeout) = self.next();
+                // The body may have moved since the timer was armed.
+                if self.timer.fired() && at_ns <= clock::now_ns() {
+                    return Poll::Ready(Err(ProxyError::Timeout(timeout)));
+                }
+                if at_ns != u64::MAX {
+                    self.timer.arm(at_ns, context.waker());
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Sends on a connection that is there, else on a new one; again if nothing was sent.
+async fn send(
+    worker: &Worker,
+    cluster: &Cluster,
+    endpoint: &Arc<Endpoint>,
+    mut request: Request<Body>,
+    watch: &mut Watch,
+) -> Result<(Lease, Response<Incoming>), ProxyError> {
+    let pool = worker.pools.of(endpoint, cluster);
+    for _ in 0..UNSENT_TRIES_MAX {
+        let mut lease = match pool.take(cluster) {
+            Some(lease) => lease,
+            // Boxed: rare, and an idle connection should not be as large as this.
+            None => watch.limit(Box::pin(pool.open(cluster))).await??,
+        };
+        match watch.limit(lease.send(request)).await? {
+            Ok(response) => return Ok((lease, response)),
+            Err(error) => request = unsent(error)?,
+        }
+    }
+    let error = std::io::ErrorKind::ConnectionAborted.into();
+    Err(ProxyError::ConnectFailed { address: endpoint.address(), error })
+}
+
+fn unsent(mut error: TrySendError<Request<Body>>) -> Result<Request<Body>, ProxyError> {
+    error.take_message().ok_or_else(|| ProxyError::from_upstream(error.into_error()))
+}
+
+fn upstream_request(
+    head: RequestHead,
+    body: Body,
+    cluster: &Cluster,
+    upgrade: Option<&HeaderValue>,
+    trailers: bool,
+) -> Request<Body> {
+    let (method, authority, path_and_query, mut headers) = head.into_parts();
+    let bodiless = body.is_end_stream();
+    let mut request = Request::new(body);
+    if cluster.is_http2() {
+        headers.remove(header::HOST);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(uri::Scheme::HTTP);
+        parts.authority = uri::Authority::try_from(authority.as_header().as_bytes()).ok();
+        parts.path_and_query = Some(path_and_query);
+        // Both were parsed before; without them hyper refuses the request.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        *request.version_mut() = Version::HTTP_2;
+    } else {
+        if let Some(upgrade) = upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, upgrade.clone());
+        } else if trailers {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        // hyper sends no body of unknown length with these unless it is told to.
+        let quiet = matches!(method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
+        if quiet && !bodiless && !headers.contains_key(header::CONTENT_LENGTH) {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        *request.uri_mut() = Uri::from(path_and_query);
+    }
+    *request.method_mut() = method;
+    *request.headers_mut() = headers;
+    request
+}
+
+async fn reply(
+    response: Response<Incoming>,
+    mut passage: Passage,
+    watch: Watch,
+    cluster: &Cluster,
+    upgrade: Option<HeaderValue>,
+    deadline_ns: u64,
+) -> Result<Reply, ProxyError> {
+    let (mut parts, incoming) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(parts, passage, upgrade).await;
+    }
+    normalize_response(&mut parts.headers);
+    let head = ResponseHead::new(parts.status, parts.headers);
+    if incoming.is_end_stream() {
+        passage.record.take();
+        passage.complete();
+        return Ok(Reply { head, body: Body::Empty, upgraded: None });
+    }
+    let Watch { mut timer, try_ns, .. } = watch;
+    timer.disarm();
+    let stall_ns = clock::limit_ns(cluster.timeouts.body_stall_ms);
+    let body = UpstreamBody::new(incoming, passage, timer, try_ns.min(deadline_ns), stall_ns);
+    Ok(Reply { head, body: Body::Upstream(Box::new(body)), upgraded: None })
+}
+
+/// A 101 is passed on only if it says what was asked for (RFC 9110 §15.2.2).
+async fn switch(
+    mut parts: http::response::Parts,
+    passage: Passage,
+    upgrade: Option<HeaderValue>,
+) -> Result<Reply, ProxyError> {
+    let agreed = parts.headers.get(header::UPGRADE).cloned();
+    let matches = match (&upgrade, &agreed) {
+        (Some(asked), Some(agreed)) => offers(asked, agreed),
+        _ => false,
+    };
+    let (true, Lease::Http1 { switch, .. }, Some(agreed)) = (matches, &passage.lease, agreed) else {
+        return Err(ProxyError::UnexpectedUpgrade);
+    };
+    let switch: Switch = switch.clone();
+    let upstream = switch.socket().await.ok_or(ProxyError::UnexpectedUpgrade)?;
+    normalize_response(&mut parts.headers);
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::UPGRADE, agreed);
+    let head = ResponseHead::new(parts.status, parts.headers);
+    Ok(Reply { head, body: Body::Empty, upgraded: Some(Box::new(Upgraded { upstream, passage })) })
+}
+
+/// Whether one of the protocols asked for is the one agreed on.
+fn offers(asked: &HeaderValue, agreed: &HeaderValue) -> bool {
+    let (Ok(asked), Ok(agreed)) = (asked.to_str(), agreed.to_str()) else { return false };
+    asked.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case(agreed.trim()))
+}

@@ -1,0 +1,8 @@
+//! HTTP as it stands on the wire, and the one place beside [`crate::pool`] that knows hyper.
+
+pub mod body;
+pub mod forwarded;
+pub mod gather;
+pub mod normalize;
+pub mod server;
+pub mod upgrade;

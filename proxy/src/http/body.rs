@@ -1,0 +1,192 @@
+//! The one body type of the proxy. It keeps sizes and the end of stream visible, so that a `Content-Length` survives the hop.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::clock;
+use crate::passage::Passage;
+use crate::sweep::Timer;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client's side.
+    #[error("the request body broke off")]
+    Downstream(#[source] hyper::Error),
+    /// The upstream's side.
+    #[error("the response body broke off")]
+    Upstream(#[source] hyper::Error),
+    /// Nothing came for too long.
+    #[error("the body stalled")]
+    Stalled,
+    /// The request's time is over.
+    #[error("the request's deadline passed")]
+    Deadline,
+}
+
+/// A body in either direction.
+#[derive(Debug)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// All of it.
+    Full(Bytes),
+    /// From the client.
+    Downstream(DownstreamBody),
+    /// From the upstream.
+    Upstream(Box<UpstreamBody>),
+}
+
+/// How far a request body has come; the request's timers look at it.
+#[derive(Debug)]
+pub struct Progress {
+    /// When it moved last, or ended.
+    pub moved_ns: Cell<u64>,
+    /// Whether it has ended.
+    pub ended: Cell<bool>,
+}
+
+/// A request body.
+#[derive(Debug)]
+pub struct DownstreamBody {
+    incoming: Incoming,
+    progress: Rc<Progress>,
+}
+
+impl DownstreamBody {
+    /// Wraps what hyper receives.
+    pub fn new(incoming: Incoming, now_ns: u64) -> Self {
+        let progress = Rc::new(Progress { moved_ns: Cell::new(now_ns), ended: Cell::new(false) });
+        Self { incoming, progress }
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Rc<Progress> {
+        self.progress.clone()
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        if polled.is_ready() {
+            self.progress.moved_ns.set(clock::now_ns());
+            self.progress.ended.set(self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)));
+        }
+        polled.map_err(BodyError::Downstream)
+    }
+}
+
+/// A response body, with everything that ends when it does.
+#[derive(Debug)]
+pub struct UpstreamBody {
+    incoming: Incoming,
+    passage: Option<Passage>,
+    timer: Timer,
+    /// After which the body is cut, however it moves.
+    deadline_ns: u64,
+    stall_ns: Option<u64>,
+}
+
+impl UpstreamBody {
+    /// Wraps what hyper receives. `timer` is woken for whichever comes first, the deadline or a stall.
+    pub fn new(incoming: Incoming, passage: Passage, timer: Timer, deadline_ns: u64, stall_ns: Option<u64>) -> Self {
+        Self { incoming, passage: Some(passage), timer, deadline_ns, stall_ns }
+    }
+
+    /// The passage, while it lasts.
+    pub fn passage(&mut self) -> Option<&mut Passage> {
+        self.passage.as_mut()
+    }
+
+    /// Brings the deadline forward.
+    pub fn shorten(&mut self, deadline_ns: u64) {
+        self.deadline_ns = self.deadline_ns.min(deadline_ns);
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let end = match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Pending => return self.poll_timer(context),
+            Poll::Ready(Some(Ok(frame))) => {
+                if self.incoming.is_end_stream()
+                    && let Some(passage) = self.passage.take()
+                {
+                    passage.complete();
+                }
+                if self.timer.armed() {
+                    self.timer.disarm();
+                }
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(Some(Err(error))) => Err(BodyError::Upstream(error)),
+            Poll::Ready(None) => Ok(()),
+        };
+        match (self.passage.take(), &end) {
+            (Some(passage), Ok(())) => passage.complete(),
+            (Some(passage), Err(_)) => passage.fail(),
+            (None, _) => {}
+        }
+        Poll::Ready(end.err().map(Err))
+    }
+
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let now_ns = clock::now_ns();
+        if self.timer.fired() {
+            if let Some(passage) = self.passage.take() {
+                passage.fail();
+            }
+            let late = now_ns >= self.deadline_ns;
+            return Poll::Ready(Some(Err(if late { BodyError::Deadline } else { BodyError::Stalled })));
+        }
+        let stall_ns = self.stall_ns.map_or(u64::MAX, |stall_ns| now_ns.saturating_add(stall_ns));
+        let at_ns = stall_ns.min(self.deadline_ns);
+        if at_ns != u64::MAX {
+            self.timer.arm(at_ns, context.waker());
+        }
+        Poll::Pending
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let body = self.get_mut();
+        match body {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *body = Self::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Downstream(downstream) => downstream.poll(context),
+            Self::Upstream(upstream) => upstream.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Downstream(downstream) => downstream.incoming.is_end_stream(),
+            Self::Upstream(upstream) => upstream.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Downstream(downstream) => downstream.incoming.size_hint(),
+            Self::Upstream(upstream) => upstream.incoming.size_hint(),
+        }
+    }
+}

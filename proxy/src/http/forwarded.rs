@@ -1,0 +1,118 @@
+//! Fields that a proxy adds: who asked, for which host, and an id to find the request again.
+
+use std::net::IpAddr;
+
+use http::header::{HeaderName, HeaderValue};
+use outrigger_snapshot::head::RequestHead;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Names a request across hops.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The address of a downstream peer as a field value.
+pub fn peer_value(address: IpAddr) -> HeaderValue {
+    // An IP address is made of digits, letters, dots and colons.
+    HeaderValue::from_str(&address.to_canonical().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Adds the peer to `x-forwarded-for`; sets `x-forwarded-host`, `x-forwarded-proto` and `x-request-id` where they are missing.
+pub fn add_forwarded(head: &mut RequestHead, peer: &HeaderValue, random: &mut impl FnMut() -> u64) {
+    match head.header(&FORWARDED_FOR) {
+        None => head.set_header(FORWARDED_FOR, peer.clone()),
+        Some(_) => {
+            let mut chain = Vec::new();
+            for value in head.headers_named(&FORWARDED_FOR) {
+                chain.extend_from_slice(value.as_bytes());
+                chain.extend_from_slice(b", ");
+            }
+            chain.extend_from_slice(peer.as_bytes());
+            if let Ok(value) = HeaderValue::from_bytes(&chain) {
+                head.set_header(FORWARDED_FOR, value);
+            }
+        }
+    }
+    if head.header(&FORWARDED_PROTO).is_none() {
+        head.set_header(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if head.header(&FORWARDED_HOST).is_none() {
+        head.set_header(FORWARDED_HOST, head.authority().as_header().clone());
+    }
+    if head.header(&REQUEST_ID).is_none() {
+        head.set_header(REQUEST_ID, request_id([random(), random()]));
+    }
+}
+
+/// A version 4 UUID (RFC 9562 §5.4).
+fn request_id(random: [u64; 2]) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = (u128::from(random[0]) << 64 | u128::from(random[1])).to_be_bytes();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for byte in bytes {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            at += 1;
+        }
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn head(headers: &[(&'static str, &'static str)]) -> RequestHead {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        RequestHead::new(Method::GET, "cart:80".parse().unwrap(), "/".parse().unwrap(), map)
+    }
+
+    fn forwarded(headers: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+        let mut head = head(headers);
+        let mut next = 0;
+        add_forwarded(&mut head, &peer_value("::ffff:10.0.0.9".parse().unwrap()), &mut || {
+            next += 1;
+            next
+        });
+        let (_, _, _, headers) = head.into_parts();
+        let mut list: Vec<_> =
+            headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        list.sort();
+        list
+    }
+
+    #[test]
+    fn what_is_missing_is_added() {
+        let expected = [
+            ("host", "cart:80"),
+            ("x-forwarded-for", "10.0.0.9"),
+            ("x-forwarded-host", "cart:80"),
+            ("x-forwarded-proto", "http"),
+            ("x-request-id", "00000000-0000-4001-8000-000000000002"),
+        ];
+        assert_eq!(forwarded(&[]), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn the_peer_joins_the_chain_and_the_rest_stays() {
+        let list = forwarded(&[
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2"),
+            ("x-forwarded-for", "3.3.3.3"),
+            ("x-forwarded-host", "outer"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "mine"),
+        ]);
+        let values: Vec<_> = list.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, ["cart:80", "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.9", "outer", "https", "mine"]);
+    }
+}

@@ -1,0 +1,289 @@
+//! The downstream side: hyper's servers, the limits that hyper does not have, and the way out when the proxy drains.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::header::HeaderValue;
+use http::{Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::rt::ReadBufCursor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use crate::clock;
+use crate::error::ProxyError;
+use crate::exchange::{Exchange, Reply};
+use crate::http::body::{Body, DownstreamBody};
+use crate::http::gather::gather;
+use crate::http::normalize::normalize_request;
+use crate::http::upgrade::{Socket, Upgraded, tunnel};
+use crate::passage::{Activity, Record};
+use crate::stack::{Call, answer};
+use crate::sweep::Timer;
+use crate::telemetry::metrics::Direction;
+use crate::worker::Worker;
+
+/// Read buffer and largest request head of HTTP/1.1, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields of a request head.
+const FIELDS_MAX: usize = 128;
+/// Flow-control window of one HTTP/2 stream, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Window of an HTTP/2 connection: several streams may stall without stalling the rest.
+const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Sent and not yet taken by the socket, per HTTP/2 stream.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A downstream connection, as its requests share it.
+#[derive(Debug)]
+pub struct Downstream {
+    /// Its worker.
+    pub worker: Rc<Worker>,
+    /// Which listener it came through.
+    pub direction: Direction,
+    /// The peer's address.
+    pub peer: HeaderValue,
+    /// What it is doing.
+    pub activity: Rc<Activity>,
+    /// The other side of a tunnel, once a response has switched protocols.
+    tunnel: RefCell<Option<(Upgraded, Option<Record>)>>,
+}
+
+impl Downstream {
+    /// A connection that was just accepted.
+    pub fn new(worker: Rc<Worker>, direction: Direction, peer: HeaderValue) -> Rc<Self> {
+        let activity = Rc::new(Activity::new(clock::now_ns()));
+        Rc::new(Self { worker, direction, peer, activity, tunnel: RefCell::default() })
+    }
+
+    async fn answer<S>(&self, stack: &S, request: Request<Incoming>) -> Result<Response<Body>, Infallible>
+    where
+        S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone,
+    {
+        let started_ns = clock::now_ns();
+        let record = Record::start(self.worker.clone(), self.activity.clone(), self.direction, started_ns);
+        let (parts, incoming) = request.into_parts();
+        let version = parts.version;
+        let body = match incoming.is_end_stream() {
+            true => Body::Empty,
+            false => Body::Downstream(DownstreamBody::new(incoming, started_ns)),
+        };
+        let request = normalize_request(parts);
+        let (direction, peer) = (self.direction, self.peer.clone());
+        let call = Call { request, body, direction, peer, version, started_ns };
+        let (reply, record) = answer(&self.worker, stack, call, record).await;
+        Ok(self.response(reply, record))
+    }
+
+    fn response(&self, reply: Reply, record: Option<Record>) -> Response<Body> {
+        let (status, headers) = reply.head.into_parts();
+        let mut response = Response::new(reply.body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        if let Some(upgraded) = reply.upgraded {
+            *self.tunnel.borrow_mut() = Some((*upgraded, record));
+        }
+        response
+    }
+}
+
+/// Serves HTTP/1.1 until the connection ends.
+pub async fn serve_http1<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
+{
+    let shared = downstream.clone();
+    let service = service_fn(move |request| {
+        let (downstream, stack) = (shared.clone(), stack.clone());
+        async move { downstream.answer(&stack, request).await }
+    });
+    let io = HeadWatch { io: TokioIo::new(stream), activity: downstream.activity.clone() };
+    let mut connection = http1::Builder::new()
+        .auto_date_header(false)
+        .writev(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(FIELDS_MAX)
+        .serve_connection(io, service);
+    let mut guard = Guard::new(&downstream);
+    let ended = poll_fn(|context| {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
+            return Poll::Ready(Some(ended));
+        }
+        match guard.poll(context) {
+            Verdict::Stay => Poll::Pending,
+            Verdict::Cut => Poll::Ready(None),
+            Verdict::Finish => {
+                Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut connection).poll(context).map(Some)
+            }
+        }
+    })
+    .await;
+    let switched = downstream.tunnel.borrow_mut().take();
+    if let (Some(Ok(())), Some((upgraded, record))) = (ended, switched) {
+        let parts = connection.into_parts();
+        let socket = Socket { stream: parts.io.io.into_inner(), read: parts.read_buf };
+        // Either end may break off; the tunnel has no one to tell.
+        let _ = tunnel(socket, upgraded, record).await;
+    }
+}
+
+/// Serves HTTP/2 until the connection ends.
+pub async fn serve_http2<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
+{
+    let shared = downstream.clone();
+    let service = service_fn(move |request| {
+        let (downstream, stack) = (shared.clone(), stack.clone());
+        async move { downstream.answer(&stack, request).await }
+    });
+    let (io, executor) = gather(stream);
+    let connection = http2::Builder::new(executor.clone())
+        .auto_date_header(false)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(downstream.worker.limits.streams)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let mut guard = Guard::new(&downstream);
+    guard.retire_ns = clock::now_ns().saturating_add(downstream.worker.limits.age_ns);
+    let serving = poll_fn(|context| {
+        if connection.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        match guard.poll(context) {
+            Verdict::Stay => Poll::Pending,
+            Verdict::Cut => Poll::Ready(()),
+            Verdict::Finish => {
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().poll(context).map(|_| ())
+            }
+        }
+    });
+    executor.wrap(serving).await;
+}
+
+/// What is to become of a connection.
+enum Verdict {
+    Stay,
+    /// No new requests; what is under way goes on.
+    Finish,
+    /// At once.
+    Cut,
+}
+
+/// Watches over a connection: idle too long, a head that does not end, too old, or the proxy drains.
+struct Guard {
+    worker: Rc<Worker>,
+    activity: Rc<Activity>,
+    timer: Timer,
+    /// When it must take no more requests.
+    retire_ns: u64,
+    finishing: bool,
+}
+
+impl Guard {
+    fn new(downstream: &Downstream) -> Self {
+        let worker = downstream.worker.clone();
+        let timer = Timer::new(&worker.sweep);
+        Self { worker, activity: downstream.activity.clone(), timer, retire_ns: u64::MAX, finishing: false }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Verdict {
+        if self.worker.is_draining() && !self.finishing {
+            self.finishing = true;
+            return Verdict::Finish;
+        }
+        let head_begins = self.activity.head_begins();
+        if self.timer.armed() && !head_begins {
+            return Verdict::Stay;
+        }
+        let now_ns = clock::now_ns();
+        if head_begins {
+            self.activity.head_began(now_ns);
+        }
+        let due_ns = self.due_ns(now_ns);
+        if due_ns > now_ns {
+            self.timer.arm(due_ns, context.waker());
+            return Verdict::Stay;
+        }
+        if self.finishing || self.activity.head_since().is_some() {
+            return Verdict::Cut;
+        }
+        self.finishing = true;
+        self.timer.arm(now_ns.saturating_add(self.worker.limits.idle_ns), context.waker());
+        Verdict::Finish
+    }
+
+    /// When to look again, or act.
+    fn due_ns(&self, now_ns: u64) -> u64 {
+        let limits = &self.worker.limits;
+        if let Some(head_ns) = self.activity.head_since() {
+            return head_ns.saturating_add(limits.head_ns);
+        }
+        let idle_ns = match self.activity.in_flight() {
+            0 => self.activity.idle_since().saturating_add(limits.idle_ns),
+            _ => now_ns.saturating_add(limits.idle_ns),
+        };
+        if self.finishing { idle_ns } else { idle_ns.min(self.retire_ns) }
+    }
+}
+
+/// Notices the first bytes of a request head.
+#[derive(Debug)]
+struct HeadWatch {
+    io: TokioIo<TcpStream>,
+    activity: Rc<Activity>,
+}
+
+impl hyper::rt::Read for HeadWatch {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        if read.is_ready() {
+            self.activity.bytes_came();
+        }
+        read
+    }
+}
+
+impl hyper::rt::Write for HeadWatch {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+}

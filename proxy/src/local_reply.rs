@@ -1,0 +1,166 @@
+//! The one place that turns an error into a response: [`ROWS`], which `docs/ERRORS.md` repeats for people.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use outrigger_snapshot::head::ResponseHead;
+
+use crate::error::{Limit, Malformed, ProxyError, Timeout};
+
+/// Says why the proxy answered by itself.
+pub const REASON: HeaderName = HeaderName::from_static("outrigger-reason");
+
+/// gRPC status codes used here (grpc.io, "Status codes and their use in gRPC").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GrpcStatus {
+    /// The deadline passed.
+    DeadlineExceeded = 4,
+    /// No such method here.
+    Unimplemented = 12,
+    /// Broken.
+    Internal = 13,
+    /// Try again elsewhere or later.
+    Unavailable = 14,
+}
+
+/// What one cause means to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The code in `outrigger-reason` and in metrics.
+    pub reason: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The gRPC status.
+    pub grpc: GrpcStatus,
+}
+
+macro_rules! rows {
+    ($($name:ident = $reason:literal, $status:literal, $grpc:ident;)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Cause { $($name),* }
+
+        /// Every row, in the order of `docs/ERRORS.md`.
+        pub const ROWS: &[Row] = &[$(Row { reason: $reason, status: $status, grpc: GrpcStatus::$grpc }),*];
+    };
+}
+
+rows! {
+    Malformed = "malformed_request", 400, Internal;
+    RequestBody = "request_body_timeout", 408, Internal;
+    Connect = "connect_unsupported", 501, Unimplemented;
+    NoHost = "no_host", 404, Unimplemented;
+    NoPort = "no_port", 404, Unimplemented;
+    NoRule = "no_rule", 404, Unimplemented;
+    NoBackend = "no_backend", 500, Unavailable;
+    NoPlan = "no_plan", 503, Unavailable;
+    LimitRequests = "limit_requests", 503, Unavailable;
+    LimitPending = "limit_pending", 503, Unavailable;
+    NoEndpoint = "no_endpoint", 503, Unavailable;
+    ConnectFailed = "connect_failed", 503, Unavailable;
+    Refused = "upstream_refused", 503, Unavailable;
+    Reset = "upstream_reset", 502, Unavailable;
+    MalformedResponse = "upstream_malformed", 502, Internal;
+    UnexpectedUpgrade = "upstream_upgrade", 502, Internal;
+    ConnectTimeout = "connect_timeout", 504, Unavailable;
+    FirstByte = "first_byte_timeout", 504, DeadlineExceeded;
+    Try = "try_timeout", 504, DeadlineExceeded;
+    Request = "request_timeout", 504, DeadlineExceeded;
+    Deadline = "deadline_exceeded", 504, DeadlineExceeded;
+    ClientGone = "client_gone", 499, Unavailable;
+}
+
+fn cause(error: &ProxyError) -> Cause {
+    match error {
+        ProxyError::Malformed(
+            Malformed::HostMissing
+            | Malformed::HostTwice
+            | Malformed::Host(_)
+            | Malformed::HostDiffers
+            | Malformed::Target
+            | Malformed::Scheme
+            | Malformed::TransferEncoding
+            | Malformed::TwoFramings
+            | Malformed::Upgrade
+            | Malformed::Body,
+        ) => Cause::Malformed,
+        ProxyError::Connect => Cause::Connect,
+        ProxyError::NoPlan => Cause::NoPlan,
+        ProxyError::NoHost => Cause::NoHost,
+        ProxyError::NoPort => Cause::NoPort,
+        ProxyError::NoRule => Cause::NoRule,
+        ProxyError::NoBackend => Cause::NoBackend,
+        ProxyError::NoEndpoint(_) => Cause::NoEndpoint,
+        ProxyError::Limit(Limit::Requests) => Cause::LimitRequests,
+        ProxyError::Limit(Limit::Pending) => Cause::LimitPending,
+        ProxyError::Timeout(Timeout::Request) => Cause::Request,
+        ProxyError::Timeout(Timeout::Deadline) => Cause::Deadline,
+        ProxyError::Timeout(Timeout::Try) => Cause::Try,
+        ProxyError::Timeout(Timeout::FirstByte) => Cause::FirstByte,
+        ProxyError::Timeout(Timeout::Connect) => Cause::ConnectTimeout,
+        ProxyError::Timeout(Timeout::RequestBody) => Cause::RequestBody,
+        ProxyError::ConnectFailed { .. } => Cause::ConnectFailed,
+        ProxyError::Reset(_) => Cause::Reset,
+        ProxyError::Refused(_) => Cause::Refused,
+        ProxyError::MalformedResponse(_) => Cause::MalformedResponse,
+        ProxyError::UnexpectedUpgrade => Cause::UnexpectedUpgrade,
+        ProxyError::ClientGone => Cause::ClientGone,
+    }
+}
+
+/// The index of an error's row in [`ROWS`].
+pub fn row_index(error: &ProxyError) -> usize {
+    cause(error) as usize
+}
+
+/// The response to a request that failed with `error`. A gRPC client reads its status from a header and expects 200.
+pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
+    let row = &ROWS[row_index(error)];
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(REASON, HeaderValue::from_static(row.reason));
+    if grpc {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(row.grpc as u16));
+        // What errors say is plain text of ours; where it is not, the code alone must do.
+        if let Ok(message) = HeaderValue::from_str(&format!("{}: {error}", row.reason)) {
+            headers.insert(HeaderName::from_static("grpc-message"), message);
+        }
+        return (ResponseHead::new(StatusCode::OK, headers), Bytes::new());
+    }
+    let body = Bytes::from(format!("{}: {error}\n", row.reason));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if row.status == 503 {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    // Rows hold valid codes; a test walks them.
+    let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (ResponseHead::new(status, headers), body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_distinct_and_valid() {
+        let mut reasons: Vec<_> = ROWS.iter().map(|row| row.reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), ROWS.len());
+        assert!(ROWS.iter().all(|row| StatusCode::from_u16(row.status).is_ok_and(|status| status.as_u16() >= 400)));
+    }
+
+    #[test]
+    fn a_reply_says_why_in_the_callers_protocol() {
+        let error = ProxyError::NoEndpoint("shop/cart:80".into());
+        let (head, body) = local_reply(&error, false);
+        assert_eq!(head.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(head.header(&REASON).unwrap(), "no_endpoint");
+        assert_eq!(&body[..], b"no_endpoint: the cluster shop/cart:80 has no endpoint\n");
+
+        let (head, body) = local_reply(&error, true);
+        assert_eq!((head.status(), body.len()), (StatusCode::OK, 0));
+        assert_eq!(head.header(&HeaderName::from_static("grpc-status")).unwrap(), "14");
+    }
+}

@@ -1,0 +1,157 @@
+//! A request's way through the proxy, as far as it must be accounted for: counters, load, and the upstream connection it occupies. It ends
+//! with the last byte of the response, or by being dropped.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::clock;
+use crate::cluster::endpoint::{InFlight, Outcome};
+use crate::cluster::{ClusterLoad, Gauge};
+use crate::pool::Lease;
+use crate::telemetry::metrics::{Direction, RequestStats};
+use crate::worker::Worker;
+
+/// What a downstream connection is doing.
+#[derive(Debug)]
+pub struct Activity {
+    in_flight: Cell<u32>,
+    idle_since_ns: Cell<u64>,
+    /// Bytes came while no request was under way.
+    head_begins: Cell<bool>,
+    head_since_ns: Cell<Option<u64>>,
+}
+
+impl Activity {
+    /// Of a connection that was accepted at `now_ns`.
+    pub fn new(now_ns: u64) -> Self {
+        Self {
+            in_flight: Cell::new(0),
+            idle_since_ns: Cell::new(now_ns),
+            head_begins: Cell::new(false),
+            head_since_ns: Cell::new(None),
+        }
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    /// When the last of them ended.
+    pub fn idle_since(&self) -> u64 {
+        self.idle_since_ns.get()
+    }
+
+    /// Something was read.
+    pub fn bytes_came(&self) {
+        self.head_begins.set(self.in_flight.get() == 0);
+    }
+
+    /// Whether a head has begun whose beginning nobody has timed.
+    pub fn head_begins(&self) -> bool {
+        self.head_begins.get() && self.head_since_ns.get().is_none()
+    }
+
+    /// Times the beginning of a head.
+    pub fn head_began(&self, now_ns: u64) {
+        self.head_since_ns.set(Some(now_ns));
+    }
+
+    /// Since when a head has been incomplete.
+    pub fn head_since(&self) -> Option<u64> {
+        self.head_since_ns.get()
+    }
+}
+
+/// Counts one request in its series: in flight until it is dropped, then by status and duration.
+#[derive(Debug)]
+pub struct Record {
+    worker: Rc<Worker>,
+    activity: Rc<Activity>,
+    stats: Option<Arc<RequestStats>>,
+    direction: Direction,
+    started_ns: u64,
+    status: Option<u16>,
+}
+
+impl Record {
+    /// A request whose head was complete at `started_ns`.
+    pub fn start(worker: Rc<Worker>, activity: Rc<Activity>, direction: Direction, started_ns: u64) -> Self {
+        activity.in_flight.set(activity.in_flight.get() + 1);
+        activity.head_begins.set(false);
+        activity.head_since_ns.set(None);
+        Self { worker, activity, stats: None, direction, started_ns, status: None }
+    }
+
+    /// Names the series.
+    pub fn stats(&mut self, stats: Arc<RequestStats>) {
+        stats.shard(self.worker.index).in_flight.add(1);
+        self.stats = Some(stats);
+    }
+
+    /// Notes the status that the client gets.
+    pub fn status(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let now_ns = clock::now_ns();
+        self.activity.in_flight.set(self.activity.in_flight.get() - 1);
+        self.activity.idle_since_ns.set(now_ns);
+        let unrouted = &self.worker.stats.unrouted[self.direction as usize];
+        let shard = match &self.stats {
+            Some(stats) => stats.shard(self.worker.index),
+            None => {
+                unrouted.in_flight.add(1);
+                unrouted
+            }
+        };
+        shard.finish(self.status, now_ns.saturating_sub(self.started_ns));
+    }
+}
+
+/// A place among a cluster's requests in flight.
+#[derive(Debug)]
+pub struct Admission(Arc<ClusterLoad>);
+
+impl Admission {
+    /// A place, unless `limit` are taken.
+    pub fn enter(load: &Arc<ClusterLoad>, limit: u32) -> Option<Self> {
+        let requests: &Gauge = &load.requests;
+        requests.enter(limit).then(|| Self(load.clone()))
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.requests.leave();
+    }
+}
+
+/// What a request occupies from the moment its endpoint is known.
+#[derive(Debug)]
+pub struct Passage {
+    /// The upstream connection, or its stream. Dropped without [`Passage::complete`], an HTTP/1.1 connection is closed.
+    pub lease: Lease,
+    /// The endpoint's load.
+    pub in_flight: InFlight,
+    /// The cluster's load.
+    pub admission: Admission,
+    /// The request's series; set once the response goes down.
+    pub record: Option<Record>,
+}
+
+impl Passage {
+    /// The response is complete: the connection can carry the next request.
+    pub fn complete(self) {
+        self.lease.release();
+    }
+
+    /// The response broke off.
+    pub fn fail(mut self) {
+        self.in_flight.answered(Outcome::Failure, 0, clock::now_ns());
+    }
+}

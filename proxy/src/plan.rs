@@ -1,0 +1,124 @@
+//! A plan: the executable form of a snapshot. Workers read the current one; a request resolves once and then holds its rule and its
+//! endpoint, never the plan, so that a stream of three days pins nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use outrigger_filters::FilterChain;
+use outrigger_filters::layer::Filters;
+use outrigger_snapshot::name::ClusterName;
+use outrigger_snapshot::router::Router;
+
+use crate::cluster::Cluster;
+use crate::telemetry::metrics::RequestStats;
+
+pub use build::{App, Local, Refusal, Resolved};
+
+pub mod build;
+
+/// Which snapshot a plan was built from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Version {
+    /// The epoch of the release.
+    pub epoch: u64,
+    /// Its number.
+    pub n: u64,
+    /// The revision that it carries.
+    pub revision: u64,
+    /// Digest of the policy object.
+    pub policy: String,
+    /// Digest of the facts object.
+    pub facts: String,
+}
+
+/// Everything the request path knows. Immutable, but for the endpoints of clusters that DNS names.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where it comes from.
+    pub version: Version,
+    /// Rules for the workload's own calls.
+    pub outbound: Router<Arc<Rule>>,
+    /// Rules for calls to the workload: by port of its service, the default first.
+    pub inbound: Vec<(u16, Arc<Rule>)>,
+    /// Every cluster, by name.
+    pub clusters: HashMap<ClusterName, Arc<Cluster>>,
+}
+
+/// A rule, ready to run.
+#[derive(Debug)]
+pub struct Rule {
+    /// What people see.
+    pub name: Arc<str>,
+    /// Run on every request of the rule.
+    pub filters: FilterChain,
+    /// For the whole request, in milliseconds, if the rule says so.
+    pub request_timeout_ms: Option<u64>,
+    /// For one try, in milliseconds, if the rule says so.
+    pub try_timeout_ms: Option<u64>,
+    /// Where it goes.
+    pub destinations: Vec<Destination>,
+    /// Sum of the destinations' weights.
+    pub weight_total: u32,
+    /// Counts what no destination answered.
+    pub undirected: Arc<RequestStats>,
+}
+
+/// One backend of a rule.
+#[derive(Debug)]
+pub struct Destination {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Run after the rule's own filters.
+    pub filters: FilterChain,
+    /// Its share of the rule's total.
+    pub weight: u32,
+    /// Counts its requests.
+    pub stats: Arc<RequestStats>,
+}
+
+impl Rule {
+    /// Draws a destination by weight; `None` if none has any.
+    pub fn draw(&self, random: u64) -> Option<usize> {
+        if self.weight_total == 0 {
+            return None;
+        }
+        let mut point = (random % u64::from(self.weight_total)) as u32;
+        self.destinations.iter().position(|destination| {
+            let hit = point < destination.weight;
+            point = point.saturating_sub(destination.weight);
+            hit
+        })
+    }
+}
+
+/// A rule and which of its destinations was drawn: what a request holds on to.
+#[derive(Debug, Clone)]
+pub struct Resolution {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// Index into its destinations; `None` if none takes traffic.
+    pub destination: Option<usize>,
+}
+
+impl Resolution {
+    /// The destination.
+    pub fn destination(&self) -> Option<&Destination> {
+        self.destination.map(|index| &self.rule.destinations[index])
+    }
+
+    /// Where the request is counted.
+    pub fn stats(&self) -> &Arc<RequestStats> {
+        self.destination().map_or(&self.rule.undirected, |destination| &destination.stats)
+    }
+
+    /// Whether any filter applies.
+    pub fn has_filters(&self) -> bool {
+        !self.rule.filters.is_empty() || self.destination().is_some_and(|destination| !destination.filters.is_empty())
+    }
+}
+
+impl Filters for Resolution {
+    fn chains(&self) -> impl DoubleEndedIterator<Item = &FilterChain> {
+        std::iter::once(&self.rule.filters).chain(self.destination().map(|destination| &destination.filters))
+    }
+}

@@ -1,0 +1,235 @@
+//! Snapshot → plan, off the request path. It succeeds whole or changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use outrigger_filters::{FilterChain, FilterError};
+use outrigger_snapshot::facts::{Discovery, Facts, TlsMode};
+use outrigger_snapshot::name::{ClusterName, ServiceName};
+use outrigger_snapshot::policy::{self, Backend, Policy, Protocol};
+use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
+
+use super::{Destination, Plan, Rule, Version};
+use crate::cluster::Cluster;
+use crate::cluster::balance::{EndpointSet, Entry};
+use crate::cluster::endpoint::EndpointKey;
+use crate::registry::Registry;
+use crate::telemetry::metrics::{Direction, RequestLabels};
+
+/// Why a snapshot became no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A route's conditions.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// A rule's filter.
+    #[error("rule {rule}: {error}")]
+    Filter {
+        /// The rule.
+        rule: String,
+        /// What is wrong.
+        error: FilterError,
+    },
+}
+
+/// Where this proxy stands.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// The service beside which it runs.
+    pub service: ServiceName,
+    /// The workload, if calls to it come through here.
+    pub app: Option<App>,
+}
+
+/// The workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct App {
+    /// Its address.
+    pub host: IpAddr,
+    /// Its port, if it is not the target port of its service.
+    pub port: Option<u16>,
+}
+
+/// What DNS said: addresses and weights by cluster.
+pub type Resolved = BTreeMap<ClusterName, Vec<(SocketAddr, u32)>>;
+
+struct Builder<'a> {
+    registry: &'a mut Registry,
+    clusters: HashMap<ClusterName, Arc<Cluster>>,
+    facts: &'a Facts,
+    resolved: &'a Resolved,
+    /// The first filter that could not be built.
+    refused: Option<Refusal>,
+}
+
+impl Plan {
+    /// Builds a plan, taking over the state of whatever was there before.
+    pub fn build(
+        policy: &Policy,
+        facts: &Facts,
+        local: &Local,
+        resolved: &Resolved,
+        registry: &mut Registry,
+        version: Version,
+    ) -> Result<Self, Refusal> {
+        let clusters = HashMap::with_capacity(policy.services.len());
+        let mut builder = Builder { registry, clusters, facts, resolved, refused: None };
+        for (service, spec) in &policy.services {
+            for port in &spec.ports {
+                builder.add_cluster(service.cluster(port.port), port.protocol, &port.backend);
+            }
+        }
+        let outbound = Router::build(policy, local.service.namespace(), |spec| builder.outbound_rule(spec))?;
+        let inbound = builder.inbound(policy, local);
+        match builder.refused {
+            Some(refusal) => Err(refusal),
+            None => Ok(Self { version, outbound, inbound, clusters: builder.clusters }),
+        }
+    }
+
+    /// Puts what DNS said into the cluster; an endpoint that was there keeps its state.
+    pub fn resolve(&self, name: &ClusterName, addresses: &[(SocketAddr, u32)], registry: &mut Registry) {
+        if let Some(cluster) = self.clusters.get(name) {
+            let entries = entries(name, addresses.iter().copied().map(listed), registry);
+            cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
+        }
+    }
+}
+
+type Listed = (SocketAddr, u32, Option<Arc<str>>, TlsMode);
+
+fn listed((address, weight): (SocketAddr, u32)) -> Listed {
+    (address, weight, None, TlsMode::None)
+}
+
+fn entries(name: &ClusterName, listed: impl Iterator<Item = Listed>, registry: &mut Registry) -> Vec<Entry> {
+    let entry = |(address, weight, zone, tls)| {
+        let key = EndpointKey { cluster: name.clone(), address, tls };
+        Entry { endpoint: registry.endpoint(key), weight, zone }
+    };
+    listed.map(entry).collect()
+}
+
+impl Builder<'_> {
+    fn add_cluster(&mut self, name: ClusterName, protocol: Protocol, backend: &Backend) -> Arc<Cluster> {
+        let load = self.registry.cluster(Direction::Outbound, &name);
+        let cluster = Cluster::new(name.to_string().into(), protocol, backend, load);
+        let entries = match self.facts.clusters.get(&name).map(|facts| &facts.discovery) {
+            None => Vec::new(),
+            Some(Discovery::Static(endpoints)) => {
+                let listed = endpoints.iter().map(|endpoint| {
+                    let zone = endpoint.zone.as_deref().map(Arc::from);
+                    (endpoint.address, endpoint.weight, zone, endpoint.tls)
+                });
+                entries(&name, listed, self.registry)
+            }
+            Some(Discovery::Dns(_) | Discovery::Srv(_)) => {
+                let addresses = self.resolved.get(&name).map(Vec::as_slice).unwrap_or_default();
+                entries(&name, addresses.iter().copied().map(listed), self.registry)
+            }
+        };
+        cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
+        let cluster = Arc::new(cluster);
+        self.clusters.insert(name, cluster.clone());
+        cluster
+    }
+
+    fn outbound_rule(&mut self, spec: RuleSpec<'_>) -> Arc<Rule> {
+        let Some(rule) = spec.rule else {
+            let own = spec.own_cluster();
+            let cluster = self.clusters[&own].clone();
+            return self.single(Direction::Outbound, cluster);
+        };
+        let name: Arc<str> = rule.name.as_str().into();
+        let filters = self.filters(rule, &rule.filters);
+        let destinations: Vec<_> = rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
+        Arc::new(Rule {
+            filters,
+            request_timeout_ms: rule.request_timeout_ms,
+            try_timeout_ms: rule.try_timeout_ms,
+            weight_total: destinations.iter().map(|destination| destination.weight).sum(),
+            destinations,
+            undirected: self.registry.requests(RequestLabels {
+                direction: Direction::Outbound,
+                rule: name.clone(),
+                cluster: "".into(),
+            }),
+            name,
+        })
+    }
+
+    fn destination(&mut self, rule_name: &Arc<str>, rule: &policy::Rule, backend: &policy::WeightedBackend) -> Destination {
+        let name = backend.service.cluster(backend.port);
+        let cluster = match self.clusters.get(&name) {
+            Some(cluster) => cluster.clone(),
+            // Policy and facts may be of different ages: a service may be gone from one of them.
+            None => self.add_cluster(name, Protocol::Http, &Backend::defaults_for(Protocol::Http)),
+        };
+        let labels =
+            RequestLabels { direction: Direction::Outbound, rule: rule_name.clone(), cluster: cluster.name.clone() };
+        Destination {
+            filters: self.filters(rule, &backend.filters),
+            weight: backend.weight,
+            stats: self.registry.requests(labels),
+            cluster,
+        }
+    }
+
+    fn filters(&mut self, rule: &policy::Rule, filters: &[policy::Filter]) -> FilterChain {
+        FilterChain::build(filters).unwrap_or_else(|error| {
+            self.refused.get_or_insert(Refusal::Filter { rule: rule.name.clone(), error });
+            FilterChain::default()
+        })
+    }
+
+    /// A rule that sends everything to one cluster and is named after it.
+    fn single(&mut self, direction: Direction, cluster: Arc<Cluster>) -> Arc<Rule> {
+        let name = cluster.name.clone();
+        let labels = RequestLabels { direction, rule: name.clone(), cluster: name.clone() };
+        let stats = self.registry.requests(labels);
+        Arc::new(Rule {
+            name,
+            filters: FilterChain::default(),
+            request_timeout_ms: None,
+            try_timeout_ms: None,
+            undirected: stats.clone(),
+            destinations: vec![Destination { cluster, filters: FilterChain::default(), weight: 1, stats }],
+            weight_total: 1,
+        })
+    }
+
+    /// One rule per HTTP port of the own service, to the workload's address. A port of a service that the snapshot does not know yet
+    /// cannot be guessed; where the workload's port was given, it is enough.
+    fn inbound(&mut self, policy: &Policy, local: &Local) -> Vec<(u16, Arc<Rule>)> {
+        let Some(app) = local.app else { return Vec::new() };
+        let ports: Vec<_> = match policy.services.get(&local.service) {
+            Some(service) => service
+                .ports
+                .iter()
+                .filter(|port| port.protocol.is_http())
+                .map(|port| (port.port, port.target_port, port.protocol, port.backend.clone()))
+                .collect(),
+            None => app.port.map(|port| (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http))).into_iter().collect(),
+        };
+        let mut rules: Vec<_> = ports
+            .into_iter()
+            .map(|(port, target_port, protocol, backend)| {
+                let address = SocketAddr::new(app.host, app.port.unwrap_or(target_port));
+                (port, self.inbound_rule(&local.service.cluster(port), address, protocol, &backend))
+            })
+            .collect();
+        if let Some(index) = rules.iter().position(|(port, _)| *port == 80) {
+            rules.swap(0, index);
+        }
+        rules
+    }
+
+    fn inbound_rule(&mut self, name: &ClusterName, address: SocketAddr, protocol: Protocol, backend: &Backend) -> Arc<Rule> {
+        let load = self.registry.cluster(Direction::Inbound, name);
+        let cluster = Cluster::new(name.to_string().into(), protocol, backend, load);
+        let entries = entries(name, std::iter::once(listed((address, 1))), self.registry);
+        cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
+        self.single(Direction::Inbound, Arc::new(cluster))
+    }
+}

@@ -1,0 +1,101 @@
+//! HTTP/2 connections: shared by many requests, up to the peer's stream limit.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http2::SendRequest;
+
+use super::EndpointPool;
+use super::lease::Lease;
+use crate::clock;
+use crate::http::body::Body;
+
+/// Streams that a connection being opened is expected to take: so many requests wait for one attempt.
+pub const STREAMS_EXPECTED: u32 = 100;
+
+/// Streams used of one connection, whatever more the peer allows: beyond it, its window and its loss are shared by too many.
+pub const STREAMS_MAX: usize = 1_000;
+
+/// A connection takes no new stream after this, so that load finds new endpoints behind one address.
+const AGE_MAX_NS: u64 = 3_600_000_000_000;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Shared {
+    sender: SendRequest<Body>,
+    /// As the peer allows.
+    streams_max: Cell<u32>,
+    streams: Cell<u32>,
+    opened_ns: u64,
+    used_ns: Cell<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(sender: SendRequest<Body>) -> Rc<Self> {
+        let now_ns = clock::now_ns();
+        Rc::new(Self {
+            sender,
+            streams_max: Cell::new(STREAMS_EXPECTED),
+            streams: Cell::new(0),
+            opened_ns: now_ns,
+            used_ns: Cell::new(now_ns),
+        })
+    }
+
+    /// The peer allows so many streams now.
+    pub(crate) fn allow(&self, streams_max: usize) {
+        self.streams_max.set(streams_max.min(STREAMS_MAX) as u32);
+    }
+
+    fn room(&self) -> u32 {
+        self.streams_max.get().saturating_sub(self.streams.get())
+    }
+
+    pub(super) fn usable_since(&self, oldest_ns: u64) -> bool {
+        let young = clock::now_ns().saturating_sub(self.opened_ns) < AGE_MAX_NS;
+        !self.sender.is_closed() && young && (self.streams.get() > 0 || self.used_ns.get() >= oldest_ns)
+    }
+}
+
+/// One stream.
+#[derive(Debug)]
+pub struct Stream {
+    pool: Rc<EndpointPool>,
+    shared: Rc<Shared>,
+}
+
+impl Stream {
+    /// Takes a stream whether or not there is room; [`take`] asks first.
+    pub(crate) fn new(pool: Rc<EndpointPool>, shared: Rc<Shared>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Self { pool, shared }
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        self.shared.sender.clone().try_send_request(request).await
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.streams.set(self.shared.streams.get() - 1);
+        if self.shared.streams.get() == 0 {
+            self.shared.used_ns.set(clock::now_ns());
+        }
+        self.pool.notify_free();
+    }
+}
+
+/// A stream of the connection with the most room, if any has room.
+pub(super) fn take(pool: &Rc<EndpointPool>) -> Option<Lease> {
+    let mut connections = pool.shared.borrow_mut();
+    connections.retain(|shared| !shared.sender.is_closed());
+    let shared = connections.iter().max_by_key(|shared| shared.room()).filter(|shared| shared.room() > 0)?.clone();
+    Some(Lease::Http2(Stream::new(pool.clone(), shared)))
+}

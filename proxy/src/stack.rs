@@ -1,0 +1,223 @@
+//! The whole way of a request, top to bottom, in the order in which it happens.
+//!
+//! ```text
+//! listener → connection → http::server → normalize → HERE: router → deadline → filters → forward (cluster → endpoint → pool → wire)
+//! errors climb back:  any → error.rs → local_reply.rs
+//! ```
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Version;
+use http::header::{CONNECTION, HeaderName, HeaderValue};
+use outrigger_filters::Context;
+use outrigger_filters::layer::FilterLayer;
+use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::router::Miss;
+use tower::{ServiceBuilder, service_fn};
+use tower_service::Service;
+
+use crate::clock;
+use crate::deadline::DeadlineLayer;
+use crate::error::{ProxyError, Side};
+use crate::exchange::{Exchange, Reply};
+use crate::forward::{self, forward};
+use crate::http::body::Body;
+use crate::http::forwarded::add_forwarded;
+use crate::http::normalize::Normalized;
+use crate::local_reply;
+use crate::passage::Record;
+use crate::plan::{Plan, Resolution, Rule};
+use crate::telemetry::metrics::Direction;
+use crate::worker::Worker;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// The steps below the router. Each is always ready: what must wait waits in its future.
+pub fn stack(worker: Rc<Worker>) -> impl Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static {
+    let sweep = worker.sweep.clone();
+    ServiceBuilder::new()
+        .layer(DeadlineLayer::new(sweep))
+        .layer(FilterLayer)
+        .service(service_fn(move |exchange| forward(worker.clone(), exchange)))
+}
+
+/// One request as a connection hands it over.
+#[derive(Debug)]
+pub struct Call {
+    /// What it asks; the error is the client's.
+    pub request: Result<Normalized, ProxyError>,
+    /// Its body.
+    pub body: Body,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The downstream peer.
+    pub peer: HeaderValue,
+    /// The version the client speaks.
+    pub version: Version,
+    /// When it came, on [`crate::clock`].
+    pub started_ns: u64,
+}
+
+/// Answers a request, whatever happens to it. The record ends with the last byte of the answer.
+pub async fn answer<S>(worker: &Rc<Worker>, stack: &S, call: Call, mut record: Record) -> (Reply, Option<Record>)
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone,
+{
+    let version = call.version;
+    let grpc = call.request.as_ref().is_ok_and(|request| request.grpc);
+    let result = match exchange(worker, call, &mut record) {
+        Ok(exchange) => stack.clone().call(exchange).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(mut reply) => {
+            record.status(reply.head.status().as_u16());
+            match &mut reply.body {
+                Body::Upstream(body) => {
+                    if let Some(passage) = body.passage() {
+                        passage.record = Some(record);
+                    }
+                    (reply, None)
+                }
+                Body::Empty | Body::Full(_) | Body::Downstream(_) => (reply, Some(record)),
+            }
+        }
+        Err(error) => {
+            let reply = refuse(worker, &error, grpc, version);
+            record.status(reply.head.status().as_u16());
+            (reply, Some(record))
+        }
+    }
+}
+
+/// The local reply to an error, counted.
+fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> Reply {
+    worker.stats.local_replies.0[local_reply::row_index(error)].add(1);
+    let (mut head, body) = local_reply::local_reply(error, grpc);
+    // Who breaks the rules of framing once may have broken them in a way that shows only in the next request.
+    if error.side() == Side::Downstream && version < Version::HTTP_2 {
+        head.set_header(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Reply { head, body: Body::Full(body), upgraded: None }
+}
+
+/// Router: head → rule → destination, once; from here on the request does not look at the plan.
+fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
+    let Call { request, body, direction, peer, started_ns, .. } = call;
+    let Normalized { mut head, upgrade, trailers, .. } = request?;
+    let (rule, prefix_bytes) = worker
+        .with_plan(|plan| match direction {
+            Direction::Outbound => outbound(plan, &head),
+            Direction::Inbound => inbound(plan, &head),
+        })
+        .ok_or(ProxyError::NoPlan)??;
+    let destination = rule.draw(worker.random());
+    let resolution = Resolution { rule, destination };
+    record.stats(resolution.stats().clone());
+
+    let deadline_ns = deadline(&mut head, direction, &resolution, started_ns)?;
+    add_forwarded(&mut head, &peer, &mut || worker.random());
+    let context = Context { prefix_bytes, tls: false };
+    Ok(Exchange { head, body, resolution, context, upgrade, trailers, deadline_ns, peer })
+}
+
+fn outbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
+    match plan.outbound.find(head) {
+        Ok(found) => Ok((found.rule.clone(), found.prefix.map(str::len))),
+        Err(Miss::Host) => Err(ProxyError::NoHost),
+        Err(Miss::Port) => Err(ProxyError::NoPort),
+        Err(Miss::Rule) => Err(ProxyError::NoRule),
+    }
+}
+
+/// Calls to the workload keep the host that the caller used, which may be that of another service whose route led here: only the
+/// port says something, and only where there are several.
+fn inbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
+    let named = head.authority().port().and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
+    let (_, rule) = named.or(plan.inbound.first()).ok_or(ProxyError::NoPort)?;
+    Ok((rule.clone(), None))
+}
+
+/// When nobody waits any more: the caller's deadline or the route's, whichever is first. The upstream is told what remains.
+fn deadline(
+    head: &mut RequestHead,
+    direction: Direction,
+    resolution: &Resolution,
+    started_ns: u64,
+) -> Result<u64, ProxyError> {
+    if direction == Direction::Inbound {
+        // Until peers are authenticated, nobody's word counts here.
+        head.remove_header(&forward::DEADLINE);
+    }
+    let configured = resolution.rule.request_timeout_ms.or_else(|| {
+        resolution.destination().map(|destination| destination.cluster.timeouts.request_ms)
+    });
+    let carried_ns = carried_ns(head);
+    let Some(limit_ns) = carried_ns.into_iter().chain(configured.and_then(clock::limit_ns)).min() else {
+        return Ok(u64::MAX);
+    };
+    let spent_ns = clock::now_ns().saturating_sub(started_ns);
+    let remaining_ms = limit_ns.saturating_sub(spent_ns) / 1_000_000;
+    if remaining_ms == 0 {
+        return Err(ProxyError::Timeout(crate::error::Timeout::Deadline));
+    }
+    head.set_header(forward::DEADLINE, HeaderValue::from(remaining_ms));
+    if head.header(&GRPC_TIMEOUT).is_some()
+        && let Ok(value) = HeaderValue::from_str(&format!("{}m", remaining_ms.min(99_999_999)))
+    {
+        head.set_header(GRPC_TIMEOUT, value);
+    }
+    Ok(started_ns.saturating_add(limit_ns))
+}
+
+/// The caller's remaining time; what cannot be read does not count.
+fn carried_ns(head: &RequestHead) -> Option<u64> {
+    let own = head.header(&forward::DEADLINE).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let own = own.map(|ms: u64| ms.saturating_mul(1_000_000));
+    let grpc = head.header(&GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).and_then(grpc_timeout_ns);
+    own.into_iter().chain(grpc).min()
+}
+
+/// At most eight digits and a unit (gRPC over HTTP/2, "Timeout").
+fn grpc_timeout_ns(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit_ns: u64 = match unit {
+        "H" => 3_600_000_000_000,
+        "M" => 60_000_000_000,
+        "S" => 1_000_000_000,
+        "m" => 1_000_000,
+        "u" => 1_000,
+        "n" => 1,
+        _ => return None,
+    };
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok().map(|count| count.saturating_mul(unit_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grpc_timeout_ns;
+
+    #[test]
+    fn grpc_timeouts_are_read_as_specified() {
+        for (text, ns) in [
+            ("1H", Some(3_600_000_000_000)),
+            ("99999999S", Some(99_999_999_000_000_000)),
+            ("20m", Some(20_000_000)),
+            ("7u", Some(7_000)),
+            ("0n", Some(0)),
+            ("100000000S", None),
+            ("S", None),
+            ("", None),
+            ("5", None),
+            ("-5S", None),
+            ("5x", None),
+            ("5µ", None),
+        ] {
+            assert_eq!(grpc_timeout_ns(text), ns, "{text}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What the proxy tells of itself.
+
+pub mod exposition;
+pub mod metrics;

@@ -1,0 +1,164 @@
+//! Counters of the request path. Each worker writes only to its own shard, so that counting is a plain load and store; a scrape sums the
+//! shards.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::local_reply::ROWS;
+
+/// Upper bounds of the duration histogram, in nanoseconds; the last bucket has none.
+pub const DURATION_BOUNDS_NS: [u64; 14] = [
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// A counter with one writer. Reads from elsewhere may be a moment old, never torn.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning worker may call it.
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// Takes off; only the owning worker may call it.
+    pub fn subtract(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(count), Relaxed);
+    }
+
+    /// The value.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Which way traffic goes, seen from the workload that the proxy stands beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Calls to it.
+    Inbound,
+    /// Its own calls.
+    Outbound,
+}
+
+impl Direction {
+    /// As labels and logs spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Labels of a request series. All come from configuration, none from clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestLabels {
+    /// Which way.
+    pub direction: Direction,
+    /// The rule; empty where none was met.
+    pub rule: Arc<str>,
+    /// The cluster; empty where none was chosen.
+    pub cluster: Arc<str>,
+}
+
+/// Requests of one rule to one cluster.
+#[derive(Debug)]
+pub struct RequestStats {
+    /// What they are.
+    pub labels: RequestLabels,
+    shards: Box<[RequestShard]>,
+}
+
+/// One worker's part of [`RequestStats`].
+#[derive(Debug, Default)]
+pub struct RequestShard {
+    /// By status class: aborted before a status, 1xx (upgrades), 2xx, 3xx, 4xx, 5xx.
+    pub classes: [Counter; 6],
+    /// Not over yet.
+    pub in_flight: Counter,
+    /// From the request head to the last byte of the response.
+    pub duration: [Counter; DURATION_BOUNDS_NS.len() + 1],
+    /// Sum of all durations.
+    pub duration_ns: Counter,
+}
+
+impl RequestStats {
+    /// All zero.
+    pub fn new(labels: RequestLabels, workers: usize) -> Self {
+        Self { labels, shards: (0..workers).map(|_| RequestShard::default()).collect() }
+    }
+
+    /// One worker's part.
+    pub fn shard(&self, worker: usize) -> &RequestShard {
+        &self.shards[worker]
+    }
+
+    /// Every worker's part.
+    pub fn shards(&self) -> &[RequestShard] {
+        &self.shards
+    }
+}
+
+impl RequestShard {
+    /// Counts a request that is over. `status` is `None` if it never got one.
+    pub fn finish(&self, status: Option<u16>, duration_ns: u64) {
+        self.in_flight.subtract(1);
+        let class = usize::from(status.unwrap_or(0) / 100).min(5);
+        self.classes[class].add(1);
+        let bucket = DURATION_BOUNDS_NS.iter().position(|bound| duration_ns <= *bound);
+        self.duration[bucket.unwrap_or(DURATION_BOUNDS_NS.len())].add(1);
+        self.duration_ns.add(duration_ns);
+    }
+}
+
+/// What one worker counts beside requests.
+#[derive(Debug, Default)]
+pub struct WorkerStats {
+    /// Open downstream connections, inbound then outbound.
+    pub downstream_connections: [Counter; 2],
+    /// Downstream connections ever accepted.
+    pub downstream_accepted: [Counter; 2],
+    /// Open upstream connections.
+    pub upstream_connections: Counter,
+    /// Upstream connections ever opened.
+    pub upstream_opened: Counter,
+    /// Upstream connections that could not be opened.
+    pub upstream_connect_failed: Counter,
+    /// Local replies by row of [`ROWS`].
+    pub local_replies: LocalReplies,
+    /// Requests that met no rule, inbound then outbound.
+    pub unrouted: [RequestShard; 2],
+    /// Longest time between two turns of the worker's loop since the last read, in nanoseconds; see `worker`.
+    pub longest_turn_ns: AtomicU64,
+}
+
+/// One counter per row of the error table.
+#[derive(Debug)]
+pub struct LocalReplies(pub Box<[Counter]>);
+
+impl Default for LocalReplies {
+    fn default() -> Self {
+        Self(ROWS.iter().map(|_| Counter::default()).collect())
+    }
+}

@@ -1,0 +1,94 @@
+//! A worker: one thread, one current-thread runtime, and what its connections share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwapOption, Cache};
+
+use crate::plan::Plan;
+use crate::pool::Pools;
+use crate::sweep::Sweep;
+use crate::telemetry::metrics::WorkerStats;
+
+/// The plan that is in force; `None` before the first.
+pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
+
+/// Downstream settings that hold for every connection.
+#[derive(Debug, Clone, Copy)]
+pub struct DownstreamLimits {
+    /// A connection without a request is closed after this.
+    pub idle_ns: u64,
+    /// A request head must be complete this long after its first byte.
+    pub head_ns: u64,
+    /// An HTTP/2 connection is told to end after this.
+    pub age_ns: u64,
+    /// Streams of one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for DownstreamLimits {
+    fn default() -> Self {
+        const SECOND: u64 = 1_000_000_000;
+        Self { idle_ns: 300 * SECOND, head_ns: 10 * SECOND, age_ns: 3_600 * SECOND, streams: 100 }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number, from 0: its shard of every metric.
+    pub index: usize,
+    /// Its deadlines.
+    pub sweep: Rc<Sweep>,
+    /// Its upstream connections.
+    pub pools: Pools,
+    /// Its counters.
+    pub stats: Arc<WorkerStats>,
+    /// Downstream settings.
+    pub limits: DownstreamLimits,
+    plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
+    random: Cell<u64>,
+    draining: Cell<bool>,
+}
+
+impl Worker {
+    /// A worker without connections. `seed` must differ between workers and processes.
+    pub fn new(index: usize, plan: CurrentPlan, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            sweep: Sweep::new(),
+            pools: Pools::new(stats.clone()),
+            stats,
+            limits: DownstreamLimits::default(),
+            plan: RefCell::new(Cache::new(plan)),
+            random: Cell::new(seed),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// Looks something up in the plan that is in force now.
+    pub fn with_plan<T>(&self, look: impl FnOnce(&Plan) -> T) -> Option<T> {
+        self.plan.borrow_mut().load().as_deref().map(look)
+    }
+
+    /// 64 random bits (splitmix64, Steele et al. 2014): enough to balance by, not to keep secrets.
+    pub fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Whether connections are to end after what they are doing.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Tells every connection to end after what it is doing.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.sweep.wake_all();
+    }
+}
