@@ -26,12 +26,14 @@ async fn fixture_of(workers: u32, arguments: &[&str]) -> (Mesh, App, Proxy) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_accepted_request_is_dropped() {
-    for version in [Version::HTTP_11, Version::HTTP_2] {
+    for (version, keep_alive) in
+        [(Version::HTTP_11, false), (Version::HTTP_2, false), (Version::HTTP_2, true)]
+    {
         for workers in [1, 2] {
             let (_mesh, _app, mut shop) = fixture_of(workers, &["--drain-grace", "500ms"]).await;
             let mut plan = Plan::new(shop.outbound, "cart", 400);
             plan.path = "/slow/30".to_owned();
-            plan.keep_alive = false;
+            plan.keep_alive = keep_alive;
             plan.version = version;
             let load = Load::start(plan);
             eventually(DEADLINE, "traffic flows", async || (load.succeeded() >= 200).then_some(())).await;

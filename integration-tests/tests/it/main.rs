@@ -7,6 +7,7 @@ mod house;
 mod http;
 mod observe;
 mod one_plan;
+mod quarantine;
 mod refusals;
 mod routing;
 mod stability;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use http::{Method, Version};
+use outrigger_integration_tests::client::{self, Connection};
 use outrigger_integration_tests::load::Plan;
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{Answer, App, Load, Mesh, Proxy, eventually};
@@ -46,6 +48,29 @@ async fn no_request_sees_two_versions() {
         "only {} of {number} versions served",
         report.by_label.len()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_closes_no_connection() {
+    let (one, two) = (App::start("one").await, App::start("two").await);
+    let mesh = Mesh::new();
+    mesh.publish(&all(&[service("shop", &[]), service("cart", &[one.addr])]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    let mut kept = Connection::open(shop.outbound, Version::HTTP_11).await.expect("the sidecar listens");
+    let mut ask =
+        async || kept.send(client::request(Method::GET, "cart", "/", "")).await.expect("it is answered");
+    assert_eq!(ask().await.header("x-app"), "one");
+    mesh.publish(&all(&[service("shop", &[]), service("cart", &[one.addr, two.addr]), service("new", &[])]));
+    eventually(DEADLINE, "the added endpoint answers", async || {
+        (ask().await.header("x-app") == "two").then_some(())
+    })
+    .await;
+    eventually(DEADLINE, "so does the old one", async || {
+        (ask().await.header("x-app") == "one").then_some(())
+    })
+    .await;
+    assert_eq!((one.connections(), two.connections()), (1, 1));
 }
 
 /// A version leaves its number in the request, the path and the response, and its parity in who answers.
