@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -153,7 +153,11 @@ impl Connection {
         }
     }
 
-    async fn exchange(&mut self, request: Request<Body>) -> Result<Answer, Failure> {
+    /// Sends a request and reads the head of the answer; the rest stays to be read.
+    ///
+    /// # Errors
+    /// When the head is not whole.
+    pub async fn begin(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
         let sent = match &mut self.sender {
             Sender::Http1(sender) => {
                 sender.ready().await.map_err(|error| Failure::from_codec(&error))?;
@@ -164,7 +168,11 @@ impl Connection {
                 sender.send_request(request).await
             }
         };
-        let (head, body) = sent.map_err(|error| Failure::from_codec(&error))?.into_parts();
+        sent.map_err(|error| Failure::from_codec(&error))
+    }
+
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Answer, Failure> {
+        let (head, body) = self.begin(request).await?.into_parts();
         let whole = body.collect().await.map_err(|error| Failure::from_codec(&error))?;
         let trailers = whole.trailers().cloned().unwrap_or_default();
         Ok(Answer {

@@ -5,6 +5,7 @@ mod drain;
 mod harness;
 mod house;
 mod http;
+mod memory;
 mod observe;
 mod one_plan;
 mod quarantine;

@@ -1,0 +1,105 @@
+//! What a sidecar needs when much is pushed while much is going on.
+
+use std::time::Duration;
+
+use http::{Method, Version};
+use outrigger_integration_tests::client::{self, Connection};
+use outrigger_integration_tests::{App, Mesh, Proxy, eventually};
+use tokio::task::JoinSet;
+
+use crate::config::{all, backends, route, service};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const ROUTES: usize = 10_000;
+/// As many rules as one route of the Gateway API holds.
+const RULES_OF_A_ROUTE: usize = 16;
+const STREAMS: usize = 1_000;
+const CONNECTIONS: usize = 20;
+const PUSHES: usize = 40;
+const SLACK_KIB: u64 = 32 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_streams_hold_no_plans() {
+    let app = App::start("cart").await;
+    let mesh = Mesh::new();
+    let control_plane = mesh.control_plane("one").await;
+    control_plane.apply(&mesh, &all(&[service("shop", &[]), service("cart", &[app.addr])]));
+    mesh.published().await;
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    let streams = open_streams(&shop, &app).await;
+    let before = shop.process.resident_kib();
+
+    control_plane.apply(&mesh, &many_routes());
+    let mut applied = applies(&shop).await.unwrap_or_default();
+    eventually(DEADLINE, "10,000 routes are applied", async || {
+        (client::fetch(shop.outbound, "cart", "/route/9999").await.ok()?.header("x-app") == "cart")
+            .then_some(())
+    })
+    .await;
+    let plan = shop.process.resident_kib().saturating_sub(before);
+
+    for push in 0..PUSHES {
+        control_plane.apply(&mesh, &service(&format!("bystander-{}", push % 2), &[app.addr]));
+        let at_least = applied + 1;
+        applied = eventually(DEADLINE, "the push is applied", async || {
+            applies(&shop).await.filter(|count| *count >= at_least)
+        })
+        .await;
+    }
+    let after = shop.process.resident_kib();
+    assert_eq!(streams.len(), STREAMS, "every stream is still open");
+    let bound = before + 2 * plan + SLACK_KIB;
+    assert!(
+        after <= bound,
+        "{before} KiB before, a plan of {plan} KiB, then {after} KiB after {PUSHES} pushes"
+    );
+}
+
+/// Responses that have begun and do not end, over HTTP/2.
+async fn open_streams(shop: &Proxy, app: &App) -> JoinSet<()> {
+    let mut streams = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let connection = Connection::open(shop.outbound, Version::HTTP_2).await.expect("the sidecar listens");
+        let connection = std::sync::Arc::new(tokio::sync::Mutex::new(connection));
+        for _ in 0..STREAMS / CONNECTIONS {
+            let request = client::request2(Method::GET, "cart", "/stall", "");
+            let begun = connection.lock().await.begin(request).await.expect("the head comes");
+            streams.spawn(async move {
+                // Held, and not read: it ends with the test.
+                let _begun = begun;
+                std::future::pending().await
+            });
+        }
+    }
+    eventually(DEADLINE, "all streams are open", async || (app.requests() >= STREAMS as u64).then_some(()))
+        .await;
+    streams
+}
+
+async fn applies(shop: &Proxy) -> Option<u64> {
+    let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
+    let line = page.lines().find(|line| line.starts_with("outrigger_snapshot_applies_total"))?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+fn many_routes() -> String {
+    let rule = |number: usize| {
+        format!(
+            "matches: [{{path: {{type: PathPrefix, value: /route/{number}}}}}]\n{}",
+            backends(&[("cart", 1)])
+        )
+    };
+    let routes: Vec<String> = (0..ROUTES)
+        .step_by(RULES_OF_A_ROUTE)
+        .map(|first| {
+            let rules: Vec<String> = (first..ROUTES.min(first + RULES_OF_A_ROUTE)).map(rule).collect();
+            route("cart", &rules).replacen(
+                "metadata: {name: cart}",
+                &format!("metadata: {{name: cart-{first}}}"),
+                1,
+            )
+        })
+        .collect();
+    all(&routes)
+}
