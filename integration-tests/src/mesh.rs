@@ -17,6 +17,8 @@ use crate::{binaries, client, port};
 const INTERVAL: &str = "100ms";
 /// Until what was pushed has come to a sidecar.
 const EFFECT_MAX: Duration = Duration::from_secs(20);
+/// Until a sidecar has written down what it is to remember.
+const REMEMBER_MAX: Duration = Duration::from_secs(60);
 /// How long a draining sidecar still takes connections: short, so that tests are.
 const DRAIN_GRACE: &str = "300ms";
 /// Until a terminated process has drained.
@@ -316,7 +318,7 @@ impl Proxy {
     /// Waits until its state folder holds this address, or whatever else is written there.
     pub async fn remembers(&self, text: &str) {
         let what = format!("{} has written {text} into {}", self.name, self.state.display());
-        eventually(EFFECT_MAX, &what, async || holds(&self.state, text).then_some(())).await;
+        eventually(REMEMBER_MAX, &what, async || holds(&self.state, text).then_some(())).await;
     }
 
     /// SIGTERM, and waits until it has drained.

@@ -26,6 +26,8 @@ async fn two_deaths_after_an_apply_bring_the_one_before_back() {
     mesh.publish(&to("old"));
     let mut shop = mesh.proxy("shop").await;
     shop.ready().await;
+    // Only what has run for half a minute is something to go back to.
+    shop.remembers("\"settled\":{").await;
     mesh.publish(&to("new"));
     for _ in 0..2 {
         let outbound = shop.outbound;
