@@ -190,6 +190,26 @@ async fn time_limits_end_what_takes_too_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_travels() {
+    let mesh =
+        Fixture::new(&[route("cart", &[format!("timeouts: {{request: 10s}}\n{}", backends(&[("v1", 1)]))])])
+            .await;
+    let told = |app: &App| {
+        let head = app.last().expect("it was called");
+        let told = head.headers.get("outrigger-deadline-ms")?.to_str().ok()?.parse::<u64>().ok();
+        told.filter(|told| *told > 0)
+    };
+    mesh.fetch("cart", "/").await;
+    assert!(told(&mesh.v1).is_some_and(|told| told <= 10_000), "{:?}", told(&mesh.v1));
+
+    let mut request = client::request(Method::GET, "cart", "/slow/60000", "");
+    request.headers_mut().insert("outrigger-deadline-ms", "400".parse().expect("a valid value"));
+    let answer = client::send(mesh.shop.outbound, request).await.unwrap();
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT, "{}", answer.text());
+    assert!(told(&mesh.v1).is_some_and(|told| told <= 400), "{:?}", told(&mesh.v1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_endpoint_costs_no_request_while_another_lives() {
     let alive = App::start("alive").await;
     let mesh = Mesh::new();
