@@ -53,17 +53,21 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
 /// The services, by name.
 struct Services<'a> {
     by_name: BTreeMap<ServiceName, (&'a Resource, &'a Service)>,
+    /// In the order of the resources, so that of two that want the same the later one is reported.
+    in_order: Vec<(ServiceName, &'a Resource, &'a Service)>,
 }
 
 impl<'a> Services<'a> {
     fn new(resources: &'a [Resource]) -> Self {
         let mut by_name = BTreeMap::new();
+        let mut in_order = Vec::new();
         for resource in resources {
             if let (Spec::Service(service), Some(name)) = (resource.spec(), service_name(resource)) {
-                by_name.entry(name).or_insert((resource, service));
+                by_name.entry(name.clone()).or_insert((resource, service));
+                in_order.push((name, resource, service));
             }
         }
-        Self { by_name }
+        Self { by_name, in_order }
     }
 
     /// The service that `referrer` names; reports it if there is none.

@@ -67,7 +67,7 @@ impl Kind {
                         ),
                         required("kind", Shape::Text(Text::Only($kind)), concat!("`", $kind, "`")),
                         required("metadata", Shape::Object(&resource::METADATA), "name and namespace"),
-                        required("spec", Shape::Object(&$spec), "what is wanted"),
+                        required("spec", Shape::Object(&$spec), "the settings of the resource"),
                         ignored("status", "written by a server"),
                     ],
                 };

@@ -193,7 +193,9 @@ fn has_path_characters(text: &str) -> bool {
 /// A host exactly as the router compares it.
 fn is_host(text: &str) -> bool {
     text.len() <= HOST_BYTES_MAX
-        && !text.starts_with('[')
+        && text
+            .split('.')
+            .all(|label| (1..=LABEL_BYTES_MAX).contains(&label.len()) && !label.starts_with('['))
         && text
             .parse::<Authority>()
             .is_ok_and(|authority| authority.as_str() == text && authority.port().is_none())

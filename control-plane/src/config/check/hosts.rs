@@ -13,7 +13,7 @@ pub(super) fn check(services: &Services<'_>, problems: &mut Problems) {
         bare.entry(name.name()).or_insert(name);
     }
     let mut owners: HashMap<&str, &ServiceName> = HashMap::new();
-    for (name, (resource, service)) in &services.by_name {
+    for (name, resource, service) in &services.in_order {
         for host in &service.hosts {
             let field = || format!("spec.hosts[{}]", host.position);
             let text = host.value.as_str();

@@ -1,0 +1,16 @@
+//! What operators write, through the public interface: what is read, what is refused and how, what becomes of it.
+
+use outrigger_control_plane::config::{Checked, Problems, Source, load};
+
+mod documented;
+mod problems;
+mod properties;
+
+/// One file of this text, checked and on its own.
+fn load_text(text: &str) -> Result<Checked, Problems> {
+    load(&[], &[source("m.yaml", text)])
+}
+
+fn source(name: &str, text: &str) -> Source {
+    Source { name: name.to_owned(), text: text.to_owned() }
+}

@@ -1,0 +1,65 @@
+//! What is said about mistakes. Each is pushed beside a mesh that is right, so that only the mistake is reported.
+
+use super::load_text;
+
+mod conditions;
+mod filter;
+mod kinds;
+mod policy;
+mod route;
+mod service;
+mod text;
+mod together;
+
+/// A mesh of one service `web` with an HTTP port 80 and a TLS port 443, a host of its own and a policy.
+const MESH: &str = "\
+{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: web}, spec: {hosts: [www.example], \
+ports: [{name: http, port: 80, protocol: HTTP}, {name: tls, port: 443, protocol: TLS}]}}
+---
+{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: web}, \
+spec: {targetRefs: [{kind: Service, name: web}]}}
+---
+";
+
+/// Something with a mistake in it.
+enum Wrong {
+    /// A whole document.
+    Text(&'static str),
+    /// The spec of a `Service` named cart.
+    Service(&'static str),
+    /// The spec of an `HTTPRoute`.
+    Route(&'static str),
+    /// A rule of an `HTTPRoute` for web.
+    Rule(&'static str),
+    /// The spec of a `BackendPolicy`.
+    Policy(&'static str),
+}
+
+impl Wrong {
+    /// The mesh with the mistake, which begins in line 5.
+    fn text(&self) -> String {
+        let ours = "apiVersion: outrigger.dev/v1alpha1";
+        let route = "apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: route}";
+        let resource = match self {
+            Self::Text(text) => (*text).to_owned(),
+            Self::Service(spec) => {
+                format!("{{{ours}, kind: Service, metadata: {{name: cart}}, spec:\n{{{spec}}}}}")
+            }
+            Self::Route(spec) => format!("{{{route}, spec:\n{{{spec}}}}}"),
+            Self::Rule(rule) => format!(
+                "{{{route}, spec: {{parentRefs: [{{group: \"\", kind: Service, name: web}}], rules: [\n{rule}]}}}}"
+            ),
+            Self::Policy(spec) => {
+                format!("{{{ours}, kind: BackendPolicy, metadata: {{name: policy}}, spec:\n{{{spec}}}}}")
+            }
+        };
+        format!("{MESH}{resource}")
+    }
+}
+
+fn check(wrong: &Wrong, said: &[&str]) {
+    let text = wrong.text();
+    let problems = load_text(&text).expect_err(&text);
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, said, "{text}");
+}

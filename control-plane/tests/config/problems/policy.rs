@@ -1,0 +1,137 @@
+//! Policies: every mistake, and exactly what is said about it.
+
+use super::{Wrong, check};
+
+#[test]
+fn mistakes_are_named() {
+    for (wrong, said) in CASES {
+        check(wrong, said);
+    }
+}
+
+const CASES: &[(Wrong, &[&str])] = &[
+    (Wrong::Policy("targetRefs: []"), &["m.yaml:6:14: spec.targetRefs: has 0 items; expected 1 to 16"]),
+    (
+        Wrong::Policy("targetRefs: [{name: web}]"),
+        &[
+            "m.yaml:6:15: spec.targetRefs[0].kind: is missing; expected Service",
+            "m.yaml:6:22: spec.targetRefs[0]: default/web has a policy: BackendPolicy default/web in m.yaml:3; expected one policy for a target",
+        ],
+    ),
+    (
+        Wrong::Policy("targetRefs: [{kind: HTTPRoute, name: web}]"),
+        &[r#"m.yaml:6:22: spec.targetRefs[0].kind: "HTTPRoute" is not known; expected Service"#],
+    ),
+    (
+        Wrong::Policy("targetRefs: [{kind: Service, name: wbe}]"),
+        &[
+            r#"m.yaml:6:37: spec.targetRefs[0].name: there is no Service default/wbe; expected a Service of this push or of the mesh; did you mean "web"?"#,
+        ],
+    ),
+    (
+        Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: htp}]"),
+        &[
+            r#"m.yaml:6:55: spec.targetRefs[0].sectionName: default/web has no port named "htp"; expected one of http, tls; did you mean "http"?"#,
+        ],
+    ),
+    (
+        Wrong::Policy("targetRefs: [{kind: Service, name: web, namespace: other}]"),
+        &[
+            r#"m.yaml:6:37: spec.targetRefs[0].name: there is no Service other/web; expected a Service of this push or of the mesh; did you mean "default/web"?"#,
+            "m.yaml:6:42: spec.targetRefs[0].namespace: is not a field of this object; expected one of group, kind, name, sectionName",
+        ],
+    ),
+    (
+        Wrong::Policy("targetRefs: [{kind: Service, name: web}]"),
+        &[
+            "m.yaml:6:37: spec.targetRefs[0]: default/web has a policy: BackendPolicy default/web in m.yaml:3; expected one policy for a target",
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: round_robin}",
+        ),
+        &[
+            r#"m.yaml:6:81: spec.balance.policy: "round_robin" is not known; expected one of PeakEwma, LeastRequest, RoundRobin, Random, ConsistentHash; did you mean "RoundRobin"?"#,
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: ConsistentHash}",
+        ),
+        &[
+            "m.yaml:6:72: spec.balance.hash: is missing; expected one of header, cookie, source, for ConsistentHash",
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: Random, hash: {source: true}}",
+        ),
+        &[
+            "m.yaml:6:95: spec.balance.hash: has no effect on Random; expected policy ConsistentHash, or no hash",
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: ConsistentHash, hash: {source: false}}",
+        ),
+        &[
+            "m.yaml:6:103: spec.balance.hash: names nothing to hash by; expected exactly one of header, cookie, source: true",
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: ConsistentHash, hash: {header: a, cookie: b}}",
+        ),
+        &[
+            "m.yaml:6:103: spec.balance.hash: names several things to hash by; expected exactly one of header, cookie, source: true",
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], timeouts: {connect: 0s, idle: 0s, bodyStall: 25h}",
+        ),
+        &[
+            "m.yaml:6:83: spec.timeouts.connect: cannot be 0; expected at least 1ms",
+            "m.yaml:6:93: spec.timeouts.idle: cannot be 0; expected at least 1ms",
+            "m.yaml:6:108: spec.timeouts.bodyStall: is longer than a day; expected at most 24h",
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], timeouts: {request: 1s, try: 2s}",
+        ),
+        &["m.yaml:6:92: spec.timeouts.try: is longer than request; expected at most request"],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], timeouts: {first_byte: 1s}",
+        ),
+        &[
+            r#"m.yaml:6:74: spec.timeouts.first_byte: is not a field of this object; expected one of connect, request, try, firstByte, idle, bodyStall; did you mean "firstByte"?"#,
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], limits: {connections: 0, pending: many}",
+        ),
+        &[
+            "m.yaml:6:85: spec.limits.connections: is the number 0; expected a whole number from 1 to 1000000000",
+            r#"m.yaml:6:97: spec.limits.pending: is the text "many"; expected a whole number from 1 to 1000000000"#,
+        ],
+    ),
+    (
+        Wrong::Policy(
+            "targetRefs: [{kind: Service, name: web, sectionName: http}], discovery: {onEmpty: Keep}",
+        ),
+        &[
+            r#"m.yaml:6:84: spec.discovery.onEmpty: "Keep" is not known; expected one of keep, drain; did you mean "keep"?"#,
+        ],
+    ),
+    (
+        Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: http}], retries: {}"),
+        &[
+            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, discovery",
+        ],
+    ),
+];

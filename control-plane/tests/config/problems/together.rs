@@ -1,0 +1,114 @@
+//! Problems of many resources and files, at once.
+
+use outrigger_control_plane::config::{PROBLEMS_MAX, SOURCE_BYTES_MAX, load, parse};
+
+use crate::{load_text, source};
+
+#[test]
+fn the_problems_of_all_files_are_reported_at_once() {
+    let sources = [
+        source(
+            "a.yaml",
+            "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: a}, spec: {prots: []}}",
+        ),
+        source("b.yaml", "a: [b"),
+        source(
+            "c.yaml",
+            "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: c}, \
+             spec: {uses: [b], ports: [{port: 80, protocol: HTTP}]}}\n---\n\
+             {apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: c}, \
+             spec: {ports: [{port: 80, protocol: HTTP}]}}",
+        ),
+    ];
+    let said = load(&[], &sources).unwrap_err().to_string();
+    let fields: Vec<&str> = said.lines().map(|line| line.split(": ").take(2).last().unwrap()).collect();
+    let files: Vec<&str> = said.lines().map(|line| &line[..6]).collect();
+    assert_eq!(
+        fields,
+        ["spec.ports", "spec.prots", "cannot be read as YAML", "spec.uses[0]", "metadata.name"],
+        "{said}"
+    );
+    assert_eq!(files, ["a.yaml", "a.yaml", "b.yaml", "c.yaml", "c.yaml"]);
+}
+
+#[test]
+fn a_reference_to_a_resource_with_problems_is_not_dangling() {
+    let said = load_text(
+        "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: a}, spec: {uses: [b], ports: [{port: 80, protocol: HTTP}]}}\n\
+         ---\n{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: b}, spec: {ports: [{port: 0, protocol: HTTP}]}}",
+    );
+    assert_eq!(
+        said.unwrap_err().to_string(),
+        "m.yaml:3:96: spec.ports[0].port: is the number 0; expected a whole number from 1 to 65535"
+    );
+}
+
+#[test]
+fn what_is_stored_is_named_by_its_key_and_may_be_replaced() {
+    let web = "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80, protocol: HTTP}]}}";
+    let route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: route}, spec: {parentRefs: \
+                 [{group: '', kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]}}";
+    let pushed = parse(&[source("web.yaml", web), source("route.yaml", route)]).unwrap();
+    let stored: Vec<_> = pushed
+        .iter()
+        .map(|resource| outrigger_control_plane::config::Resource::from_value(resource.value()).unwrap())
+        .collect();
+    let changed = source("web.yaml", &web.replace("port: 80", "port: 81"));
+    let said = load(&stored, std::slice::from_ref(&changed)).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "stored HTTPRoute default/route: spec.rules[0].backendRefs[0].port: default/web has no port 80; expected 81"
+    );
+    let fitting = source("route.yaml", &route.replace("port: 80", "port: 81"));
+    assert_eq!(load(&stored, &[changed, fitting]).unwrap().resources().len(), 2);
+}
+
+#[test]
+fn the_number_of_problems_is_bounded_and_the_rest_counted() {
+    let many = "- x\n".repeat(PROBLEMS_MAX + 5);
+    let text = format!("apiVersion: v1\nkind: List\nitems:\n{many}");
+    let problems = load_text(&text).unwrap_err();
+    assert_eq!(
+        (problems.iter().count(), problems.len(), problems.omitted()),
+        (PROBLEMS_MAX, PROBLEMS_MAX + 5, 5)
+    );
+    assert!(problems.to_string().ends_with("\nand 5 more"));
+}
+
+#[test]
+fn a_push_is_bounded_in_bytes() {
+    let half = "#".repeat(SOURCE_BYTES_MAX / 2 + 1);
+    let said = parse(&[source("a.yaml", &half), source("b.yaml", &half)]).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        format!("b.yaml: the push is too large; expected at most {SOURCE_BYTES_MAX} bytes in all files")
+    );
+}
+
+#[test]
+fn a_few_lines_do_not_unfold_into_millions() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..30 {
+        let before = format!("*a{}", level - 1);
+        text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before.as_str(); 9].join(", ")));
+    }
+    let said = load_text(&text).unwrap_err().to_string();
+    assert!(said.ends_with("anchors and aliases repeat more than 20000 values"), "{said}");
+}
+
+#[test]
+fn problems_are_json_for_programs() {
+    let problems = load_text("{apiVersion: v1, kind: Service}").unwrap_err();
+    let json = serde_json::to_value(&problems).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "omitted": 0,
+            "problems": [{
+                "file": "m.yaml", "line": 1, "column": 14, "field": "apiVersion",
+                "message": "\"v1\" is not the version of Service here", "expected": "outrigger.dev/v1alpha1"
+            }]
+        })
+    );
+    assert_eq!(serde_json::from_value::<outrigger_control_plane::config::Problems>(json).unwrap(), problems);
+}

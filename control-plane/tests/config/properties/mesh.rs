@@ -1,0 +1,156 @@
+//! Right meshes, made from dice.
+
+use serde_json::{Value, json};
+
+const NAMESPACES: [&str; 2] = ["default", "shop"];
+
+struct Dice<'a>(std::slice::Iter<'a, u8>);
+
+impl Dice<'_> {
+    /// A number below `most`; 0 when the dice run out.
+    fn below(&mut self, most: usize) -> usize {
+        self.0.next().map_or(0, |die| usize::from(*die) % most)
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == chances - 1
+    }
+
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+}
+
+/// The documents of a mesh in the form in which they are stored.
+pub(super) fn mesh(dice: &[u8]) -> Vec<Value> {
+    let mut dice = Dice(dice.iter());
+    let count = 1 + dice.below(4);
+    let names: Vec<(&str, String)> =
+        (0..count).map(|index| (NAMESPACES[index % 2], format!("s{index}"))).collect();
+    let mut documents: Vec<Value> = (0..count).map(|index| service(&mut dice, index, &names)).collect();
+    for index in 0..dice.below(4) {
+        documents.push(route(&mut dice, index, &names));
+    }
+    for (index, (namespace, name)) in names.iter().enumerate() {
+        if dice.one_in(2) {
+            documents.push(policy(&mut dice, index, namespace, name));
+        }
+    }
+    documents
+}
+
+/// Port 80 named http carries HTTP in every service.
+fn service(dice: &mut Dice<'_>, index: usize, names: &[(&str, String)]) -> Value {
+    let (namespace, name) = &names[index];
+    let mut ports =
+        vec![json!({ "name": "http", "port": 80, "protocol": dice.pick(&["HTTP", "HTTP2", "GRPC"]) })];
+    if dice.one_in(3) {
+        ports.push(json!({ "name": "raw", "port": 5432, "targetPort": 5433, "protocol": "TCP" }));
+    }
+    let several = ports.len() > 1;
+    let address =
+        if several { format!("10.0.0.{}", index + 1) } else { format!("[fd00::{}]:8080", index + 1) };
+    let mut spec = json!({ "ports": ports });
+    match dice.below(4) {
+        0 => spec["endpoints"] = json!({ "static": [{ "address": address, "weight": 1 + dice.below(5) }] }),
+        1 => spec["endpoints"] = json!({ "dns": { "name": "on.example" } }),
+        2 if !several => spec["endpoints"] = json!({ "srv": { "name": "_http._tcp.yes" } }),
+        _ => {}
+    }
+    if dice.one_in(3) {
+        spec["hosts"] = json!([format!("h{index}.example")]);
+    }
+    if dice.one_in(3) {
+        let (other_namespace, other) = &names[dice.below(names.len())];
+        spec["uses"] = json!([format!("{other_namespace}/{other}")]);
+    }
+    resource("outrigger.dev/v1alpha1", "Service", namespace, name, spec)
+}
+
+fn route(dice: &mut Dice<'_>, index: usize, names: &[(&str, String)]) -> Value {
+    let namespace = dice.pick(&NAMESPACES);
+    let (parent_namespace, parent) = &names[dice.below(names.len())];
+    let mut parent = json!({ "group": "", "kind": "Service", "namespace": parent_namespace, "name": parent });
+    if dice.one_in(2) {
+        parent["port"] = json!(80);
+    }
+    if dice.one_in(2) {
+        parent["sectionName"] = json!("http");
+    }
+    let rules: Vec<Value> = (0..1 + dice.below(3)).map(|_| rule(dice, names)).collect();
+    let spec = json!({ "parentRefs": [parent], "rules": rules });
+    resource("gateway.networking.k8s.io/v1", "HTTPRoute", namespace, &format!("r{index}"), spec)
+}
+
+fn rule(dice: &mut Dice<'_>, names: &[(&str, String)]) -> Value {
+    let mut rule = json!({});
+    let mut prefixes = true;
+    if dice.one_in(2) {
+        let (kind, value) = dice.pick(&[
+            ("PathPrefix", "/cart"),
+            ("PathPrefix", "/"),
+            ("Exact", "/a%20b"),
+            ("RegularExpression", "/v[0-9]+/.*"),
+        ]);
+        prefixes = kind == "PathPrefix";
+        let value_type = dice.pick(&["Exact", "RegularExpression"]);
+        rule["matches"] = json!([{
+            "path": { "type": kind, "value": value },
+            "method": dice.pick(&["GET", "POST", "DELETE"]),
+            "headers": [{ "name": "X-Canary", "type": value_type, "value": dice.pick(&["yes", "on", "null", "1", "a: b", "#"]) }],
+            "queryParams": [{ "name": "Q", "value": dice.pick(&["", "~", "true", "é"]) }],
+        }]);
+    }
+    if dice.one_in(2) {
+        rule["timeouts"] = json!({ "request": "1m30s", "backendRequest": dice.pick(&["0s", "90s", "15ms"]) });
+    }
+    if dice.one_in(4) {
+        rule["filters"] = json!([{ "type": "RequestRedirect", "requestRedirect": { "scheme": "https", "statusCode": 301 } }]);
+        return rule;
+    }
+    if dice.one_in(3) {
+        let edit = if prefixes && dice.one_in(2) {
+            json!({ "type": "ReplacePrefixMatch", "replacePrefixMatch": dice.pick(&["", "/new"]) })
+        } else {
+            json!({ "type": "ReplaceFullPath", "replaceFullPath": "/new" })
+        };
+        rule["filters"] = json!([
+            { "type": "RequestHeaderModifier", "requestHeaderModifier": { "set": [{ "name": "X-A", "value": "no" }], "remove": ["x-b"] } },
+            { "type": "URLRewrite", "urlRewrite": { "hostname": "a.example", "path": edit } }
+        ]);
+    }
+    let backends: Vec<Value> = (0..1 + dice.below(2))
+        .map(|_| {
+            let (namespace, name) = &names[dice.below(names.len())];
+            json!({ "namespace": namespace, "name": name, "port": 80, "weight": 1 + dice.below(100) })
+        })
+        .collect();
+    rule["backendRefs"] = backends.into();
+    rule
+}
+
+fn policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str) -> Value {
+    let mut target = json!({ "group": "outrigger.dev", "kind": "Service", "name": name });
+    if dice.one_in(2) {
+        target["sectionName"] = json!("http");
+    }
+    let mut spec = json!({ "targetRefs": [target] });
+    match dice.below(3) {
+        0 => {
+            spec["balance"] =
+                json!({ "policy": dice.pick(&["Random", "RoundRobin", "LeastRequest", "PeakEwma"]) })
+        }
+        1 => spec["balance"] = json!({ "policy": "ConsistentHash", "hash": { "cookie": "id" } }),
+        _ => {}
+    }
+    if dice.one_in(2) {
+        spec["timeouts"] = json!({ "connect": "250ms", "request": "10s", "try": "2s", "firstByte": "0s" });
+        spec["limits"] = json!({ "pending": 1 + dice.below(10) });
+        spec["discovery"] = json!({ "onEmpty": dice.pick(&["keep", "drain"]) });
+    }
+    resource("outrigger.dev/v1alpha1", "BackendPolicy", namespace, &format!("p{index}"), spec)
+}
+
+fn resource(api_version: &str, kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
+    json!({ "apiVersion": api_version, "kind": kind, "metadata": { "namespace": namespace, "name": name }, "spec": spec })
+}
