@@ -1,7 +1,7 @@
 //! Endpoints from DNS.
 //!
 //! DNS says where things are, but it is not allowed to take them away by failing: what happens to the last answer when there is no
-//! new one is decided by [`state`], a table without sockets and clocks, written out in `docs/DNS.md`. [`driver`] asks, and feeds it.
+//! new one is decided by [`state`], a table without sockets and clocks, written out in `docs/DNS.md`. [`Resolver`] asks, and feeds it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -13,14 +13,14 @@ use rustix::process::{Pid, Signal};
 const ATTEMPTS: usize = 20;
 
 /// A dnsmasq that knows nothing but its arguments and is authoritative for `mesh`.
-pub struct Dnsmasq {
+pub(crate) struct Dnsmasq {
     child: Child,
     address: SocketAddr,
 }
 
 impl Dnsmasq {
     /// Starts one on a free port of the loopback address.
-    pub fn start(records: &[&str]) -> Self {
+    pub(crate) fn start(records: &[&str]) -> Self {
         (0..ATTEMPTS)
             .find_map(|_| {
                 let address = UdpSocket::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
@@ -29,28 +29,28 @@ impl Dnsmasq {
             .expect("dnsmasq starts")
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Replaces it by one with these records, on the same port.
-    pub fn restart(&mut self, records: &[&str]) {
+    pub(crate) fn restart(&mut self, records: &[&str]) {
         self.kill();
         self.child = (0..ATTEMPTS).find_map(|_| spawn(self.address, records)).expect("dnsmasq starts again");
     }
 
     /// Leaves nobody at its port.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Makes it take questions and answer none.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -105,7 +105,7 @@ fn spawn(address: SocketAddr, records: &[&str]) -> Option<Child> {
 
 /// What a [`Responder`] does with a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// One A record; no others.
     Address([u8; 4]),
     /// The same, late.
@@ -118,11 +118,11 @@ pub enum Reply {
     Silence,
 }
 
-pub const SERVFAIL: Reply = Reply::Code(2);
-pub const REFUSED: Reply = Reply::Code(5);
+pub(crate) const SERVFAIL: Reply = Reply::Code(2);
+pub(crate) const REFUSED: Reply = Reply::Code(5);
 
 /// A server in a thread that answers every question alike.
-pub struct Responder {
+pub(crate) struct Responder {
     address: SocketAddr,
     reply: Arc<Mutex<Reply>>,
     over: Arc<AtomicBool>,
@@ -130,7 +130,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    pub fn start(reply: Reply) -> Self {
+    pub(crate) fn start(reply: Reply) -> Self {
         let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let address = socket.local_addr().unwrap();
@@ -143,11 +143,11 @@ impl Responder {
         Self { address, reply, over, thread: Some(thread) }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub fn reply_with(&self, reply: Reply) {
+    pub(crate) fn reply_with(&self, reply: Reply) {
         *self.reply.lock().unwrap() = reply;
     }
 }

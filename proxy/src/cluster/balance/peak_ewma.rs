@@ -61,10 +61,8 @@ impl PeakEwma {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
             let before = unpack(word);
             // Workers read their coarse clocks at different moments: the stamp never moves backwards.
-            let stamp = before.map_or(
-                now,
-                |(_, stamp)| if ticks_since(stamp, now) > 0 { now } else { stamp },
-            );
+            let stamp =
+                before.map_or(now, |(_, stamp)| if ticks_since(stamp, now) > 0 { now } else { stamp });
             next(before.map(|(estimate, stamp)| (estimate, weight_after(stamp, now))))
                 .map(|estimate| pack(estimate.max(1.0), stamp))
         });
@@ -72,11 +70,7 @@ impl PeakEwma {
 }
 
 fn blend(estimate: f32, weight: f32, rtt: f32) -> Option<f32> {
-    Some(if rtt > estimate {
-        rtt
-    } else {
-        estimate * weight + rtt * (1.0 - weight)
-    })
+    Some(if rtt > estimate { rtt } else { estimate * weight + rtt * (1.0 - weight) })
 }
 
 fn pack(estimate: f32, stamp: u32) -> u64 {
@@ -106,7 +100,8 @@ fn weight_after(stamp: u32, now: u32) -> f32 {
     }
     let whole = halvings as u32;
     let rest = halvings - whole as f32;
-    let series = 1.0 + rest * (-0.693_147 + rest * (0.240_227 + rest * (-0.055_504 + rest * 0.008_424)));
+    let series =
+        1.0 + rest * (-std::f32::consts::LN_2 + rest * (0.240_227 + rest * (-0.055_504 + rest * 0.008_424)));
     series * f32::from_bits((127 - whole) << 23)
 }
 
@@ -140,16 +135,10 @@ mod tests {
         ewma.observe(100 * MS, 1_000 * MS);
         assert_eq!(ewma.read(1_000 * MS), Some(100.0 * MS as f32));
         let later = ewma.read(11_000 * MS).unwrap() / MS as f32;
-        assert!(
-            (later - 36.79).abs() < 0.1,
-            "1/e after one time constant, not {later}"
-        );
+        assert!((later - 36.79).abs() < 0.1, "1/e after one time constant, not {later}");
         ewma.observe(5 * MS, 11_000 * MS);
         let blended = ewma.read(11_000 * MS).unwrap() / MS as f32;
-        assert!(
-            (blended - 39.95).abs() < 0.1,
-            "100/e + 5·(1 − 1/e), not {blended}"
-        );
+        assert!((blended - 39.95).abs() < 0.1, "100/e + 5·(1 − 1/e), not {blended}");
     }
 
     #[test]
@@ -169,11 +158,7 @@ mod tests {
         let ewma = PeakEwma::default();
         ewma.observe(20 * MS, 50_000 * MS);
         ewma.observe(30 * MS, 40_000 * MS);
-        assert_eq!(
-            ewma.read(50_000 * MS),
-            Some(30.0 * MS as f32),
-            "observed at 40 s, stamped 50 s"
-        );
+        assert_eq!(ewma.read(50_000 * MS), Some(30.0 * MS as f32), "observed at 40 s, stamped 50 s");
 
         let wrap_ns = (u64::from(u32::MAX) + 1) << TICK_SHIFT;
         let ewma = PeakEwma::default();

@@ -16,11 +16,7 @@ fn set(weights: &[u32], balance: &Balance) -> EndpointSet {
             address: SocketAddr::from(([10, 0, (id / 256) as u8, id as u8], 80)),
             tls: TlsMode::None,
         };
-        Entry {
-            endpoint: Arc::new(Endpoint::new(id as u32, key)),
-            weight: *weight,
-            zone: None,
-        }
+        Entry { endpoint: Arc::new(Endpoint::new(id as u32, key)), weight: *weight, zone: None }
     };
     EndpointSet::new(weights.iter().enumerate().map(entry).collect(), balance)
 }
@@ -54,7 +50,7 @@ fn shares(
     let mut random = random(7);
     let mut counts = vec![0.0; set.entries().len()];
     for nth in 0..picks {
-        let key = keys.then(|| random());
+        let key = keys.then(&mut random);
         let endpoint = set.pick(nth as u64 * MS, &mut random, key, &[]).unwrap().clone();
         counts[endpoint.id() as usize] += 1.0 / picks as f64;
         after(nth, &endpoint, &mut random);
@@ -67,11 +63,7 @@ fn one_that_always_wins_gets_two_nths_and_one_that_always_loses_nothing() {
     for count in [2, 5, 10] {
         let set = set(&vec![1; count], &Balance::PeakEwma);
         for (nth, entry) in set.entries().iter().enumerate() {
-            answer(
-                &entry.endpoint,
-                [5, 10, 20][nth.min(1) + usize::from(nth + 1 == count)] * MS,
-                0,
-            );
+            answer(&entry.endpoint, [5, 10, 20][nth.min(1) + usize::from(nth + 1 == count)] * MS, 0);
         }
         let shares = shares(&set, 20_000, false, |_, _, _| ());
         assert!((shares[0] - 2.0 / count as f64).abs() < 0.01, "{shares:?}");
@@ -82,34 +74,19 @@ fn one_that_always_wins_gets_two_nths_and_one_that_always_loses_nothing() {
 #[test]
 fn an_empty_set_has_none_and_a_set_of_one_has_it() {
     for balance in every_balance() {
-        let pick = |weights: &[u32]| {
-            set(weights, &balance)
-                .pick(0, &mut random(1), Some(1), &[])
-                .map(|e| e.id())
-        };
+        let pick =
+            |weights: &[u32]| set(weights, &balance).pick(0, &mut random(1), Some(1), &[]).map(|e| e.id());
         assert_eq!(pick(&[]), None);
         assert_eq!(pick(&[0, 0]), None);
         assert_eq!(pick(&[0, 3, 0]), Some(1));
-        assert_eq!(
-            set(&[1, 0], &balance)
-                .pick(0, &mut random(1), None, &[0])
-                .map(|e| e.id()),
-            Some(0)
-        );
+        assert_eq!(set(&[1, 0], &balance).pick(0, &mut random(1), None, &[0]).map(|e| e.id()), Some(0));
     }
 }
 
 /// Sequential requests of the same latency distribution: nothing but weights can tell endpoints apart.
 #[test]
 fn a_quiet_cluster_follows_the_weights() {
-    for weights in [
-        &[1, 1][..],
-        &[1, 2],
-        &[1, 9],
-        &[1, 2, 3, 4],
-        &[100, 1, 1, 1, 1, 1],
-        &[3; 12],
-    ] {
+    for weights in [&[1, 1][..], &[1, 2], &[1, 9], &[1, 2, 3, 4], &[100, 1, 1, 1, 1, 1], &[3; 12]] {
         let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         for balance in every_balance() {
             let set = set(weights, &balance);
@@ -118,10 +95,7 @@ fn a_quiet_cluster_follows_the_weights() {
             });
             for (share, weight) in shares.iter().zip(weights) {
                 let fair = f64::from(*weight) / total;
-                assert!(
-                    (share - fair).abs() < 0.12 * fair + 0.06,
-                    "{balance:?} {weights:?}: {shares:?}"
-                );
+                assert!((share - fair).abs() < 0.12 * fair + 0.06, "{balance:?} {weights:?}: {shares:?}");
             }
         }
     }
@@ -138,17 +112,12 @@ fn a_busy_cluster_follows_the_weights() {
             let shares = shares(&set, 20_000, true, |nth, endpoint, _| {
                 held.push_back(InFlight::start(endpoint.clone()));
                 if held.len() > 60 {
-                    held.pop_front()
-                        .unwrap()
-                        .finish(Outcome::Success, 60 * MS, nth as u64 * MS);
+                    held.pop_front().unwrap().finish(Outcome::Success, 60 * MS, nth as u64 * MS);
                 }
             });
             for (share, weight) in shares.iter().zip(weights) {
                 let fair = f64::from(*weight) / total;
-                assert!(
-                    (share - fair).abs() < 0.1 * fair + 0.03,
-                    "{balance:?} {weights:?}: {shares:?}"
-                );
+                assert!((share - fair).abs() < 0.1 * fair + 0.03, "{balance:?} {weights:?}: {shares:?}");
             }
         }
     }
@@ -160,11 +129,7 @@ fn a_failing_endpoint_cannot_live_on_its_weight() {
         let set = set(weights, &Balance::PeakEwma);
         let shares = shares(&set, 20_000, false, |nth, endpoint, _| {
             let now_ns = nth as u64 * MS;
-            let outcome = if endpoint.id() == 0 {
-                Outcome::Failure
-            } else {
-                Outcome::Success
-            };
+            let outcome = if endpoint.id() == 0 { Outcome::Failure } else { Outcome::Success };
             InFlight::start(endpoint.clone()).finish(outcome, 5 * MS, now_ns);
         });
         assert!(shares[0] < 0.002, "{weights:?}: {shares:?}");
@@ -178,9 +143,7 @@ fn a_fresh_endpoint_is_neither_flooded_nor_starved() {
         answer(&entry.endpoint, 50 * MS, 0);
     }
     let mut held = Vec::new();
-    let shares = shares(&set, 100, false, |_, endpoint, _| {
-        held.push(InFlight::start(endpoint.clone()))
-    });
+    let shares = shares(&set, 100, false, |_, endpoint, _| held.push(InFlight::start(endpoint.clone())));
     assert!((0.1..=0.3).contains(&shares[0]), "{shares:?}");
 }
 
@@ -190,9 +153,7 @@ fn round_robin_takes_turns_from_a_start_of_its_own() {
         .map(|seed| {
             let set = set(&[1; 4], &Balance::RoundRobin);
             let mut random = random(seed);
-            let ids: Vec<_> = (0..8)
-                .map(|_| set.pick(0, &mut random, None, &[]).unwrap().id())
-                .collect();
+            let ids: Vec<_> = (0..8).map(|_| set.pick(0, &mut random, None, &[]).unwrap().id()).collect();
             for pair in ids.windows(2) {
                 assert_eq!(pair[1], (pair[0] + 1) % 4);
             }
@@ -210,9 +171,8 @@ fn a_key_stays_with_its_endpoint_and_spills_when_that_is_full() {
     for _ in 0..100 {
         assert_eq!(set.pick(0, &mut random, Some(42), &[]).unwrap().id(), home);
     }
-    let held: Vec<_> = (0..200)
-        .map(|_| InFlight::start(set.pick(0, &mut random, Some(42), &[]).unwrap().clone()))
-        .collect();
+    let held: Vec<_> =
+        (0..200).map(|_| InFlight::start(set.pick(0, &mut random, Some(42), &[]).unwrap().clone())).collect();
     let most = set.entries().iter().map(|entry| entry.endpoint.in_flight()).max();
     assert_eq!(most, Some(25), "1.25 × 200 ÷ 10, all of one key");
     drop(held);
