@@ -18,6 +18,7 @@ pub(crate) const OBJECT_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Found<R> {
     pub(crate) record: R,
     pub(crate) digest: Digest,
+    #[cfg_attr(not(feature = "write"), expect(dead_code, reason = "only writers remember stored bytes"))]
     pub(crate) stored: bytes::Bytes,
 }
 

@@ -1,14 +1,18 @@
 //! The few operations that every kind of store has: read, create if absent, overwrite, list, delete.
 
+#[cfg(feature = "write")]
+mod writing;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-};
+use object_store::{Error, GetOptions, ObjectMeta, ObjectStore};
+
+#[cfg(feature = "write")]
+pub(crate) use writing::{Created, modified_ms};
 
 use crate::folder::Folder;
 
@@ -22,6 +26,7 @@ pub struct Store {
     root: ObjectPath,
     backend: Arc<dyn ObjectStore>,
     /// For the one record that is only a pulse: written without waiting for the disk.
+    #[cfg_attr(not(feature = "write"), expect(dead_code, reason = "only writers write"))]
     volatile: Arc<dyn ObjectStore>,
     folder: Option<Folder>,
 }
@@ -89,16 +94,6 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-}
-
-/// What became of a conditional create.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg(feature = "write")]
-pub(crate) enum Created {
-    /// It is ours.
-    New,
-    /// Something is there already.
-    Exists,
 }
 
 impl Store {
@@ -216,109 +211,4 @@ impl Store {
             source => StoreError::Unreachable { place, path, source },
         }
     }
-}
-
-#[cfg(feature = "write")]
-impl Store {
-    /// Creates `path` unless something is there. When this returns, what is there is durable, whoever wrote it.
-    pub(crate) async fn create(&self, path: &str, bytes: Bytes) -> Result<Created, StoreError> {
-        self.absent()?;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.backend.put_opts(&self.at(path), PutPayload::from_bytes(bytes), options).await {
-            Ok(_) => {
-                self.synced(path, Folder::settle_above).await?;
-                Ok(Created::New)
-            }
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
-                self.settle(path).await?;
-                Ok(Created::Exists)
-            }
-            Err(source) => Err(self.failed(path, source)),
-        }
-    }
-
-    /// Writes `path` again, durably.
-    pub(crate) async fn overwrite(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        self.absent()?;
-        let written = self.backend.put(&self.at(path), PutPayload::from_bytes(bytes)).await;
-        written.map_err(|source| self.failed(path, source))?;
-        self.synced(path, Folder::settle_above).await
-    }
-
-    /// Writes `path` again without waiting for a disk.
-    pub(crate) async fn pulse(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        self.absent()?;
-        let written = self.volatile.put(&self.at(path), PutPayload::from_bytes(bytes)).await;
-        written.map(|_| ()).map_err(|source| self.failed(path, source))
-    }
-
-    /// Makes what another process wrote at `path` durable, before anything is built on it.
-    pub(crate) async fn settle(&self, path: &str) -> Result<(), StoreError> {
-        self.synced(path, Folder::settle).await
-    }
-
-    /// When `path` was last written, in milliseconds since 1970; `None` if it is absent.
-    pub(crate) async fn written_ms(&self, path: &str) -> Result<Option<u64>, StoreError> {
-        match self.backend.head(&self.at(path)).await {
-            Ok(meta) => Ok(Some(modified_ms(&meta))),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(self.failed(path, source)),
-        }
-    }
-
-    /// Removes `path`; that it is gone already is no error.
-    pub(crate) async fn delete(&self, path: &str) -> Result<(), StoreError> {
-        match self.backend.delete(&self.at(path)).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(self.failed(path, source)),
-        }
-    }
-
-    /// Makes the folder of a folder store; a bucket has to exist.
-    pub(crate) async fn create_folder(&self) -> Result<(), StoreError> {
-        self.synced("", |folder, _| folder.create()).await
-    }
-
-    /// Removes what writers staged in `folders` and left behind. Buckets have no such thing.
-    pub(crate) async fn remove_staged(
-        &self,
-        folders: Vec<String>,
-        age_ms: u64,
-        now_ms: u64,
-    ) -> Result<usize, StoreError> {
-        let Some(folder) = self.folder.clone() else { return Ok(0) };
-        let removed = tokio::task::spawn_blocking(move || {
-            folders.iter().try_fold(0, |removed, relative| {
-                let path = folder.root().join(relative);
-                Ok(removed + crate::folder::remove_staged(&path, age_ms, now_ms)?)
-            })
-        })
-        .await;
-        removed.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|source| StoreError::Disk {
-            place: Arc::clone(&self.place),
-            path: String::new(),
-            source,
-        })
-    }
-
-    async fn synced(
-        &self,
-        path: &str,
-        sync: impl FnOnce(&Folder, &str) -> std::io::Result<()> + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let Some(folder) = self.folder.clone() else { return Ok(()) };
-        let owned = path.to_owned();
-        let done = tokio::task::spawn_blocking(move || sync(&folder, &owned)).await;
-        done.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|source| StoreError::Disk {
-            place: Arc::clone(&self.place),
-            path: path.to_owned(),
-            source,
-        })
-    }
-}
-
-/// When an object was last written, in milliseconds since 1970.
-#[cfg(feature = "write")]
-pub(crate) fn modified_ms(meta: &ObjectMeta) -> u64 {
-    u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0)
 }

@@ -95,4 +95,4 @@ impl Publisher {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -135,9 +135,6 @@ impl Publisher {
 
     pub(super) async fn newest_epoch(&self) -> Result<Option<Epoch>, WriteError> {
         let Some(number) = self.store.epochs().await?.last().copied() else { return Ok(None) };
-        if let Some(head) = self.head.as_ref().filter(|head| head.epoch.epoch == number) {
-            return Ok(Some(head.epoch.clone()));
-        }
         let path = layout::epoch(number);
         let found = self.store.record::<Epoch>(&path, &self.trusted).await?;
         Ok(found.map(|found| found.record).filter(|epoch| epoch.epoch == number))

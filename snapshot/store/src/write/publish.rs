@@ -11,6 +11,8 @@ use outrigger_snapshot::record::{
     AttemptId, Heartbeat, Index, Lane, RECORD_SCHEMA, Release, Revision, Serial,
 };
 
+use outrigger_snapshot::signed::SealError;
+
 use super::compiled::Digested;
 use super::{ATTEMPTS_MAX, Compiled, Head, Publisher, STORED_MAX, WriteError};
 use crate::store::Created;
@@ -73,12 +75,7 @@ impl Publisher {
             if shrink {
                 release.shrink_allowed_at = Some(release.serial.n);
             }
-            release.contents = digested.inline();
-            let mut sealed = self.seal(&release)?;
-            if sealed.len() > INLINE_BYTES_MAX {
-                release.contents = digested.sharded()?;
-                sealed = self.seal(&release)?;
-            }
+            let sealed = self.seal_release(&mut release, &mut digested)?;
             // What the release rests on is durable before it is.
             self.store.settle(&layout::revision(revision)).await?;
             self.store_objects(&digested, now_ms).await?;
@@ -203,6 +200,18 @@ impl Publisher {
             meaning: Digest::of(b""),
             contents: std::collections::BTreeMap::new(),
         })
+    }
+
+    /// Seals `release` with its index in place if that stays small, else with shards.
+    fn seal_release(&self, release: &mut Release, digested: &mut Digested) -> Result<Bytes, WriteError> {
+        release.contents = digested.inline();
+        match self.seal(release) {
+            Ok(sealed) if sealed.len() <= INLINE_BYTES_MAX => return Ok(sealed),
+            Ok(_) | Err(WriteError::Seal(SealError::TooLarge { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        release.contents = digested.sharded()?;
+        self.seal(release)
     }
 
     /// Whether `release` became the next one. If not, or if nobody knows, the caller looks again and decides again.

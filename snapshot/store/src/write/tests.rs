@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -13,6 +12,7 @@ use crate::reader::{Held, Poll, Reader, Subscriber, Trust};
 
 mod collecting;
 mod faults;
+pub(crate) mod interposed;
 mod publishing;
 mod recovery;
 mod rotation;
@@ -157,4 +157,10 @@ async fn a_missing_folder_is_told_from_an_empty_one_and_never_made_by_reading() 
     assert!(matches!(refused, crate::reader::ReadError::Empty(_)), "{refused}");
     let (_, _) = mesh(&store, &key).await;
     assert!(policy(&mut reader(&store, &key)).await.is_some());
+}
+
+/// For the few tests whose store has a clock of its own.
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
 }
