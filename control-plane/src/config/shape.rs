@@ -9,6 +9,8 @@ pub(crate) mod backend_policy;
 pub(crate) mod http_route;
 pub(crate) mod resource;
 pub(crate) mod service;
+#[cfg(test)]
+mod tests;
 
 /// What a value must be.
 #[derive(Debug)]

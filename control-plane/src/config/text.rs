@@ -21,6 +21,8 @@ pub(crate) enum Text {
     Only(&'static str),
     /// A DNS label.
     Label,
+    /// DNS labels, joined by dots.
+    Labels,
     /// A service, as NAME or NAMESPACE/NAME.
     Service,
     /// A host name, lower case, without port and wildcard.
@@ -47,6 +49,9 @@ impl Text {
             Self::Any => text.len() <= TEXT_BYTES_MAX,
             Self::Only(only) => text == only,
             Self::Label => check_label(text).is_ok(),
+            Self::Labels => {
+                text.len() <= HOST_BYTES_MAX && text.split('.').all(|label| check_label(label).is_ok())
+            }
             Self::Service => text.parse::<outrigger_snapshot::name::ServiceName>().is_ok(),
             Self::Host => is_host(text),
             Self::HostPattern => is_host(text.strip_prefix("*.").unwrap_or(text)),
@@ -67,6 +72,9 @@ impl Text {
             Self::Label => format!(
                 "1 to {LABEL_BYTES_MAX} of a-z, 0-9 and '-', starting and ending with a letter or digit"
             ),
+            Self::Labels => {
+                "a-z, 0-9, '-' and '.', each part starting and ending with a letter or digit".to_owned()
+            }
             Self::Service => "NAME or NAMESPACE/NAME of a Service".to_owned(),
             Self::Host => "a host name in lower case, without port and wildcard".to_owned(),
             Self::HostPattern => {
@@ -98,6 +106,7 @@ impl Text {
     pub(crate) fn pattern(self) -> Option<&'static str> {
         match self {
             Self::Label => Some("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"),
+            Self::Labels => Some("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
             Self::Service => {
                 Some("^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
             }
@@ -113,7 +122,7 @@ impl Text {
     pub(crate) fn bytes_max(self) -> Option<usize> {
         match self {
             Self::Any => Some(TEXT_BYTES_MAX),
-            Self::Host | Self::HostPattern | Self::DnsName => Some(HOST_BYTES_MAX),
+            Self::Labels | Self::Host | Self::HostPattern | Self::DnsName => Some(HOST_BYTES_MAX),
             Self::HeaderName | Self::CookieName => Some(HEADER_NAME_BYTES_MAX),
             Self::HeaderValue => Some(HEADER_VALUE_BYTES_MAX),
             Self::Only(_) | Self::Label | Self::Service | Self::Duration | Self::Address => None,

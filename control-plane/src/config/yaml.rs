@@ -48,11 +48,10 @@ pub(crate) fn documents(source: &Source, budget: &mut Budget, problems: &mut Pro
             Ok((event, span)) => builder.take(event, &span),
             Err(error) => {
                 let at = spot(error.marker().line(), error.marker().col());
-                Err(Problem::new(&source.name, at, "", format!("cannot be read as YAML: {}", error.info())))
+                Err(builder.stop(at, format!("cannot be read as YAML: {}", error.info())))
             }
         };
-        if let Err(problem) = taken {
-            builder.problems.add(|| problem);
+        if taken.is_err() {
             break;
         }
     }
@@ -63,6 +62,9 @@ fn spot(line: usize, column: usize) -> Spot {
     let clamped = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     Spot { line: clamped(line).max(1), column: clamped(column).saturating_add(1) }
 }
+
+/// The rest of a text cannot be read; why has been reported.
+struct Stop;
 
 /// A collection whose end has not come yet.
 struct Open {
@@ -86,7 +88,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Problem> {
+    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Stop> {
         let at = spot(span.start.line(), span.start.col());
         match event {
             Event::DocumentStart(..) => {
@@ -119,19 +121,21 @@ impl Builder<'_> {
         }
     }
 
-    fn problem(&self, at: Spot, message: impl Into<String>) -> Problem {
-        Problem::new(self.file, at, "", message)
+    fn stop(&mut self, at: Spot, message: impl Into<String>) -> Stop {
+        let file = self.file;
+        self.problems.add(|| Problem::new(file, at, "", message));
+        Stop
     }
 
-    fn start(&mut self, open: Open) -> Result<(), Problem> {
+    fn start(&mut self, open: Open) -> Result<(), Stop> {
         if self.open.len() >= DEPTH_MAX {
-            return Err(self.problem(open.at, format!("nested deeper than {DEPTH_MAX} levels")));
+            return Err(self.stop(open.at, format!("nested deeper than {DEPTH_MAX} levels")));
         }
         self.open.push(open);
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Problem> {
+    fn end(&mut self) -> Result<(), Stop> {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let content = match open.kind {
             OpenKind::List(items) => Content::List(items),
@@ -144,9 +148,9 @@ impl Builder<'_> {
     }
 
     /// Puts a finished value where it belongs: into the innermost open collection, or among the documents.
-    fn place(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
+    fn place(&mut self, node: Node, anchor: usize) -> Result<(), Stop> {
         let Some(left) = self.budget.nodes.checked_sub(1) else {
-            return Err(self.problem(node.at, format!("more than {NODES_MAX} values in one push")));
+            return Err(self.stop(node.at, format!("more than {NODES_MAX} values in one push")));
         };
         self.budget.nodes = left;
         if anchor != 0 {
@@ -159,7 +163,7 @@ impl Builder<'_> {
             Some(OpenKind::List(items)) => items.push(node),
             Some(OpenKind::Map { entries, key }) => match key.take() {
                 Some((key, at)) => entries.push(Entry { key, at, value: node }),
-                None => return Err(self.problem(node.at, "a key must be a text")),
+                None => return Err(self.stop(node.at, "a key must be a text")),
             },
         }
         Ok(())
@@ -173,24 +177,23 @@ impl Builder<'_> {
         }
     }
 
-    fn repeat(&mut self, anchor: usize, at: Spot) -> Result<(), Problem> {
+    fn repeat(&mut self, anchor: usize, at: Spot) -> Result<(), Stop> {
         // An alias inside its own anchor finds nothing: the anchored value is not finished.
         let Some(node) = self.anchors.get(&anchor).cloned() else {
-            return Err(self.problem(at, "this alias is part of the value that it repeats"));
+            return Err(self.stop(at, "this alias is part of the value that it repeats"));
         };
         self.spend_repeated(&node, at)?;
         self.place(Node { at, ..node }, 0)
     }
 
-    fn spend_repeated(&mut self, node: &Node, at: Spot) -> Result<(), Problem> {
+    fn spend_repeated(&mut self, node: &Node, at: Spot) -> Result<(), Stop> {
         match self.budget.repeated.checked_sub(count(node)) {
             Some(left) => {
                 self.budget.repeated = left;
                 Ok(())
             }
             None => {
-                Err(self
-                    .problem(at, format!("anchors and aliases repeat more than {ALIAS_NODES_MAX} values")))
+                Err(self.stop(at, format!("anchors and aliases repeat more than {ALIAS_NODES_MAX} values")))
             }
         }
     }
@@ -207,10 +210,10 @@ impl Builder<'_> {
         }
     }
 
-    fn check_tag(&self, tag: Option<&Tag>, at: Spot) -> Result<(), Problem> {
+    fn check_tag(&mut self, tag: Option<&Tag>, at: Spot) -> Result<(), Stop> {
         match tag {
             Some(tag) if !tag.is_yaml_core_schema() => {
-                Err(self.problem(at, format!("the tag {} is not known", shortened(&tag.original()))))
+                Err(self.stop(at, format!("the tag {} is not known", shortened(&tag.original()))))
             }
             _ => Ok(()),
         }

@@ -1,5 +1,7 @@
 //! What operators write, through the public interface: what is read, what is refused and how, what becomes of it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use outrigger_control_plane::config::{Checked, Problems, Source, load};
 
 mod documented;

@@ -7,6 +7,7 @@ use outrigger_snapshot::policy::Filter;
 use super::super::model::{BackendRef, HttpRoute, Parent, Rule};
 use super::super::node::{Node, Path};
 use super::super::shape::Report;
+use super::super::shape::http_route::ROUTE_MATCHES_MAX;
 use super::backend_policy::limited;
 use super::filter::{self, Place};
 use super::route_match;
@@ -30,6 +31,12 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         .map(|(position, item)| rule(item, position, &path.item(position), namespace, report))
         .collect();
     check_names(spec, &rules, &path, report);
+    let matches: usize = rules.iter().map(|rule| rule.matches.len()).sum();
+    if matches > ROUTE_MATCHES_MAX {
+        let at = spec.field("rules").map_or(spec.at, |rules| rules.at);
+        let expected = format!("at most {ROUTE_MATCHES_MAX} in one HTTPRoute");
+        report.unexpected(at, &path, format!("have {matches} matches"), expected);
+    }
     HttpRoute { parents, rules }
 }
 

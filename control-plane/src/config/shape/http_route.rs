@@ -10,6 +10,8 @@ const PARENTS_MAX: usize = 32;
 const HOSTNAMES_MAX: usize = 16;
 const RULES_MAX: usize = 16;
 const MATCHES_MAX: usize = 64;
+/// Matches of all rules of one route.
+pub(crate) const ROUTE_MATCHES_MAX: usize = 128;
 const LIST_MAX: usize = 16;
 
 /// `spec`.
@@ -51,7 +53,7 @@ static PARENT: Object = Object {
 
 static RULE: Object = Object {
     fields: &[
-        optional("name", Shape::Text(Text::Label), "unique in the route; the position from 0 if absent"),
+        optional("name", Shape::Text(Text::Labels), "unique in the route; the position from 0 if absent"),
         optional(
             "matches",
             Shape::List { of: &Shape::Object(&MATCH), least: 0, most: MATCHES_MAX },

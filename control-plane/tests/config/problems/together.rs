@@ -90,7 +90,7 @@ fn a_few_lines_do_not_unfold_into_millions() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..30 {
         let before = format!("*a{}", level - 1);
-        text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before.as_str(); 9].join(", ")));
+        text.push_str(&format!("a{level}: &a{level} [{}]\n", [before.as_str(); 9].join(", ")));
     }
     let said = load_text(&text).unwrap_err().to_string();
     assert!(said.ends_with("anchors and aliases repeat more than 20000 values"), "{said}");

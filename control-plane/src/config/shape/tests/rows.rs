@@ -1,0 +1,215 @@
+//! Each row of the tables, driven through the parser.
+
+use serde_json::{Value, json};
+
+use super::super::super::resource::{Kind, Resource};
+use super::super::super::{Problems, Source, load, parse};
+use super::super::Presence;
+use super::{Row, rows};
+use crate::compile::compile;
+
+/// Right documents of a kind that have all its supported fields between them.
+fn samples(kind: Kind) -> Vec<Value> {
+    let specs = match kind {
+        Kind::Service => vec![
+            json!({
+                "ports": [{ "port": 80, "name": "http", "targetPort": 8080, "protocol": "TCP", "appProtocol": "http" }],
+                "endpoints": { "static": [{ "address": "10.0.0.1", "weight": 2, "zone": "a" }] },
+                "hosts": ["cart.example"],
+                "uses": ["cart"],
+            }),
+            json!({ "ports": [{ "port": 80, "protocol": "HTTP" }], "endpoints": { "dns": { "name": "a.example", "port": 80 } } }),
+            json!({ "ports": [{ "port": 80, "protocol": "HTTP" }], "endpoints": { "srv": { "name": "_http._tcp.a.example" } } }),
+        ],
+        Kind::HttpRoute => {
+            let parent = json!({
+                "group": "", "kind": "Service", "namespace": "default", "name": "web", "sectionName": "http", "port": 80
+            });
+            let headers = json!([{ "name": "x-a", "value": "b" }]);
+            let edit = json!({ "set": headers, "add": headers, "remove": ["x-b"] });
+            let first = json!({
+                "name": "first",
+                "matches": [{
+                    "path": { "type": "PathPrefix", "value": "/a" },
+                    "headers": [{ "type": "Exact", "name": "x-a", "value": "b" }],
+                    "queryParams": [{ "type": "RegularExpression", "name": "a", "value": "b+" }],
+                    "method": "GET",
+                }],
+                "filters": [
+                    { "type": "RequestHeaderModifier", "requestHeaderModifier": edit },
+                    { "type": "ResponseHeaderModifier", "responseHeaderModifier": edit },
+                    { "type": "URLRewrite", "urlRewrite": {
+                        "hostname": "a.example", "path": { "type": "ReplacePrefixMatch", "replacePrefixMatch": "/b" }
+                    } },
+                ],
+                "backendRefs": [{
+                    "group": "", "kind": "Service", "namespace": "default", "name": "web", "port": 80, "weight": 1,
+                    "filters": [{ "type": "URLRewrite", "urlRewrite": {
+                        "path": { "type": "ReplaceFullPath", "replaceFullPath": "/b" }
+                    } }],
+                }],
+                "timeouts": { "request": "2s", "backendRequest": "1s" },
+            });
+            let redirect = |path: Value| json!({ "filters": [{ "type": "RequestRedirect", "requestRedirect": {
+                "scheme": "https", "hostname": "a.example", "path": path, "port": 443, "statusCode": 301
+            } }] });
+            let full = redirect(json!({ "type": "ReplaceFullPath", "replaceFullPath": "/a" }));
+            let prefix = redirect(json!({ "type": "ReplacePrefixMatch", "replacePrefixMatch": "/a" }));
+            let rewrite = json!({
+                "filters": [{ "type": "URLRewrite", "urlRewrite": { "path": { "type": "ReplaceFullPath", "replaceFullPath": "/a" } } }],
+                "backendRefs": [{ "name": "web", "port": 80 }],
+            });
+            [first, full, prefix, rewrite]
+                .map(|rule| json!({ "parentRefs": [parent], "hostnames": ["*.example"], "rules": [rule] }))
+                .to_vec()
+        }
+        Kind::BackendPolicy => ["header", "cookie", "source"]
+            .map(|key| {
+                let value = if key == "source" { json!(true) } else { json!("a") };
+                json!({
+                    "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
+                    "balance": { "policy": "ConsistentHash", "hash": { key: value } },
+                    "timeouts": {
+                        "connect": "1s", "request": "2s", "try": "1s", "firstByte": "0s", "idle": "1m", "bodyStall": "1m"
+                    },
+                    "limits": { "connections": 1, "pending": 1, "requests": 1 },
+                    "discovery": { "onEmpty": "drain" },
+                })
+            })
+            .to_vec(),
+    };
+    specs.into_iter().map(|spec| whole(kind, spec)).collect()
+}
+
+fn whole(kind: Kind, spec: Value) -> Value {
+    json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.name(),
+        "metadata": { "name": "cart", "namespace": "default", "labels": { "a": "b" }, "annotations": { "a": "b" } },
+        "spec": spec,
+    })
+}
+
+fn read(document: &Value) -> Result<Vec<Resource>, Problems> {
+    parse(&[Source { name: "sample".into(), text: document.to_string() }])
+}
+
+/// The place that a path like `spec.rules[].name` names: always the first item of a list.
+fn place<'a>(document: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    let pointer = format!("/{}", path.replace("[]", "/0").replace('.', "/"));
+    document.pointer_mut(&pointer)
+}
+
+/// What is said of the field at `path`.
+fn said(problems: &Problems, path: &str) -> Vec<String> {
+    let field = path.replace("[]", "[0]");
+    let here = problems.iter().filter(|problem| problem.field == field);
+    here.map(|problem| problem.message.clone()).collect()
+}
+
+#[test]
+fn the_samples_are_right() {
+    for kind in Kind::ALL {
+        for sample in samples(kind) {
+            let web = "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: web}, \
+                       spec: {ports: [{port: 80, name: http, protocol: HTTP}]}}";
+            let text = format!("{web}\n---\n{sample}");
+            load(&[], &[Source { name: "sample".into(), text }])
+                .unwrap_or_else(|problems| panic!("{problems}\n{sample}"));
+        }
+    }
+}
+
+#[test]
+fn every_row_is_true() {
+    for kind in Kind::ALL {
+        for row in rows(kind) {
+            match row.field.presence {
+                Presence::Required(_) | Presence::Optional(_) | Presence::Inert(_) => check_read(kind, &row),
+                Presence::Unsupported => check_refused(kind, &row),
+                Presence::Ignored => check_ignored(kind, &row),
+            }
+        }
+    }
+}
+
+/// A field that is read: something else in its place is found.
+fn check_read(kind: Kind, row: &Row) {
+    let path = &row.path;
+    let mut sample = samples(kind)
+        .into_iter()
+        .chain(in_any_filter(kind, path))
+        .find(|sample| place(&mut sample.clone(), path).is_some())
+        .unwrap_or_else(|| panic!("no sample has {path}"));
+    let here = place(&mut sample, path).unwrap();
+    let right = here.take();
+    *here = if right.is_object() { json!("wrong") } else { json!({ "wrong": true }) };
+    let problems = read(&sample).expect_err(path);
+    assert!(!said(&problems, path).is_empty(), "{path}: {problems}");
+    if let Presence::Required(_) = row.field.presence {
+        *place(&mut sample, path).unwrap() = Value::Null;
+        let problems = read(&sample).expect_err(path);
+        assert_eq!(said(&problems, path), ["is missing"], "{path}: {problems}");
+    }
+}
+
+/// The samples with each filter first in turn, since paths name the first.
+fn in_any_filter(kind: Kind, path: &str) -> Vec<Value> {
+    let mut turned = Vec::new();
+    for sample in samples(kind).into_iter().filter(|_| path.contains("filters[]")) {
+        let filters = sample.pointer("/spec/rules/0/filters").and_then(Value::as_array).map_or(0, Vec::len);
+        for index in 1..filters {
+            let mut copy = sample.clone();
+            if let Some(list) = copy.pointer_mut("/spec/rules/0/filters").and_then(Value::as_array_mut) {
+                list.swap(0, index);
+            }
+            turned.push(copy);
+        }
+    }
+    turned
+}
+
+/// The first sample with something at `path`, which it does not have.
+fn with(kind: Kind, path: &str, value: Value) -> Value {
+    let mut sample = samples(kind).swap_remove(0);
+    let (parent, name) = path.rsplit_once('.').map_or((None, path), |(parent, name)| (Some(parent), name));
+    let parent = match parent {
+        Some(parent) => place(&mut sample, parent).unwrap_or_else(|| panic!("no sample has {parent}")),
+        None => &mut sample,
+    };
+    parent[name] = value;
+    sample
+}
+
+fn check_refused(kind: Kind, row: &Row) {
+    for value in [json!({}), json!("a"), json!([1])] {
+        let problems = read(&with(kind, &row.path, value)).expect_err(&row.path);
+        assert_eq!(said(&problems, &row.path), ["is not supported by Outrigger yet"], "{problems}");
+    }
+}
+
+fn check_ignored(kind: Kind, row: &Row) {
+    let plain = read(&samples(kind).swap_remove(0)).unwrap();
+    for value in [json!({ "a": [1.5] }), json!("a"), json!(7)] {
+        let resources = read(&with(kind, &row.path, value)).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(resources, plain, "{} is kept", row.path);
+    }
+}
+
+#[test]
+fn what_has_no_effect_has_none() {
+    let web = whole(Kind::Service, json!({ "ports": [{ "port": 80, "name": "http", "protocol": "HTTP" }] }));
+    let web = web.to_string().replace("cart", "web");
+    for kind in Kind::ALL {
+        for row in rows(kind).iter().filter(|row| matches!(row.field.presence, Presence::Inert(_))) {
+            let sample = samples(kind).swap_remove(0);
+            let mut without = sample.clone();
+            *place(&mut without, &row.path).unwrap() = Value::Null;
+            let [with, without] = [sample, without].map(|document| {
+                let text = format!("{web}\n---\n{document}");
+                compile(&load(&[], &[Source { name: "sample".into(), text }]).unwrap())
+            });
+            assert_eq!(with, without, "{}", row.path);
+        }
+    }
+}
