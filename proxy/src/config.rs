@@ -19,7 +19,7 @@ use outrigger_snapshot::name::ServiceName;
 
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use layers::Origin;
-pub use target::{App, ReportTarget};
+pub use target::{App, Collector, ReportTarget};
 
 /// What a proxy needs to know before it has seen a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

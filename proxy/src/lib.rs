@@ -1,22 +1,30 @@
 //! The data plane. The request's way through it is told in [`stack`].
 
+pub mod admin;
+pub mod app;
+pub mod applier;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod connect;
 pub mod connection;
+pub mod crew;
 pub mod deadline;
 pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod http;
+pub mod listener;
 pub mod local_reply;
+pub mod overview;
 pub mod passage;
 pub mod plan;
 pub mod pool;
 pub mod quarantine;
 pub mod registry;
+pub mod report;
 pub mod resolve;
+pub mod signals;
 pub mod source;
 pub mod stack;
 pub mod state_dir;

@@ -1,4 +1,5 @@
 //! What the proxy tells of itself.
 
+pub mod export;
 pub mod exposition;
 pub mod metrics;

@@ -34,21 +34,28 @@ pub fn write(view: &View, now_ms: u64, exposition: &mut Exposition) {
             )
             .sample(&[], age_ms as f64 / 1_000.0);
     }
-    exposition
-        .counter("outrigger_snapshot_applies_total", "Snapshots put to use.")
-        .sample(&[], view.applies);
+    exposition.counter("outrigger_snapshot_applies_total", "Snapshots put to use.").sample(&[], view.applies);
     let refusals = exposition.counter("outrigger_snapshot_refusals_total", "Snapshots refused, by cause.");
     for cause in Cause::ALL {
         refusals.sample(&[("cause", cause.as_str())], view.refusals.get(&cause).copied().unwrap_or(0));
     }
     exposition
-        .gauge("outrigger_snapshot_scope_missing", "1 while the newest release does not know this proxy's service.")
+        .gauge(
+            "outrigger_snapshot_scope_missing",
+            "1 while the newest release does not know this proxy's service.",
+        )
         .sample(&[], view.scope_missing);
     exposition
-        .gauge("outrigger_snapshot_quarantined", "Digests that this proxy does not run because it died of them.")
+        .gauge(
+            "outrigger_snapshot_quarantined",
+            "Digests that this proxy does not run because it died of them.",
+        )
         .sample(&[], view.quarantined.len());
     exposition
-        .gauge("outrigger_state_unwritable", "1 while the state folder can't be written: a restart would go back.")
+        .gauge(
+            "outrigger_state_unwritable",
+            "1 while the state folder can't be written: a restart would go back.",
+        )
         .sample(&[], view.state_unwritable.is_some());
 }
 
@@ -58,7 +65,8 @@ fn write_store(view: &View, exposition: &mut Exposition) {
             .gauge("outrigger_store_reachable", "Whether the store answered at the last look.")
             .sample(&[], reachable);
     }
-    let polls = exposition.counter("outrigger_store_polls_total", "Looks at the store, by what came of them.");
+    let polls =
+        exposition.counter("outrigger_store_polls_total", "Looks at the store, by what came of them.");
     polls.sample(&[("result", "ok")], view.polls);
     for (trouble, count) in &view.failures {
         polls.sample(&[("result", trouble)], *count);

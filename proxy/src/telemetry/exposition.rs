@@ -67,7 +67,10 @@ impl Exposition {
 
     /// The text of the whole scrape. A family without samples is left out.
     pub fn finish(self) -> String {
-        let bytes = self.families.iter().map(|family| family.lines.len() + family.help.len() + 2 * family.name.len() + 32);
+        let bytes = self
+            .families
+            .iter()
+            .map(|family| family.lines.len() + family.help.len() + 2 * family.name.len() + 32);
         let mut text = String::with_capacity(bytes.sum());
         for family in self.families.iter().filter(|family| !family.lines.is_empty()) {
             let Family { name, help, kind, lines } = family;

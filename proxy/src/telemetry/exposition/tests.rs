@@ -31,7 +31,12 @@ fn label_values_and_help_are_escaped() {
 #[test]
 fn buckets_are_cumulative() {
     let mut exposition = Exposition::new();
-    exposition.histogram("d_seconds", "Durations.").sample(&[("r", "a")], [(0.001, 2), (0.5, 0), (10.0, 3)], 1, 4.25);
+    exposition.histogram("d_seconds", "Durations.").sample(
+        &[("r", "a")],
+        [(0.001, 2), (0.5, 0), (10.0, 3)],
+        1,
+        4.25,
+    );
     let expected = "\
 # HELP d_seconds Durations.
 # TYPE d_seconds histogram

@@ -1,0 +1,236 @@
+//! The listeners for people and machines that look after this proxy.
+//!
+//! `app` binds two listeners, implements [`AdminState`] over whatever it owns, and polls [`serve`] for each on the control
+//! thread: with [`Surface::Admin`] for `--admin`, with [`Surface::Metrics`] for `--metrics`. Nothing here knows the data path,
+//! and nothing here is on it. `docs/OPERATIONS.md` lists the endpoints.
+
+mod answer;
+mod clusters;
+mod serve;
+
+use http::{Method, StatusCode};
+use serde::Serialize;
+
+pub use clusters::{ClusterView, DnsView, EndpointView};
+pub use serve::{CONNECTIONS_MAX, serve};
+
+use crate::source::{self, View};
+use crate::telemetry::exposition::{CONTENT_TYPE, Exposition};
+use answer::Answer;
+
+/// Which endpoints a listener has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    /// All of them.
+    Admin,
+    /// Those that change nothing and give nothing away: metrics, readiness, liveness.
+    Metrics,
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not every listener listens yet.
+    Starting,
+    /// Carrying traffic, if there is a plan.
+    Serving,
+    /// Going, but not gone.
+    Draining,
+}
+
+/// Facts about the process that don't change.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServerInfo {
+    /// The version of `outrigger-proxy`.
+    pub version: &'static str,
+    /// The service beside which it runs.
+    pub service: String,
+    /// Its name among those beside the service.
+    pub node: String,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Process id.
+    pub process: u32,
+    /// When it started, in milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// Threads that carry traffic.
+    pub workers: usize,
+    /// Bound addresses by flag.
+    pub listeners: Vec<(&'static str, String)>,
+    /// Where snapshots come from.
+    pub store: String,
+    /// What survives a restart.
+    pub state_dir: String,
+}
+
+/// What the endpoints show and do. All of it is called on the control thread and returns at once.
+pub trait AdminState {
+    /// Where the process is in its life.
+    fn phase(&self) -> Phase;
+    /// What the source knows.
+    fn source(&self) -> View;
+    /// The process.
+    fn server_info(&self) -> ServerInfo;
+    /// Every cluster of the plan, by name.
+    fn clusters(&self) -> Vec<ClusterView>;
+    /// Writes all metrics but the source's.
+    fn write_metrics(&self, exposition: &mut Exposition);
+    /// Begins a drain. Does nothing if one has begun.
+    fn drain(&self);
+    /// Stops at once.
+    fn shutdown(&self);
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+}
+
+fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> Answer {
+    let reads = matches!(*asked.method, Method::GET | Method::HEAD);
+    match (surface, asked.path) {
+        (_, "/ready" | "/readyz" | "/healthz/ready") if reads => ready(state),
+        (_, "/live" | "/livez" | "/healthz") if reads => Answer::text(StatusCode::OK, "live\n"),
+        (_, "/metrics" | "/stats/prometheus") if reads => metrics(state),
+        (Surface::Admin, "/config_dump") if reads => config_dump(state),
+        (Surface::Admin, "/clusters") if reads => clusters::answer(&state.clusters(), asked.query),
+        (Surface::Admin, "/server_info") if reads => server_info(state),
+        (Surface::Admin, "/") if reads => Answer::text(StatusCode::OK, INDEX),
+        (Surface::Admin, "/drain") if asked.method == Method::POST => {
+            state.drain();
+            Answer::text(StatusCode::ACCEPTED, "draining\n")
+        }
+        (Surface::Admin, "/shutdown") if asked.method == Method::POST => {
+            state.shutdown();
+            Answer::text(StatusCode::ACCEPTED, "shutting down\n")
+        }
+        (Surface::Admin, "/drain" | "/shutdown") => Answer::method_not_allowed("POST"),
+        (_, path) if is_known(surface, path) => Answer::method_not_allowed("GET, HEAD"),
+        (Surface::Admin, path) => Answer::text(StatusCode::NOT_FOUND, format!("there is no {path}\n{INDEX}")),
+        (Surface::Metrics, _) => Answer::text(
+            StatusCode::NOT_FOUND,
+            "only /metrics, /ready and /live are here; see --admin for the others\n",
+        ),
+    }
+}
+
+const INDEX: &str = "\
+GET  /ready         200 while this proxy has a plan and is not draining
+GET  /live          200 while it answers
+GET  /metrics       Prometheus metrics
+GET  /config_dump   the snapshot that runs
+GET  /clusters      endpoints and their load (?format=json)
+GET  /server_info   version, node, listeners
+POST /drain         finish what runs, then exit
+POST /shutdown      exit now
+";
+
+fn is_known(surface: Surface, path: &str) -> bool {
+    let read_only = [
+        "/ready",
+        "/readyz",
+        "/healthz/ready",
+        "/live",
+        "/livez",
+        "/healthz",
+        "/metrics",
+        "/stats/prometheus",
+    ];
+    let admin = ["/config_dump", "/clusters", "/server_info", "/"];
+    read_only.contains(&path) || surface == Surface::Admin && admin.contains(&path)
+}
+
+fn ready(state: &dyn AdminState) -> Answer {
+    match (state.phase(), state.source().running) {
+        (Phase::Draining, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n"),
+        (Phase::Starting, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: starting\n"),
+        (Phase::Serving, Some(_)) => Answer::text(StatusCode::OK, "ready\n"),
+        (Phase::Serving, None) => {
+            let why = without_plan(&state.source());
+            Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: no snapshot runs: {why}\n"))
+        }
+    }
+}
+
+fn without_plan(view: &View) -> String {
+    if let Some(refusal) = &view.last_refusal {
+        format!("the last one was refused: {refusal}")
+    } else if view.scope_missing {
+        "the newest release has nothing for this proxy's service (--service)".to_owned()
+    } else if let Some(trouble) = &view.trouble {
+        trouble.clone()
+    } else {
+        "the store was not read yet".to_owned()
+    }
+}
+
+fn metrics(state: &dyn AdminState) -> Answer {
+    let mut exposition = Exposition::new();
+    let info = state.server_info();
+    exposition
+        .gauge("outrigger_build_info", "The program, in labels; always 1.")
+        .sample(&[("version", info.version)], 1_u64);
+    exposition
+        .gauge("outrigger_start_time_seconds", "When the process started, in seconds since 1970.")
+        .sample(&[], info.started_unix_ms as f64 / 1_000.0);
+    let view = state.source();
+    exposition
+        .gauge("outrigger_ready", "Whether /ready answers 200.")
+        .sample(&[], state.phase() == Phase::Serving && view.running.is_some());
+    source::metrics::write(&view, state.now_ms(), &mut exposition);
+    state.write_metrics(&mut exposition);
+    Answer::of(StatusCode::OK, CONTENT_TYPE, exposition.finish())
+}
+
+#[derive(Serialize)]
+struct Dumped<'a> {
+    release: &'a crate::state_dir::Taken,
+    policy_digest: String,
+    facts_digest: String,
+    since_unix_ms: u64,
+    from_state: bool,
+}
+
+/// The objects as they were published, byte for byte: they are JSON already.
+fn config_dump(state: &dyn AdminState) -> Answer {
+    let Some(running) = state.source().running else {
+        return Answer::text(StatusCode::NOT_FOUND, "no snapshot runs\n");
+    };
+    let head = Dumped {
+        release: &running.taken,
+        policy_digest: running.policy.digest.to_string(),
+        facts_digest: running.facts.digest.to_string(),
+        since_unix_ms: running.since_ms,
+        from_state: running.from_state,
+    };
+    let head = match serde_json::to_string(&head) {
+        Ok(head) => head,
+        Err(error) => return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    };
+    Answer::json(StatusCode::OK)
+        .and(format!("{{\"running\":{head},\"policy\":"))
+        .and_shared(running.policy.bytes)
+        .and(",\"facts\":")
+        .and_shared(running.facts.bytes)
+        .and("}\n")
+}
+
+#[derive(Serialize)]
+struct Informed {
+    #[serde(flatten)]
+    info: ServerInfo,
+    phase: Phase,
+    uptime_ms: u64,
+}
+
+fn server_info(state: &dyn AdminState) -> Answer {
+    let info = state.server_info();
+    let uptime_ms = state.now_ms().saturating_sub(info.started_unix_ms);
+    Answer::serialized(&Informed { info, phase: state.phase(), uptime_ms })
+}

@@ -1,0 +1,94 @@
+//! `/clusters`: where requests can go, and how each place does.
+
+use std::fmt::Write;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::answer::Answer;
+
+/// One cluster.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClusterView {
+    /// `NAMESPACE/NAME:PORT`.
+    pub name: String,
+    /// What is spoken with it.
+    pub protocol: &'static str,
+    /// How endpoints are picked.
+    pub balance: String,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Where its endpoints come from, unless they are listed in the snapshot.
+    pub dns: Option<DnsView>,
+    /// All of them.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone, Serialize)]
+pub struct DnsView {
+    /// The name.
+    pub name: String,
+    /// Fresh, stale, or why there is nothing.
+    pub state: String,
+    /// Age of the answer in use, in milliseconds.
+    pub age_ms: Option<u64>,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, Serialize)]
+pub struct EndpointView {
+    /// What is dialled.
+    pub address: String,
+    /// Its share.
+    pub weight: u32,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// The balancer's estimate of its latency, in milliseconds, where it keeps one.
+    pub cost_ms: Option<f64>,
+}
+
+pub(super) fn answer(clusters: &[ClusterView], query: &str) -> Answer {
+    match query.split('&').find_map(|pair| pair.strip_prefix("format=")) {
+        Some("json") => Answer::serialized(&clusters),
+        None | Some("text") => Answer::text(StatusCode::OK, text(clusters)),
+        Some(_) => Answer::text(StatusCode::BAD_REQUEST, "expected format=json or format=text\n"),
+    }
+}
+
+fn text(clusters: &[ClusterView]) -> String {
+    let mut text = String::new();
+    for cluster in clusters {
+        // A String takes every write.
+        let _ = write_cluster(cluster, &mut text);
+    }
+    if text.is_empty() {
+        text.push_str("no clusters\n");
+    }
+    text
+}
+
+fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
+    let ClusterView { name, protocol, balance, in_flight, dns, endpoints } = cluster;
+    writeln!(text, "{name}  {protocol}  {balance}  endpoints {}  in flight {in_flight}", endpoints.len())?;
+    if let Some(DnsView { name, state, age_ms }) = dns {
+        write!(text, "  dns {name}  {state}")?;
+        if let Some(age_ms) = age_ms {
+            write!(text, "  age {} s", age_ms / 1_000)?;
+        }
+        text.push('\n');
+    }
+    for EndpointView { address, weight, zone, in_flight, cost_ms } in endpoints {
+        write!(text, "  {address}  weight {weight}  in flight {in_flight}")?;
+        if let Some(cost_ms) = cost_ms {
+            write!(text, "  cost {cost_ms:.3} ms")?;
+        }
+        if let Some(zone) = zone {
+            write!(text, "  zone {zone}")?;
+        }
+        text.push('\n');
+    }
+    Ok(())
+}

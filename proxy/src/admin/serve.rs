@@ -1,0 +1,99 @@
+//! HTTP/1.1 for the admin endpoints. Connections are futures of one task, so their state need not be `Send`; there are few of
+//! them, and each has an end.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::header::{HOST, ORIGIN};
+use http::{Method, Request, Response, StatusCode};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::answer::{Answer, Pieces};
+use super::{AdminState, Asked, Surface, answer};
+
+/// Connections to one listener at a time; others wait in its queue.
+pub const CONNECTIONS_MAX: usize = 64;
+/// Largest request head, in bytes.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Until a request head is there, also on a connection that is reused.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Until a connection is asked to end.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(300);
+/// Until it is cut after that.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause after the system refused to give a connection, so that the loop does not spin while it has no descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers on `listener` until it is dropped.
+pub async fn serve(listener: TcpListener, surface: Surface, state: Rc<dyn AdminState>) {
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let mut connections = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => connections.push(connection(stream, surface, is_local, Rc::clone(&state))),
+                Err(error) => {
+                    tracing::debug!("an admin connection was not accepted: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(()) = connections.next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, surface: Surface, is_local: bool, state: Rc<dyn AdminState>) {
+    let service = service_fn(|request| {
+        let response = respond(&request, surface, is_local, state.as_ref());
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    // What goes wrong on such a connection is its client's to notice.
+    if tokio::time::timeout(CONNECTION_DEADLINE, served.as_mut()).await.is_err() {
+        served.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(CLOSE_DEADLINE, served).await;
+    }
+}
+
+fn respond<B>(
+    request: &Request<B>,
+    surface: Surface,
+    is_local: bool,
+    state: &dyn AdminState,
+) -> Response<Pieces> {
+    if surface == Surface::Admin && is_foreign(request, is_local) {
+        let text = "refused: this looks like a web page that reaches for the admin endpoints\n";
+        return Answer::text(StatusCode::FORBIDDEN, text).into_response();
+    }
+    let asked = Asked {
+        method: request.method(),
+        path: request.uri().path(),
+        query: request.uri().query().unwrap_or_default(),
+    };
+    answer(surface, asked, state).into_response()
+}
+
+/// Whether a page in some browser on this machine may have sent it: by a form, or by a name that it made resolve to here.
+fn is_foreign<B>(request: &Request<B>, is_local: bool) -> bool {
+    if request.method() == Method::POST && request.headers().contains_key(ORIGIN) {
+        return true;
+    }
+    let Some(host) = request.headers().get(HOST).filter(|_| is_local) else { return false };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
+    let Some(authority) = authority else { return true };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host != "localhost" && host.parse::<IpAddr>().is_err()
+}

@@ -1,0 +1,209 @@
+//! Tells people what runs here, where `--report` says: a folder, or a control plane that collects.
+//!
+//! `app` spawns [`Reporter::run`] on the control thread. Nothing depends on a report: one that fails is counted, and the next
+//! one says it all again.
+
+mod post;
+mod tls;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use outrigger_snapshot::name::ServiceName;
+use serde::Serialize;
+
+pub use post::PostError;
+pub use tls::TlsError;
+
+use crate::config::ReportTarget;
+use crate::source::{Status, View, chain};
+use crate::telemetry::exposition::Exposition;
+
+/// Quarantined digests in one report: what a control plane takes.
+pub const QUARANTINED_MAX: usize = 64;
+/// Longest text in a report, in bytes: what a control plane takes.
+pub const TEXT_BYTES_MAX: usize = 512;
+/// Shortest time between two reports, however often the store is read.
+pub const PERIOD_MIN: Duration = Duration::from_secs(1);
+/// Share of the period by which a report comes earlier or later.
+const JITTER: f64 = 0.2;
+
+/// What one proxy says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Its `--node`.
+    pub node: String,
+    /// The service beside which it stands.
+    pub service: String,
+    /// The version of the program.
+    pub version: &'static str,
+    /// What it runs.
+    pub running: Option<RunningRelease>,
+    /// Since when, in milliseconds since 1970; 0 if it runs nothing.
+    pub since_unix_ms: u64,
+    /// Snapshots refused since it started.
+    pub refusals: u64,
+    /// Why the last one was, if nothing newer runs.
+    pub last_refusal: Option<String>,
+    /// Digests that it does not run any more.
+    pub quarantined: Vec<String>,
+}
+
+/// The release that a proxy runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunningRelease {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its number.
+    pub n: u64,
+    /// Digest of the policy.
+    pub policy: String,
+    /// Digest of the facts.
+    pub facts: String,
+}
+
+/// Sends reports.
+#[derive(Debug)]
+pub struct Reporter {
+    target: ReportTarget,
+    node: String,
+    service: ServiceName,
+    period: Duration,
+    status: Arc<Status>,
+    counts: Arc<Counts>,
+}
+
+/// How reports went.
+#[derive(Debug, Default)]
+pub struct Counts {
+    sent: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Why a report did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It can't be written as JSON.
+    #[error("the report can't be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The folder does not take it.
+    #[error("the folder does not take the report")]
+    Folder(#[from] std::io::Error),
+    /// The control plane does not take it.
+    #[error("the control plane did not take the report")]
+    Post(#[from] PostError),
+}
+
+impl Report {
+    /// The report of the proxy `node` beside `service`.
+    pub fn new(node: &str, service: &ServiceName, view: &View) -> Self {
+        let running = view.running.as_ref();
+        Self {
+            node: node.to_owned(),
+            service: service.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            running: running.map(|running| RunningRelease {
+                epoch: running.taken.epoch,
+                n: running.taken.n,
+                policy: running.policy.digest.to_string(),
+                facts: running.facts.digest.to_string(),
+            }),
+            since_unix_ms: running.map_or(0, |running| running.since_ms),
+            refusals: view.refusals.values().sum(),
+            last_refusal: view.last_refusal.as_deref().map(cut),
+            quarantined: view
+                .quarantined
+                .iter()
+                .rev()
+                .take(QUARANTINED_MAX)
+                .map(|entry| entry.digest.to_string())
+                .collect(),
+        }
+    }
+}
+
+impl Reporter {
+    /// Reports to `target` about once in a `period`, which is that of the source.
+    pub fn new(
+        target: ReportTarget,
+        node: &str,
+        service: &ServiceName,
+        period: Duration,
+        status: Arc<Status>,
+    ) -> Self {
+        let counts = Arc::default();
+        let period = period.max(PERIOD_MIN);
+        Self { target, node: node.to_owned(), service: service.clone(), period, status, counts }
+    }
+
+    /// How it goes.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Reports for ever.
+    pub async fn run(self) {
+        let mut trouble = None;
+        loop {
+            let outcome = self.report().await;
+            match &outcome {
+                Ok(()) => {
+                    self.counts.sent.fetch_add(1, Relaxed);
+                    if trouble.take().is_some() {
+                        tracing::info!("reports arrive again");
+                    }
+                }
+                Err(error) => {
+                    self.counts.failed.fetch_add(1, Relaxed);
+                    let why = chain(error);
+                    if trouble.as_ref() != Some(&why) {
+                        tracing::warn!("reports don't arrive (--report): {why}");
+                        trouble = Some(why);
+                    }
+                }
+            }
+            tokio::time::sleep(self.period.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0))).await;
+        }
+    }
+
+    /// Reports once.
+    pub async fn report(&self) -> Result<(), ReportError> {
+        let report = Report::new(&self.node, &self.service, &self.status.view());
+        let body = serde_json::to_vec(&report)?;
+        match &self.target {
+            ReportTarget::Folder(folder) => {
+                let name = format!("{}.{}.{}.json", self.service.namespace(), self.service.name(), self.node);
+                Ok(replace(folder, &name, &body)?)
+            }
+            ReportTarget::ControlPlane(collector) => Ok(post::post(collector, body).await?),
+        }
+    }
+}
+
+impl Counts {
+    /// Writes them.
+    pub fn write(&self, exposition: &mut Exposition) {
+        exposition
+            .counter("outrigger_reports_total", "Reports, by what came of them.")
+            .sample(&[("result", "ok")], self.sent.load(Relaxed))
+            .sample(&[("result", "failed")], self.failed.load(Relaxed));
+    }
+}
+
+/// Whoever reads the folder sees the old report or the new one. It need not outlive a power failure: the next comes soon.
+fn replace(folder: &Path, name: &str, body: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let beside = folder.join(format!(".{name}.new"));
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&beside)?;
+    file.write_all(body)?;
+    std::fs::rename(&beside, folder.join(name))
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+}
