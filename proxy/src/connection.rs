@@ -14,6 +14,7 @@ use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::sweep::Timer;
+use crate::worker::Phase;
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -59,7 +60,7 @@ async fn first_bytes(stream: &TcpStream, downstream: &Downstream) -> io::Result<
         let mut bytes = [0; PREFACE.len()];
         let peeked = poll_fn(|context| {
             let mut buffer = ReadBuf::new(&mut bytes);
-            if worker.is_draining() || timer.fired() {
+            if worker.phase() >= Phase::Draining || timer.fired() {
                 return Poll::Ready(Ok(0));
             }
             let polled = stream.poll_peek(context, &mut buffer);

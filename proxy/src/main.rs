@@ -1,2 +1,43 @@
 //! `outrigger-proxy`, the sidecar.
-fn main() {}
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use outrigger_proxy::app;
+use outrigger_proxy::config::{Config, ConfigError};
+use outrigger_proxy::source::chain;
+use tokio::runtime::{Builder, LocalOptions};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let config = match Config::read(std::env::args_os(), |name| std::env::var_os(name)) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let run = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?.block_on(app::run(config));
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "outrigger-proxy: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    match error {
+        ConfigError::Usage(usage) => {
+            let _ = usage.print();
+        }
+        other => {
+            let _ = writeln!(std::io::stderr(), "outrigger-proxy: {}", chain(other));
+        }
+    }
+    ExitCode::from(error.exit_code())
+}

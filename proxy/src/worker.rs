@@ -34,6 +34,19 @@ impl Default for DownstreamLimits {
     }
 }
 
+/// Where a worker is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It is not.
+    Running,
+    /// It still takes connections, and asks clients to come back elsewhere.
+    Leaving,
+    /// It takes none, and closes each as soon as it is idle.
+    Draining,
+    /// It stops.
+    Stopped,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Worker {
@@ -49,7 +62,7 @@ pub struct Worker {
     pub limits: DownstreamLimits,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
     random: Cell<u64>,
-    draining: Cell<bool>,
+    phase: Cell<Phase>,
 }
 
 impl Worker {
@@ -63,7 +76,7 @@ impl Worker {
             limits: DownstreamLimits::default(),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),
-            draining: Cell::new(false),
+            phase: Cell::new(Phase::Running),
         })
     }
 
@@ -81,14 +94,14 @@ impl Worker {
         mixed ^ (mixed >> 31)
     }
 
-    /// Whether connections are to end after what they are doing.
-    pub fn is_draining(&self) -> bool {
-        self.draining.get()
+    /// Where it is on its way out.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
-    /// Tells every connection to end after what it is doing.
-    pub fn drain(&self) {
-        self.draining.set(true);
+    /// Goes on, and lets every connection know.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
         self.sweep.wake_all();
     }
 }

@@ -8,8 +8,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::header::HeaderValue;
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::rt::ReadBufCursor;
@@ -30,7 +30,7 @@ use crate::passage::{Activity, Record};
 use crate::stack::{Call, answer};
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
-use crate::worker::Worker;
+use crate::worker::{Phase, Worker};
 
 /// Read buffer and largest request head of HTTP/1.1, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -62,6 +62,8 @@ impl Downstream {
     /// A connection that was just accepted.
     pub fn new(worker: Rc<Worker>, direction: Direction, peer: HeaderValue) -> Rc<Self> {
         let activity = Rc::new(Activity::new(clock::now_ns()));
+        worker.stats.downstream_connections[direction as usize].add(1);
+        worker.stats.downstream_accepted[direction as usize].add(1);
         Rc::new(Self { worker, direction, peer, activity, tunnel: RefCell::default() })
     }
 
@@ -81,7 +83,11 @@ impl Downstream {
         let (direction, peer) = (self.direction, self.peer.clone());
         let call = Call { request, body, direction, peer, version, started_ns };
         let (reply, record) = answer(&self.worker, stack, call, record).await;
-        Ok(self.response(reply, record))
+        let mut response = self.response(reply, record);
+        if version < Version::HTTP_2 && self.worker.phase() >= Phase::Leaving {
+            response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 
     fn response(&self, reply: Reply, record: Option<Record>) -> Response<Body> {
@@ -93,6 +99,12 @@ impl Downstream {
             *self.tunnel.borrow_mut() = Some((*upgraded, record));
         }
         response
+    }
+}
+
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        self.worker.stats.downstream_connections[self.direction as usize].subtract(1);
     }
 }
 
@@ -113,7 +125,7 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(FIELDS_MAX)
         .serve_connection(io, service);
-    let mut guard = Guard::new(&downstream);
+    let mut guard = Guard::new(&downstream, false);
     let ended = poll_fn(|context| {
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
             return Poll::Ready(Some(ended));
@@ -157,7 +169,7 @@ where
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    let mut guard = Guard::new(&downstream);
+    let mut guard = Guard::new(&downstream, true);
     guard.retire_ns = clock::now_ns().saturating_add(downstream.worker.limits.age_ns);
     let serving = poll_fn(|context| {
         if connection.as_mut().poll(context).is_ready() {
@@ -192,17 +204,20 @@ struct Guard {
     /// When it must take no more requests.
     retire_ns: u64,
     finishing: bool,
+    http2: bool,
 }
 
 impl Guard {
-    fn new(downstream: &Downstream) -> Self {
+    fn new(downstream: &Downstream, http2: bool) -> Self {
         let worker = downstream.worker.clone();
         let timer = Timer::new(&worker.sweep);
-        Self { worker, activity: downstream.activity.clone(), timer, retire_ns: u64::MAX, finishing: false }
+        Self { worker, activity: downstream.activity.clone(), timer, retire_ns: u64::MAX, finishing: false, http2 }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Verdict {
-        if self.worker.is_draining() && !self.finishing {
+        // An idle HTTP/1.1 connection has no way to say that it will close, so it stays until no new one can be opened either.
+        let leaves = if self.http2 { Phase::Leaving } else { Phase::Draining };
+        if self.worker.phase() >= leaves && !self.finishing {
             self.finishing = true;
             return Verdict::Finish;
         }

@@ -153,6 +153,13 @@ pub struct WorkerStats {
     pub longest_turn_ns: AtomicU64,
 }
 
+impl WorkerStats {
+    /// Open downstream connections.
+    pub fn open_connections(&self) -> u64 {
+        self.downstream_connections.iter().map(Counter::value).sum()
+    }
+}
+
 /// One counter per row of the error table.
 #[derive(Debug)]
 pub struct LocalReplies(pub Box<[Counter]>);

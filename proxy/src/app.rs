@@ -1,0 +1,228 @@
+//! The composition root: the only file that knows everyone.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use outrigger_snapshot::keys::KeyError;
+use outrigger_store::{OpenError, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::admin::{self, AdminState, ServerInfo, Surface};
+use crate::applier::Applier;
+use crate::config::Config;
+use crate::crew::Crew;
+use crate::listener::{BindError, bind};
+use crate::overview::Overview;
+use crate::plan::{self, Local};
+use crate::quarantine::mark_panics;
+use crate::registry::Registry;
+use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
+use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
+use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
+use crate::telemetry::metrics::Direction;
+use crate::worker::{CurrentPlan, Phase};
+
+/// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
+const WARM_UP_MAX: Duration = Duration::from_secs(2);
+
+/// How often a drain looks whether it is done.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A port.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateDirError),
+    /// The store.
+    #[error("cannot use --store")]
+    Store(#[from] OpenError),
+    /// A key.
+    #[error("cannot use --trust-key")]
+    Key(#[from] KeyError),
+    /// Nothing to run.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// DNS.
+    #[error("cannot set up DNS")]
+    Resolve(#[from] ResolveError),
+    /// The system.
+    #[error("the system refused a thread, a socket or a signal")]
+    System(#[from] std::io::Error),
+}
+
+/// The sockets of a proxy.
+struct Listeners {
+    outbound: StdListener,
+    inbound: Option<StdListener>,
+    admin: StdListener,
+    metrics: StdListener,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Self, BindError> {
+        Ok(Self {
+            outbound: bind(config.outbound, "--outbound")?,
+            inbound: config.inbound.map(|inbound| bind(inbound.listen, "--inbound")).transpose()?,
+            admin: bind(config.admin, "--admin")?,
+            metrics: bind(config.metrics, "--metrics")?,
+        })
+    }
+
+    /// What is bound where; port 0 has become a real one.
+    fn addresses(&self) -> Vec<(&'static str, String)> {
+        let mut listeners = vec![("outbound", &self.outbound)];
+        listeners.extend(self.inbound.as_ref().map(|inbound| ("inbound", inbound)));
+        listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
+        let address = |listener: &StdListener| listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string());
+        listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
+    }
+}
+
+/// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
+pub async fn run(config: Config) -> Result<bool, AppError> {
+    let state = Arc::new(StateDir::open(&config.state, &format!("{} of {}", config.node, config.service))?);
+    mark_panics(state.path());
+    let listeners = Listeners::bind(&config)?;
+    let store = Store::open(&config.store)?;
+
+    let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
+    let crew = Crew::start(config.workers.get(), &plan)?;
+    let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
+    let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
+    let resolver_config = ResolverConfig { nameservers: config.dns_servers.clone(), ..ResolverConfig::default() };
+    let resolver = Resolver::new(resolver_config, remembered)?;
+    let names = resolver.metrics().clone();
+
+    let (updates, applied) = mpsc::channel(UPDATES_MAX);
+    let poll_now = Arc::new(Notify::new());
+    let mut source = Source::new(store, Settings::of(&config), state.clone(), updates, poll_now.clone())?;
+    let local = Local {
+        service: config.service.clone(),
+        app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
+    };
+    let applier = Applier::new(plan.clone(), local, registry.clone(), resolver, state.clone());
+    tokio::task::spawn_local(applier.run(applied));
+    let overview = Rc::new(Overview {
+        info: server_info(&config, &listeners, &state),
+        plan,
+        status: source.status(),
+        registry,
+        workers: crew.stats(),
+        names: names.clone(),
+        phase: crew.phases(),
+        drain: Rc::default(),
+        shutdown: Rc::default(),
+    });
+    announce(&listeners);
+    serve_admin(&listeners, &overview)?;
+
+    let started = source.start().await?;
+    warm_up(&names).await;
+    tokio::task::spawn_local(source.run(started));
+    crew.listen(listeners.outbound, Direction::Outbound).await?;
+    if let Some(inbound) = listeners.inbound {
+        crew.listen(inbound, Direction::Inbound).await?;
+    }
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let in_order = until_the_end(&config, &crew, &overview, &poll_now).await?;
+    end_in_order(&state);
+    Ok(crew.stop() && in_order)
+}
+
+fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> ServerInfo {
+    ServerInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        service: config.service.to_string(),
+        node: config.node.clone(),
+        zone: config.zone.clone(),
+        process: std::process::id(),
+        started_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+        workers: config.workers.get(),
+        listeners: listeners.addresses(),
+        store: config.store.clone(),
+        state_dir: state.path().display().to_string(),
+    }
+}
+
+/// Says where everything listens: scripts that pass port 0 read it.
+fn announce(listeners: &Listeners) {
+    for (name, address) in listeners.addresses() {
+        // Nobody reads a closed stderr.
+        let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
+    }
+}
+
+fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {
+    for (listener, surface) in [(&listeners.admin, Surface::Admin), (&listeners.metrics, Surface::Metrics)] {
+        let listener = TcpListener::from_std(listener.try_clone()?)?;
+        tokio::task::spawn_local(admin::serve(listener, surface, overview.clone() as Rc<dyn AdminState>));
+    }
+    Ok(())
+}
+
+/// Waits until every name has been asked for once, or long enough.
+async fn warm_up(names: &ResolveMetrics) {
+    let unasked = || names.names().iter().any(|name| name.freshness() == crate::resolve::state::Freshness::Unresolved);
+    let until = Instant::now() + WARM_UP_MAX;
+    while unasked() && Instant::now() < until {
+        sleep(DRAIN_TICK).await;
+    }
+}
+
+/// Waits for a reason to end, and ends as it asks; whether nothing was cut that was to be finished.
+async fn until_the_end(
+    config: &Config,
+    crew: &Crew,
+    overview: &Overview,
+    poll_now: &Notify,
+) -> std::io::Result<bool> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            () = overview.drain.notified() => break,
+            _ = interrupt.recv() => return Ok(true),
+            () = overview.shutdown.notified() => return Ok(true),
+            _ = hangup.recv() => poll_now.notify_one(),
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tokio::select! {
+        finished = drain(config, crew) => Ok(finished),
+        _ = interrupt.recv() => Ok(true),
+        _ = terminate.recv() => Ok(true),
+        () = overview.shutdown.notified() => Ok(true),
+    }
+}
+
+/// Leaves, then drains until nothing is left or the deadline has come; whether nothing was left.
+async fn drain(config: &Config, crew: &Crew) -> bool {
+    let begun = Instant::now();
+    tracing::info!(grace = ?config.drain.grace, deadline = ?config.drain.deadline, "draining");
+    crew.enter(Phase::Leaving);
+    sleep_until(begun + config.drain.grace).await;
+    crew.enter(Phase::Draining);
+    while Instant::now() < begun + config.drain.deadline {
+        sleep(DRAIN_TICK).await;
+        if crew.open_connections() == 0 {
+            return true;
+        }
+    }
+    tracing::warn!(connections = crew.open_connections(), "cutting what still runs at the drain deadline");
+    false
+}

@@ -1,0 +1,145 @@
+//! Puts snapshots into force: builds the plan, swaps it in, keeps its names resolved. Runs on the control thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use outrigger_snapshot::facts::{Discovery, Facts};
+use outrigger_snapshot::name::ClusterName;
+use outrigger_snapshot::policy::{OnEmpty, Policy};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::plan::{Local, Plan, Resolved, Version};
+use crate::registry::Registry;
+use crate::resolve::{Change, Query, Resolver, Target};
+use crate::source::Update;
+use crate::state_dir::{LastEndpoints, StateDir};
+use crate::worker::CurrentPlan;
+
+/// How often plans that are out of force are looked through, and changed endpoints written down.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub struct Applier {
+    plan: CurrentPlan,
+    local: Local,
+    registry: Rc<RefCell<Registry>>,
+    resolver: Resolver,
+    resolved: Resolved,
+    state: Arc<StateDir>,
+    /// Plans out of force that a worker may still hold: freeing one takes milliseconds, and must not be a worker's job.
+    retired: Vec<Arc<Plan>>,
+    /// Endpoints have changed since they were written down.
+    unsaved: bool,
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Applier").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+impl Applier {
+    /// An applier with nothing in force.
+    pub fn new(
+        plan: CurrentPlan,
+        local: Local,
+        registry: Rc<RefCell<Registry>>,
+        resolver: Resolver,
+        state: Arc<StateDir>,
+    ) -> Self {
+        let (resolved, retired) = (Resolved::new(), Vec::new());
+        Self { plan, local, registry, resolver, resolved, state, retired, unsaved: false }
+    }
+
+    /// Works until the source is gone.
+    pub async fn run(mut self, mut updates: mpsc::Receiver<Update>) {
+        let mut housekeeping = interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let quiet = self.retired.is_empty() && !self.unsaved;
+            tokio::select! {
+                update = updates.recv() => match update {
+                    Some(Update { policy, facts, names, taken, answer }) => {
+                        let version = Version {
+                            epoch: taken.epoch,
+                            n: taken.n,
+                            revision: taken.revision,
+                            policy: names.policy.to_string(),
+                            facts: names.facts.to_string(),
+                        };
+                        // The source is gone only when the process ends.
+                        let _ = answer.send(self.apply(&policy, &facts, version));
+                    }
+                    None => return,
+                },
+                change = self.resolver.next_change() => self.change(change),
+                _ = housekeeping.tick(), if !quiet => self.keep_house(),
+            }
+        }
+    }
+
+    /// Builds and swaps; the error is a sentence, and leaves everything as it was.
+    fn apply(&mut self, policy: &Policy, facts: &Facts, version: Version) -> Result<(), String> {
+        let mut resolved = self.resolved.clone();
+        resolved.retain(|name, _| facts.clusters.contains_key(name));
+        let mut registry = self.registry.borrow_mut();
+        let built = Plan::build(policy, facts, &self.local, &resolved, &mut registry, version);
+        let plan = Arc::new(built.map_err(|refusal| refusal.to_string())?);
+        self.resolved = resolved;
+        self.resolver.set_targets(&targets(policy, facts));
+        // Names that were known before the restart come with their endpoints at once: in before the first request.
+        while let Some(change) = self.resolver.next_change().now_or_never() {
+            let addresses = addresses(&change);
+            plan.resolve(&change.cluster, &addresses, &mut registry);
+            self.resolved.insert(change.cluster, addresses);
+        }
+        self.retired.extend(self.plan.swap(Some(plan)));
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        let addresses = addresses(&change);
+        if let Some(plan) = &*self.plan.load() {
+            plan.resolve(&change.cluster, &addresses, &mut self.registry.borrow_mut());
+        }
+        self.resolved.insert(change.cluster, addresses);
+        self.unsaved = true;
+    }
+
+    fn keep_house(&mut self) {
+        self.retired.retain(|plan| Arc::strong_count(plan) > 1);
+        if self.retired.is_empty() {
+            self.registry.borrow_mut().sweep();
+        }
+        if std::mem::take(&mut self.unsaved) {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let last = LastEndpoints::new(since.as_millis() as u64, self.resolver.remembered());
+            if let Err(error) = self.state.write(&last) {
+                tracing::warn!("the endpoints of names cannot be kept for a restart: {error}");
+            }
+        }
+    }
+}
+
+fn addresses(change: &Change) -> Vec<(std::net::SocketAddr, u32)> {
+    change.endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect()
+}
+
+fn targets(policy: &Policy, facts: &Facts) -> BTreeMap<ClusterName, Target> {
+    let target = |(name, cluster): (&ClusterName, &outrigger_snapshot::facts::Cluster)| {
+        let query = match &cluster.discovery {
+            Discovery::Static(_) => return None,
+            Discovery::Dns(dns) => Query::Addresses { name: dns.name.clone(), port: dns.port },
+            Discovery::Srv(srv) => Query::Srv { name: srv.name.clone() },
+        };
+        let port = policy.services.get(&name.service)?.ports.iter().find(|port| port.port == name.port);
+        let on_empty = port.map_or(OnEmpty::Keep, |port| port.backend.on_empty);
+        Some((name.clone(), Target { query, on_empty }))
+    };
+    facts.clusters.iter().filter_map(target).collect()
+}

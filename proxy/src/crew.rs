@@ -1,0 +1,209 @@
+//! The workers' threads. A single worker accepts by itself; with more, the control thread accepts and hands each connection to the worker
+//! with the fewest.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tower_service::Service;
+
+use crate::connection::serve;
+use crate::error::ProxyError;
+use crate::exchange::{Exchange, Reply};
+use crate::http::forwarded::peer_value;
+use crate::http::server::Downstream;
+use crate::listener::{accept, accept_queued};
+use crate::stack::stack;
+use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::worker::{CurrentPlan, Phase, Worker};
+
+/// Connections on their way from the control thread to a worker.
+const HANDOVER_MAX: usize = 1_024;
+
+/// Downstream connections of one worker; beyond it new ones wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// What a worker is given.
+#[derive(Debug)]
+enum Handover {
+    Listener(StdListener, Direction),
+    Connection(StdStream, SocketAddr, Direction),
+}
+
+/// All workers.
+#[derive(Debug)]
+pub struct Crew {
+    members: Vec<Member>,
+    phase: watch::Sender<Phase>,
+}
+
+#[derive(Debug)]
+struct Member {
+    stats: Arc<WorkerStats>,
+    handover: mpsc::Sender<Handover>,
+    thread: JoinHandle<()>,
+}
+
+impl Crew {
+    /// Starts `count` workers, which serve nothing until there is a listener.
+    pub fn start(count: usize, plan: &CurrentPlan) -> io::Result<Self> {
+        let (phase, phases) = watch::channel(Phase::Running);
+        let members = (0..count).map(|index| Member::start(index, plan.clone(), phases.clone()));
+        Ok(Self { members: members.collect::<io::Result<_>>()?, phase })
+    }
+
+    /// What the workers count.
+    pub fn stats(&self) -> Vec<Arc<WorkerStats>> {
+        self.members.iter().map(|member| member.stats.clone()).collect()
+    }
+
+    /// Accepts from `listener` until the drain closes it. Called on the control thread.
+    pub async fn listen(&self, listener: StdListener, direction: Direction) -> io::Result<()> {
+        if let [only] = &self.members[..] {
+            let _ = only.handover.send(Handover::Listener(listener, direction)).await;
+            return Ok(());
+        }
+        let listener = TcpListener::from_std(listener)?;
+        let senders: Vec<_> =
+            self.members.iter().map(|member| (member.stats.clone(), member.handover.clone())).collect();
+        let phases = self.phase.subscribe();
+        tokio::task::spawn_local(async move {
+            let hand_over = async |stream: TcpStream, peer| {
+                let least = senders.iter().min_by_key(|(stats, _)| stats.open_connections());
+                if let (Some((_, sender)), Ok(stream)) = (least, stream.into_std()) {
+                    let _ = sender.send(Handover::Connection(stream, peer, direction)).await;
+                }
+            };
+            accept_until_drained(listener, phases, hand_over).await;
+        });
+        Ok(())
+    }
+
+    /// Moves every worker to a phase; phases only go forward.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let later = phase > *current;
+            *current = phase.max(*current);
+            later
+        });
+    }
+
+    /// The phase the workers are in, as it goes on.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Open downstream connections.
+    pub fn open_connections(&self) -> u64 {
+        self.members.iter().map(|member| member.stats.open_connections()).sum()
+    }
+
+    /// Stops the workers, whatever they are doing; whether each thread ended well.
+    pub fn stop(self) -> bool {
+        self.enter(Phase::Stopped);
+        self.members.into_iter().all(|member| member.thread.join().is_ok())
+    }
+}
+
+impl Member {
+    fn start(index: usize, plan: CurrentPlan, phases: watch::Receiver<Phase>) -> io::Result<Self> {
+        let stats = Arc::new(WorkerStats::default());
+        let (handover, handed) = mpsc::channel(HANDOVER_MAX);
+        let seed = fastrand::u64(..);
+        let counted = stats.clone();
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime.block_on(work(Worker::new(index, plan, counted, seed), handed, phases)),
+                Err(error) => tracing::error!("worker {index} cannot start: {error}"),
+            }
+        })?;
+        Ok(Self { stats, handover, thread })
+    }
+}
+
+/// The life of a worker.
+async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phases: watch::Receiver<Phase>) {
+    tokio::task::spawn_local(worker.sweep.clone().run());
+    let trimmed = worker.clone();
+    tokio::task::spawn_local(async move { trimmed.pools.trim().await });
+    let stack = stack(worker.clone());
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let listeners = phases.clone();
+    loop {
+        tokio::select! {
+            handover = handed.recv() => match handover {
+                None => return,
+                Some(Handover::Connection(stream, peer, direction)) => {
+                    if let Ok(stream) = TcpStream::from_std(stream) {
+                        take(&worker, &stack, &places, stream, peer, direction).await;
+                    }
+                }
+                Some(Handover::Listener(listener, direction)) => {
+                    let Ok(listener) = TcpListener::from_std(listener) else { continue };
+                    let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
+                    let phases = listeners.clone();
+                    tokio::task::spawn_local(async move {
+                        let take = async |stream, peer| take(&worker, &stack, &places, stream, peer, direction).await;
+                        accept_until_drained(listener, phases, take).await;
+                    });
+                }
+            },
+            changed = phases.changed() => {
+                let phase = *phases.borrow_and_update();
+                worker.enter(phase);
+                if phase == Phase::Stopped || changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Serves a connection in a task of its own, once there is a place for it.
+async fn take<S>(
+    worker: &Rc<Worker>,
+    stack: &S,
+    places: &Arc<Semaphore>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    direction: Direction,
+) where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
+{
+    // Never closed.
+    let Ok(place) = places.clone().acquire_owned().await else { return };
+    let downstream = Downstream::new(worker.clone(), direction, peer_value(peer.ip()));
+    let stack = stack.clone();
+    tokio::task::spawn_local(async move {
+        serve(stream, downstream, stack).await;
+        drop(place);
+    });
+}
+
+/// Takes connections until the drain, and then those that the kernel has accepted in our name already: closing the listener would reset
+/// them.
+async fn accept_until_drained(
+    listener: TcpListener,
+    mut phases: watch::Receiver<Phase>,
+    take: impl AsyncFn(TcpStream, SocketAddr),
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            // An error means that the process is going.
+            _ = phases.wait_for(|phase| *phase >= Phase::Draining) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => take(stream, peer).await,
+            Err(error) => return tracing::error!("a listener failed: {error}"),
+        }
+    }
+    for (stream, peer) in accept_queued(&listener).await {
+        take(stream, peer).await;
+    }
+}

@@ -1,0 +1,95 @@
+//! Bound sockets and the connections they accept.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that the kernel holds for us.
+const BACKLOG: i32 = 4_096;
+
+/// Pause after the process ran out of file descriptors or memory for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({flag}): {error}{}", hint(error))]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// The flag that says so.
+    pub flag: &'static str,
+    /// Why not.
+    pub error: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ". Another process, perhaps another Outrigger, has it: choose another port, or 0 for any that is free",
+        io::ErrorKind::PermissionDenied => ". Ports below 1024 need CAP_NET_BIND_SERVICE: choose one above",
+        io::ErrorKind::AddrNotAvailable => ". No interface of this machine has that address",
+        _ => "",
+    }
+}
+
+/// Binds a socket, once and for all workers. Without `SO_REUSEPORT`, a second process cannot take the port silently.
+pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdListener, BindError> {
+    let bound = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // Only lets a port be bound again whose connections are in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(StdListener::from(socket))
+    };
+    bound().map_err(|error| BindError { address, flag, error })
+}
+
+/// Accepts one connection. Errors of a single connection are passed over, and so is want of descriptors after a pause; what is left is
+/// the listener's own.
+pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Fails only on a connection that is gone already.
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, peer));
+            }
+            Err(error) if is_connections_own(&error) => {}
+            Err(error) if is_exhaustion(&error) => {
+                tracing::warn!("cannot accept connections for now: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_connections_own(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
+}
+
+/// What the kernel has accepted already.
+pub async fn accept_queued(listener: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let mut connections = Vec::new();
+    std::future::poll_fn(|context| {
+        while let std::task::Poll::Ready(Ok(connection)) = listener.poll_accept(context) {
+            connections.push(connection);
+        }
+        std::task::Poll::Ready(())
+    })
+    .await;
+    connections
+}

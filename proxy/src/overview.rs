@@ -1,0 +1,131 @@
+//! What admin endpoints and scrapes see of the whole process.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use outrigger_snapshot::policy::{Balance, Protocol};
+use tokio::sync::Notify;
+
+use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, ServerInfo};
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::registry::Registry;
+use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
+use crate::source::{Status, View};
+use crate::telemetry::export::{write_discovery, write_requests, write_workers};
+use crate::telemetry::exposition::Exposition;
+use crate::telemetry::metrics::WorkerStats;
+use crate::worker::{CurrentPlan, Phase};
+
+/// Everything that can be looked at, on the control thread.
+#[derive(Debug)]
+pub struct Overview {
+    /// What does not change.
+    pub info: ServerInfo,
+    /// What is in force.
+    pub plan: CurrentPlan,
+    /// What the source knows.
+    pub status: Arc<Status>,
+    /// Series of requests.
+    pub registry: Rc<RefCell<Registry>>,
+    /// What workers count.
+    pub workers: Vec<Arc<WorkerStats>>,
+    /// What is known of names.
+    pub names: Arc<ResolveMetrics>,
+    /// How far the process is on its way out.
+    pub phase: tokio::sync::watch::Receiver<Phase>,
+    /// Someone wants a drain.
+    pub drain: Rc<Notify>,
+    /// Someone wants the end.
+    pub shutdown: Rc<Notify>,
+}
+
+impl AdminState for Overview {
+    fn phase(&self) -> admin::Phase {
+        match *self.phase.borrow() {
+            Phase::Running => admin::Phase::Serving,
+            Phase::Leaving | Phase::Draining | Phase::Stopped => admin::Phase::Draining,
+        }
+    }
+
+    fn source(&self) -> View {
+        self.status.view()
+    }
+
+    fn server_info(&self) -> ServerInfo {
+        self.info.clone()
+    }
+
+    fn clusters(&self) -> Vec<ClusterView> {
+        let Some(plan) = self.plan.load_full() else { return Vec::new() };
+        let names = self.names.names();
+        let mut clusters: Vec<_> = plan.clusters.iter().collect();
+        clusters.sort_by_key(|(name, _)| *name);
+        let view = |(name, cluster): (&_, &Arc<Cluster>)| {
+            let dns = names.iter().find(|known| known.cluster == *name);
+            cluster_view(cluster, dns.map(|name| dns_view(name)))
+        };
+        clusters.into_iter().map(view).collect()
+    }
+
+    fn write_metrics(&self, exposition: &mut Exposition) {
+        write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
+        write_workers(&self.workers, exposition);
+        write_discovery(&self.names, exposition);
+    }
+
+    fn drain(&self) {
+        self.drain.notify_one();
+    }
+
+    fn shutdown(&self) {
+        self.shutdown.notify_one();
+    }
+
+    fn now_ms(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    }
+}
+
+fn cluster_view(cluster: &Cluster, dns: Option<DnsView>) -> ClusterView {
+    let now_ns = clock::now_ns();
+    let endpoints = cluster.endpoints.load();
+    let endpoint = |entry: &crate::cluster::balance::Entry| EndpointView {
+        address: entry.endpoint.address().to_string(),
+        weight: entry.weight,
+        zone: entry.zone.as_deref().map(str::to_owned),
+        in_flight: entry.endpoint.in_flight().into(),
+        cost_ms: entry.endpoint.cost_ns(now_ns).map(|cost| cost as f64 / 1e6),
+    };
+    ClusterView {
+        name: cluster.name.to_string(),
+        protocol: match cluster.protocol {
+            Protocol::Http => "HTTP",
+            Protocol::Http2 => "HTTP2",
+            Protocol::Grpc => "GRPC",
+            Protocol::Tcp => "TCP",
+            Protocol::Tls => "TLS",
+        },
+        balance: match &cluster.balance {
+            Balance::PeakEwma => "PeakEwma",
+            Balance::LeastRequest => "LeastRequest",
+            Balance::RoundRobin => "RoundRobin",
+            Balance::Random => "Random",
+            Balance::ConsistentHash(_) => "ConsistentHash",
+        }
+        .to_owned(),
+        in_flight: cluster.load.requests.value().into(),
+        dns,
+        endpoints: endpoints.entries().iter().map(endpoint).collect(),
+    }
+}
+
+fn dns_view(name: &NameMetrics) -> DnsView {
+    let asked = match &name.query {
+        Query::Addresses { name, .. } | Query::Srv { name } => name.clone(),
+    };
+    let stale_ms = name.stale_for().as_millis() as u64;
+    DnsView { name: asked, state: name.freshness().name().to_owned(), age_ms: (stale_ms > 0).then_some(stale_ms) }
+}
