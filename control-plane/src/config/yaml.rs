@@ -11,7 +11,7 @@ use super::problem::{Problem, Problems, Spot};
 /// Levels of nesting in a document.
 pub const DEPTH_MAX: usize = 48;
 /// Values in all texts of one push.
-pub const NODES_MAX: usize = 4_000_000;
+pub const NODES_MAX: usize = 2_000_000;
 /// Values that the anchors and aliases of one push may repeat: few, so that some lines cannot unfold into millions.
 pub const ALIAS_NODES_MAX: usize = 20_000;
 

@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::source;
 use mesh::mesh;
 
+mod fuzz;
 mod mesh;
 
 /// Reads arbitrary bytes and does everything with them that a push does. Whatever is accepted must survive the store, and
-/// what is compiled of it must be accepted by every proxy. This is the harness of the fuzzer too.
+/// what is compiled of it must be accepted by every proxy.
 fn exercise(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Ok(resources) = parse(&[source("fuzz", &text)]) else { return false };
