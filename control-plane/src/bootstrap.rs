@@ -5,7 +5,7 @@ mod file;
 mod listen;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 pub use file::FileError;
 pub use listen::{Listen, ListenError, TlsFiles, Token};
+
+/// Where metrics are served when `--metrics` isn't given.
+pub const METRICS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_314);
 
 /// How often a folder store is read and published to when `--interval` isn't given.
 pub const FOLDER_INTERVAL: Duration = Duration::from_secs(1);
@@ -84,9 +87,9 @@ pub struct Bootstrap {
     #[arg(long, value_name = "FILE", env = "OUTRIGGER_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Where /metrics, /ready and /live are served
-    #[arg(long, value_name = "ADDR", env = "OUTRIGGER_METRICS", default_value = "127.0.0.1:15314")]
-    pub metrics: SocketAddr,
+    /// Where /metrics, /ready and /live are served [default: 127.0.0.1:15314, or a free port if that is taken]
+    #[arg(long, value_name = "ADDR", env = "OUTRIGGER_METRICS")]
+    pub metrics: Option<SocketAddr>,
 
     /// Publish even to a store that ignores create-if-absent: then this must be the only writer, which nothing enforces
     #[arg(long, env = "OUTRIGGER_SINGLE_WRITER")]

@@ -1,6 +1,7 @@
 //! `outrigger`, the command line: what people and CI say to a mesh.
 
 mod client;
+mod difference;
 mod edit;
 mod explain;
 mod files;
@@ -8,6 +9,7 @@ mod inspect;
 mod keys;
 mod local;
 mod output;
+mod published;
 mod quarantine;
 mod read;
 mod store;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use output::{Exit, Failed};
+pub use output::{Exit, Failed, with_causes};
 
 const AFTER_HELP: &str = "\
 Each flag can also be set as OUTRIGGER_<FLAG> in the environment.
@@ -70,8 +72,6 @@ enum Verb {
     Unquarantine(quarantine::Unquarantine),
     /// Show which route, cluster, filters and timeouts a request would get
     Explain(explain::Explain),
-    /// Print the JSON Schema of a kind, or of all
-    Schema(local::Schema),
     /// Look into snapshots
     #[command(subcommand)]
     Snapshot(inspect::Snapshot),
@@ -142,10 +142,9 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failed> {
         Verb::Publish(publish) => publish.run().await,
         Verb::Store(store) => store.run().await,
         Verb::Gc(gc) => gc.run().await,
-        Verb::Keys(keys) => keys.run(),
+        Verb::Keys(keys) => keys.run().await,
         Verb::Unquarantine(unquarantine) => unquarantine.run(),
         Verb::Explain(explain) => explain.run().await,
-        Verb::Schema(schema) => schema.run(),
         Verb::Snapshot(snapshot) => snapshot.run().await,
     }
 }

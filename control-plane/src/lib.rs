@@ -1,4 +1,11 @@
 //! Operators' intent in, snapshots out.
+pub mod api;
 pub mod bootstrap;
+pub mod cli;
 pub mod compile;
 pub mod config;
+mod reconcile;
+pub mod reports;
+pub mod schema;
+pub mod server;
+pub mod state;

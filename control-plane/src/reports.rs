@@ -154,9 +154,8 @@ impl ReportTable {
 
     /// Makes room: drops what is old enough to be forgotten, or else the longest silent one.
     fn forget(&mut self, now_unix_ms: u64) {
-        self.proxies.retain(|_, received| {
-            now_unix_ms.saturating_sub(received.at_unix_ms) <= FORGOTTEN_AFTER_MS
-        });
+        self.proxies
+            .retain(|_, received| now_unix_ms.saturating_sub(received.at_unix_ms) <= FORGOTTEN_AFTER_MS);
         if self.proxies.len() >= PROXIES_MAX {
             let oldest = self.proxies.iter().min_by_key(|(_, received)| received.at_unix_ms);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {

@@ -1,2 +1,5 @@
 //! `outrigger-control-plane`.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    outrigger_control_plane::server::run(std::env::args_os())
+}

@@ -1,2 +1,5 @@
 //! `outrigger`, the command line.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    outrigger_control_plane::cli::run(std::env::args_os())
+}

@@ -62,7 +62,8 @@ pub(super) fn with_file(
     arguments: Vec<OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Vec<OsString>, FileError> {
-    let Some(path) = named_file(&arguments).or_else(|| variable("OUTRIGGER_CONFIG").map(PathBuf::from)) else {
+    let Some(path) = named_file(&arguments).or_else(|| variable("OUTRIGGER_CONFIG").map(PathBuf::from))
+    else {
         return Ok(arguments);
     };
     let table = read_table(&path)?;

@@ -24,9 +24,13 @@ fn a_store_is_enough() {
 
 #[test]
 fn intervals_have_a_unit_and_bounds() {
-    for (text, expected) in [("20ms", Some(20)), ("1s", Some(1_000)), ("2m", Some(120_000)), ("1h", Some(3_600_000))]
-        .into_iter()
-        .chain(["", "1", "s", "1 s", "0s", "19ms", "2h", "99999999999999999999s", "-1s", "1.5s"].map(|bad| (bad, None)))
+    for (text, expected) in
+        [("20ms", Some(20)), ("1s", Some(1_000)), ("2m", Some(120_000)), ("1h", Some(3_600_000))]
+            .into_iter()
+            .chain(
+                ["", "1", "s", "1 s", "0s", "19ms", "2h", "99999999999999999999s", "-1s", "1.5s"]
+                    .map(|bad| (bad, None)),
+            )
     {
         let read = Bootstrap::from_arguments(arguments(&["--store", "mesh", &format!("--interval={text}")]));
         assert_eq!(read.ok().map(|read| read.interval.unwrap().as_millis()), expected, "{text:?}");
@@ -37,7 +41,11 @@ fn intervals_have_a_unit_and_bounds() {
 fn the_file_is_overridden_by_environment_and_flags() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outrigger.toml");
-    std::fs::write(&path, "store = 'from-file'\nmetrics = '127.0.0.1:1'\ninterval = '3s'\nsingle-writer = true\n").unwrap();
+    std::fs::write(
+        &path,
+        "store = 'from-file'\nmetrics = '127.0.0.1:1'\ninterval = '3s'\nsingle-writer = true\n",
+    )
+    .unwrap();
     let texts = ["--config", path.to_str().unwrap(), "--interval", "4s"];
     let variable = |name: &str| (name == "OUTRIGGER_METRICS").then(|| OsString::from("127.0.0.1:2"));
     let all = file::with_file(&Bootstrap::command(), arguments(&texts), variable).unwrap();

@@ -29,8 +29,15 @@ fn coverage_tells_current_behind_empty_and_silent_apart() {
     };
     table.record(refusing, now).unwrap();
     let coverage = Coverage::of(&table.proxies(Some((7, 3)), now));
-    let expected =
-        Coverage { reporting: 4, current: 1, behind: 2, without_plan: 1, refusing: 1, quarantining: 1, silent: 1 };
+    let expected = Coverage {
+        reporting: 4,
+        current: 1,
+        behind: 2,
+        without_plan: 1,
+        refusing: 1,
+        quarantining: 1,
+        silent: 1,
+    };
     assert_eq!(coverage, expected);
 }
 

@@ -10,7 +10,7 @@ use crate::bootstrap::Token;
 
 /// Lets a request pass with the right bearer token or, where there is none, if it names a local host. The latter keeps a web
 /// page that re-binds its own DNS name to 127.0.0.1 from speaking for the person at the browser.
-pub async fn admit(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
     match &token {
         Some(token) if !bears(&request, token) => {
             let failure = Failure::new(
@@ -34,7 +34,8 @@ pub async fn admit(State(token): State<Option<Token>>, request: Request, next: N
 fn bears(request: &Request, token: &Token) -> bool {
     let value = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let scheme = value.and_then(|value| value.split_at_checked(b"Bearer ".len()));
-    scheme.is_some_and(|(scheme, presented)| scheme.eq_ignore_ascii_case(b"Bearer ") && token.admits(presented))
+    scheme
+        .is_some_and(|(scheme, presented)| scheme.eq_ignore_ascii_case(b"Bearer ") && token.admits(presented))
 }
 
 fn names_local_host(request: &Request) -> bool {

@@ -14,16 +14,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// Most connections at a time on one listener; the next ones wait in the accept queue.
-pub const CONNECTIONS_MAX: usize = 1_024;
+const CONNECTIONS_MAX: usize = 1_024;
 
 /// How long a client may take over its TLS handshake.
-pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
 /// How long a client may take to send a request's head.
-pub const HEAD_MAX: Duration = Duration::from_secs(10);
+const HEAD_MAX: Duration = Duration::from_secs(10);
 
 /// How long requests in flight may take to end once the process was told to stop.
-pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Wait after a failed `accept` (descriptors used up): short enough to be back soon, long enough not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -34,7 +34,7 @@ pub enum TlsError {
 }
 
 /// A server's side of TLS from PEM files: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2.
-pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let wrong = |source| TlsError::File {
         what: "a certificate chain",
         path: files.certificate.clone(),

@@ -1,0 +1,94 @@
+//! The one place where an error of the API gets its status.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::wire::Failure;
+use crate::cli::with_causes;
+use crate::reports::ReportError;
+use crate::state::MeshError;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// Body or query isn't what the operation takes.
+    #[error("{text}")]
+    Unreadable {
+        /// What `axum` makes of it: 400, 413, 415 or 422.
+        status: StatusCode,
+        /// Why.
+        text: String,
+    },
+    /// A change that would need `allow_shrink`.
+    #[error("{}", shrink_text(.0))]
+    Shrinks(Vec<String>),
+    /// A report that isn't kept.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Anything about the mesh.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, failure) = self.failure();
+        if status.is_server_error() {
+            tracing::warn!(code = failure.code, message = failure.message, "request failed");
+        }
+        (status, Json(failure)).into_response()
+    }
+}
+
+impl ApiError {
+    fn failure(&self) -> (StatusCode, Failure) {
+        let text = with_causes("", self);
+        match self {
+            Self::Unreadable { status, .. } => (*status, Failure::new("unreadable", text)),
+            Self::Shrinks(_) => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("shrinks", text)),
+            Self::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("report", text)),
+            Self::Mesh(error) => mesh_failure(error, text),
+        }
+    }
+}
+
+fn mesh_failure(error: &MeshError, text: String) -> (StatusCode, Failure) {
+    match error {
+        MeshError::Refused(problems) => (StatusCode::UNPROCESSABLE_ENTITY, Failure::refused(problems)),
+        MeshError::Shrinks(shrinks) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("shrinks", shrink_text(shrinks)))
+        }
+        MeshError::Stale { newest, .. } => {
+            (StatusCode::CONFLICT, Failure { newest: Some(*newest), ..Failure::new("stale_base", text) })
+        }
+        MeshError::Busy => (StatusCode::CONFLICT, Failure::new("conflict", text)),
+        MeshError::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("too_long", text)),
+        MeshError::NoRevision(_) | MeshError::NothingBefore => {
+            (StatusCode::NOT_FOUND, Failure::new("no_such_revision", text))
+        }
+        MeshError::Store(_) | MeshError::Key(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Failure::new("store", text))
+        }
+        MeshError::Outdated { .. } | MeshError::Rejected(_) | MeshError::Encode(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Failure::new("unpublishable", text))
+        }
+        MeshError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, Failure::new("stopping", text)),
+    }
+}
+
+/// What would shrink, and how to allow it.
+pub(super) fn shrink_text(shrinks: &[String]) -> String {
+    format!("{}; nothing was applied. If this is meant, allow it (--allow-shrink)", shrinks.join("; "))
+}
+
+pub(super) async fn no_such_path() -> Response {
+    let failure =
+        Failure::new("no_such_path", "there is nothing at this path; /openapi.json lists what there is");
+    (StatusCode::NOT_FOUND, Json(failure)).into_response()
+}
+
+pub(super) async fn no_such_method() -> Response {
+    let failure = Failure::new("no_such_method", "this path takes another method; /openapi.json says which");
+    (StatusCode::METHOD_NOT_ALLOWED, Json(failure)).into_response()
+}

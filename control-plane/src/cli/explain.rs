@@ -1,0 +1,133 @@
+//! `explain`: what would happen to a request.
+
+mod verdict;
+
+use clap::Args;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use outrigger_snapshot::head::{Authority, RequestHead};
+use outrigger_snapshot::name::{DEFAULT_NAMESPACE, ServiceName};
+
+use super::files;
+use super::output::{self, Exit, Failed};
+use super::published::{self, Content};
+use crate::{compile, config};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exits with 1 and the reason if the request would go nowhere.\n\nExamples:\n  \
+                        outrigger explain GET http://cart/checkout -f mesh/\n  \
+                        outrigger explain POST http://cart/ -H 'x-canary: yes' --store ./mesh --service web")]
+pub(super) struct Explain {
+    /// The request's method
+    method: String,
+    /// Its URL, as the application would call it
+    url: String,
+    /// One of its headers, as in `Name: value`; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "HEADER", env = "OUTRIGGER_HEADER")]
+    headers: Vec<String>,
+    /// By what is published in this store
+    #[arg(long, value_name = "URL", env = "OUTRIGGER_STORE", required_unless_present = "files")]
+    store: Option<String>,
+    /// By these files instead, whatever --store says: a file, a folder, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE", env = "OUTRIGGER_FILE")]
+    files: Vec<std::path::PathBuf>,
+    /// The service whose sidecar the request goes out through [default: the called one]
+    #[arg(long, value_name = "NAME", env = "OUTRIGGER_SERVICE")]
+    service: Option<ServiceName>,
+    /// A public key that is believed [default: those that the store offers]
+    #[arg(long, value_name = "KEY", env = "OUTRIGGER_TRUST_KEY", value_delimiter = ',')]
+    trust_key: Vec<String>,
+}
+
+impl Explain {
+    pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let head = self.head()?;
+        let (scope, content) = self.content(&head).await?;
+        let namespace = self.service.as_ref().map_or(DEFAULT_NAMESPACE, ServiceName::namespace);
+        let lines = verdict::verdict(&content.policy, &content.facts, namespace, &head)
+            .map_err(|error| Failed::problem("", &error))?;
+        let request = format!("{} {}{}", head.method(), head.authority().as_str(), head.path_and_query());
+        for (name, text) in [("request".to_owned(), request), ("from".to_owned(), scope)].iter().chain(&lines)
+        {
+            output::line(&format!("{name:<12} {text}"));
+        }
+        Ok(Exit::Done)
+    }
+
+    fn head(&self) -> Result<RequestHead, Failed> {
+        let method: Method = self
+            .method
+            .parse()
+            .map_err(|_| Failed::usage(format!("{:?} is no method: expected GET, POST, ...", self.method)))?;
+        let whole = if self.url.contains("://") { self.url.clone() } else { format!("http://{}", self.url) };
+        let wrong = |why: String| Failed::usage(format!("{:?} is no URL of a request: {why}", self.url));
+        let uri: Uri = whole.parse().map_err(|error| wrong(format!("{error}")))?;
+        let authority = uri.authority().ok_or_else(|| wrong("it names no host".to_owned()))?;
+        let authority: Authority = authority.as_str().parse().map_err(|error| wrong(format!("{error}")))?;
+        let path = uri.path_and_query().cloned().ok_or_else(|| wrong("it has no path".to_owned()))?;
+        let mut headers = HeaderMap::new();
+        for text in &self.headers {
+            let (name, value) = parse_header(text)
+                .ok_or_else(|| Failed::usage(format!("{text:?} is no header: expected 'Name: value'")))?;
+            headers.append(name, value);
+        }
+        Ok(RequestHead::new(method, authority, path, headers))
+    }
+
+    /// What a sidecar would run, and in words where that comes from.
+    async fn content(&self, head: &RequestHead) -> Result<(String, Content), Failed> {
+        let scope = self.service.clone().or_else(|| called(head));
+        match self.store.as_ref().filter(|_| self.files.is_empty()) {
+            Some(url) => {
+                let scope = scope.ok_or_else(|| {
+                    Failed::usage("say whose sidecar the request goes out through: --service NAME")
+                })?;
+                let found = published::read(url, &self.trust_key, scope.clone()).await?;
+                let n = found.release.serial.n;
+                let content = found.content.ok_or_else(|| {
+                    Failed::refused(format!(
+                        "release {n} has no scope {scope}; name the calling service with --service"
+                    ))
+                })?;
+                Ok((format!("the sidecar of {scope}, release {n} of {url}"), content))
+            }
+            None => self.from_files(scope),
+        }
+    }
+
+    fn from_files(&self, scope: Option<ServiceName>) -> Result<(String, Content), Failed> {
+        let checked = config::load(&[], &files::read(&self.files)?).map_err(|problems| {
+            for problem in &problems {
+                output::remark(&problem.to_string());
+            }
+            Failed::refused("the files have problems")
+        })?;
+        let compiled = compile::compile(&checked);
+        let known = |scope: &ServiceName| compiled.scopes.contains_key(scope);
+        let asked_for = self.service.as_ref().filter(|service| !known(service));
+        if let Some(service) = asked_for {
+            return Err(Failed::refused(format!("there is no service {service} (--service) in these files")));
+        }
+        let scope = scope.filter(known).or_else(|| compiled.scopes.keys().next().cloned());
+        let scope = scope.ok_or_else(|| Failed::refused("these files have no service"))?;
+        let policy = compiled.policy(&scope).cloned();
+        let facts = compiled.facts(&scope).cloned();
+        match (policy, facts) {
+            (Some(policy), Some(facts)) => {
+                Ok((format!("the sidecar of {scope}, by these files"), Content { policy, facts }))
+            }
+            _ => Err(Failed::refused(format!("nothing is compiled for {scope}"))),
+        }
+    }
+}
+
+/// The service that a host names, if it is one of the names made from a service's own.
+fn called(head: &RequestHead) -> Option<ServiceName> {
+    let mut labels = head.authority().host().split('.');
+    let name = labels.next()?;
+    ServiceName::new(labels.next().unwrap_or(DEFAULT_NAMESPACE), name).ok()
+}
+
+fn parse_header(text: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = text.split_once(':')?;
+    Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
+}

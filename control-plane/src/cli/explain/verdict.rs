@@ -1,0 +1,322 @@
+//! What would happen to a request, found by the router that proxies run.
+
+use outrigger_snapshot::facts::{Discovery, Endpoint, Facts};
+use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::name::{ClusterName, ServiceName};
+use outrigger_snapshot::policy::{
+    Backend, Balance, Filter, HashKey, HeaderEdit, OnEmpty, PathEdit, PathMatch, Policy, Port, RouteMatch,
+    Rule, TextMatch, ValueMatch,
+};
+use outrigger_snapshot::router::{Miss, Router, RouterError};
+
+/// Endpoints that are listed one by one; the others are only counted.
+const ENDPOINTS_LISTED: usize = 8;
+
+/// Why a request would go nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoRoute {
+    /// The policy makes no router.
+    #[error("the policy can't be used")]
+    Policy(#[source] RouterError),
+    /// Nothing is called by this host.
+    #[error("no service is called by the host {host:?}; from this scope these can be called: {known}")]
+    Host {
+        /// What was asked for.
+        host: String,
+        /// What there is.
+        known: String,
+    },
+    /// The service has no such port.
+    #[error("{service} has no HTTP port {port}; it has {known}")]
+    Port {
+        /// Which service.
+        service: String,
+        /// What was asked for.
+        port: String,
+        /// What there is.
+        known: String,
+    },
+    /// No rule matches.
+    #[error("no rule of {service} matches {method} {path}; the proxy would answer 404. Its rules:\n{rules}")]
+    Rule {
+        /// Which service.
+        service: String,
+        /// The request's.
+        method: String,
+        /// The request's.
+        path: String,
+        /// A line each.
+        rules: String,
+    },
+}
+
+struct Target {
+    port: Port,
+    rule: Option<Rule>,
+}
+
+/// The verdict on `head`, sent by a workload in `namespace`: lines of (name, text).
+pub(crate) fn verdict(
+    policy: &Policy,
+    facts: &Facts,
+    namespace: &str,
+    head: &RequestHead,
+) -> Result<Vec<(String, String)>, NoRoute> {
+    let payload = |spec: outrigger_snapshot::router::RuleSpec<'_>| Target {
+        port: spec.port.clone(),
+        rule: spec.rule.cloned(),
+    };
+    let router = Router::build(policy, namespace, payload).map_err(NoRoute::Policy)?;
+    let found = router.find(head).map_err(|miss| no_route(miss, policy, namespace, head))?;
+    let (service, port) = (found.service, &found.rule.port);
+    let mut lines = Lines::default();
+    lines.add("service", format!("{service}, port {} ({:?}, {})", port.port, port.protocol, port.name));
+    let Some(rule) = &found.rule.rule else {
+        lines.add("rule", "none: the port has no routes, everything goes to its own endpoints".to_owned());
+        let own = service.cluster(port.port);
+        lines.cluster(&own, "all", policy, facts, None);
+        return Ok(lines.0);
+    };
+    lines.add("rule", rule.name.clone());
+    for (index, condition) in rule.matches.iter().enumerate() {
+        lines.add(if index == 0 { "matches" } else { "or" }, match_text(condition));
+    }
+    if let Some(prefix) = found.prefix {
+        lines.add("prefix", format!("{:?} matched", if prefix.is_empty() { "/" } else { prefix }));
+    }
+    lines.filters("filter", &rule.filters);
+    let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+    for backend in &rule.backends {
+        let cluster = backend.service.cluster(backend.port);
+        lines.cluster(&cluster, &share(backend.weight, total), policy, facts, Some(rule));
+        lines.filters("  filter", &backend.filters);
+    }
+    if total == 0 && !rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_))) {
+        lines.add("cluster", "none has a share: the proxy would answer 500".to_owned());
+    }
+    Ok(lines.0)
+}
+
+#[derive(Default)]
+struct Lines(Vec<(String, String)>);
+
+impl Lines {
+    fn add(&mut self, name: &str, text: String) {
+        self.0.push((name.to_owned(), text));
+    }
+
+    fn filters(&mut self, name: &str, filters: &[Filter]) {
+        for filter in filters {
+            self.add(name, filter_text(filter));
+        }
+    }
+
+    /// A cluster, and how it would be used by `rule`.
+    fn cluster(
+        &mut self,
+        name: &ClusterName,
+        share: &str,
+        policy: &Policy,
+        facts: &Facts,
+        rule: Option<&Rule>,
+    ) {
+        self.add("cluster", format!("{name}, {share}"));
+        let discovery = facts.clusters.get(name).map(|cluster| &cluster.discovery);
+        self.add("  endpoints", discovery.map_or_else(|| "none".to_owned(), discovery_text));
+        let port = policy
+            .services
+            .get(&name.service)
+            .and_then(|service| service.ports.iter().find(|port| port.port == name.port));
+        let Some(port) = port else {
+            self.add(
+                "  settings",
+                "none: this service can't be called from here; the proxy would answer 500".to_owned(),
+            );
+            return;
+        };
+        let defaults = Backend::defaults_for(port.protocol);
+        let backend = &port.backend;
+        self.add("  protocol", format!("{:?}", port.protocol));
+        self.add("  balance", marked(balance_text(&backend.balance), backend.balance == defaults.balance));
+        self.add("  timeouts", timeouts_text(backend, &defaults, rule));
+        let limits = backend.limits;
+        let text = format!(
+            "connections {}, pending {}, requests {}",
+            limits.connections, limits.pending, limits.requests
+        );
+        self.add("  limits", marked(text, limits == defaults.limits));
+        if backend.on_empty == OnEmpty::Drain {
+            self.add("  discovery", "an empty DNS answer is believed at once".to_owned());
+        }
+    }
+}
+
+fn no_route(miss: Miss, policy: &Policy, namespace: &str, head: &RequestHead) -> NoRoute {
+    let host = head.authority().host().to_owned();
+    let called = policy.services.iter().find(|(name, service)| called_by(&host, name, service, namespace));
+    match (miss, called) {
+        (Miss::Port, Some((name, service))) => {
+            let ports = service.ports.iter().filter(|port| port.protocol.is_http());
+            let known: Vec<String> = ports.map(|port| port.port.to_string()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let port = head.authority().port().map_or_else(|| "at all".to_owned(), |port| port.to_string());
+            NoRoute::Port { service: name.to_string(), port, known }
+        }
+        (Miss::Rule, Some((name, service))) => {
+            let rules = service.ports.iter().flat_map(|port| &port.rules);
+            let line = |rule: &Rule| {
+                let conditions: Vec<String> = rule.matches.iter().map(match_text).collect();
+                format!("  {}: {}", rule.name, conditions.join(" or "))
+            };
+            let rules: Vec<String> = rules.map(line).collect();
+            NoRoute::Rule {
+                service: name.to_string(),
+                method: head.method().to_string(),
+                path: head.path_and_query().to_string(),
+                rules: rules.join("\n"),
+            }
+        }
+        _ => {
+            let known: Vec<String> = policy.services.keys().map(ToString::to_string).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            NoRoute::Host { host, known }
+        }
+    }
+}
+
+fn called_by(
+    host: &str,
+    name: &ServiceName,
+    service: &outrigger_snapshot::policy::Service,
+    namespace: &str,
+) -> bool {
+    let own = [
+        format!("{}.{}", name.name(), name.namespace()),
+        format!("{}.{}.svc", name.name(), name.namespace()),
+    ];
+    service.hosts.iter().any(|further| further == host)
+        || own.iter().any(|own| own == host)
+        || (name.name() == host && name.namespace() == namespace)
+}
+
+fn share(weight: u32, total: u64) -> String {
+    if total == 0 {
+        return "no share".to_owned();
+    }
+    format!("{:.1} % (weight {weight} of {total})", f64::from(weight) * 100.0 / total as f64)
+}
+
+fn marked(text: String, is_default: bool) -> String {
+    if is_default { format!("{text} (default)") } else { text }
+}
+
+fn milliseconds(value: u64) -> String {
+    match value {
+        0 => "none".to_owned(),
+        whole if whole % 1_000 == 0 => format!("{}s", whole / 1_000),
+        value => format!("{value}ms"),
+    }
+}
+
+fn timeouts_text(backend: &Backend, defaults: &Backend, rule: Option<&Rule>) -> String {
+    let (own, default) = (backend.timeouts, defaults.timeouts);
+    let of_route = |ms: Option<u64>| ms.map(|ms| format!("{} (route)", milliseconds(ms)));
+    let of_cluster = |ms: u64, default: u64| marked(milliseconds(ms), ms == default);
+    let request = of_route(rule.and_then(|rule| rule.request_timeout_ms));
+    let each_try = of_route(rule.and_then(|rule| rule.try_timeout_ms));
+    [
+        ("request", request.unwrap_or_else(|| of_cluster(own.request_ms, default.request_ms))),
+        ("try", each_try.unwrap_or_else(|| of_cluster(own.try_ms, default.try_ms))),
+        ("connect", of_cluster(own.connect_ms, default.connect_ms)),
+        ("first byte", of_cluster(own.first_byte_ms, default.first_byte_ms)),
+        ("body stall", of_cluster(own.body_stall_ms, default.body_stall_ms)),
+        ("idle connection", of_cluster(own.idle_ms, default.idle_ms)),
+    ]
+    .map(|(name, text)| format!("{name} {text}"))
+    .join(", ")
+}
+
+fn balance_text(balance: &Balance) -> String {
+    match balance {
+        Balance::PeakEwma => "peak EWMA".to_owned(),
+        Balance::LeastRequest => "least request".to_owned(),
+        Balance::RoundRobin => "round robin".to_owned(),
+        Balance::Random => "random".to_owned(),
+        Balance::ConsistentHash(HashKey::Header(name)) => format!("consistent hash of the header {name}"),
+        Balance::ConsistentHash(HashKey::Cookie(name)) => format!("consistent hash of the cookie {name}"),
+        Balance::ConsistentHash(HashKey::Source) => "consistent hash of the caller's address".to_owned(),
+    }
+}
+
+fn discovery_text(discovery: &Discovery) -> String {
+    match discovery {
+        Discovery::Static(endpoints) => {
+            let listed: Vec<String> = endpoints.iter().take(ENDPOINTS_LISTED).map(endpoint_text).collect();
+            let more = endpoints.len().saturating_sub(ENDPOINTS_LISTED);
+            let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
+            if listed.is_empty() { "none".to_owned() } else { format!("{}{rest}", listed.join(", ")) }
+        }
+        Discovery::Dns(name) => format!("A and AAAA records of {}, port {}", name.name, name.port),
+        Discovery::Srv(name) => format!("SRV records of {}", name.name),
+    }
+}
+
+fn endpoint_text(endpoint: &Endpoint) -> String {
+    let weight = if endpoint.weight == 1 { String::new() } else { format!(" weight {}", endpoint.weight) };
+    let zone = endpoint.zone.as_ref().map(|zone| format!(" zone {zone}")).unwrap_or_default();
+    format!("{}{weight}{zone}", endpoint.address)
+}
+
+fn match_text(condition: &RouteMatch) -> String {
+    let mut parts = vec![match &condition.path {
+        PathMatch::Exact(path) => format!("path is {path}"),
+        PathMatch::Prefix(path) => format!("path below {path}"),
+        PathMatch::Regex(pattern) => format!("path matches /{pattern}/"),
+    }];
+    parts.extend(condition.method.as_ref().map(|method| format!("method is {method}")));
+    parts.extend(condition.headers.iter().map(|value| format!("header {}", value_text(value))));
+    parts.extend(condition.query.iter().map(|value| format!("query {}", value_text(value))));
+    parts.join(", ")
+}
+
+fn value_text(value: &ValueMatch) -> String {
+    match &value.value {
+        TextMatch::Exact(text) => format!("{} is {text}", value.name),
+        TextMatch::Regex(pattern) => format!("{} matches /{pattern}/", value.name),
+    }
+}
+
+fn filter_text(filter: &Filter) -> String {
+    match filter {
+        Filter::RequestHeaders(edit) => format!("request headers: {}", edit_text(edit)),
+        Filter::ResponseHeaders(edit) => format!("response headers: {}", edit_text(edit)),
+        Filter::Redirect(redirect) => {
+            let mut parts = vec![format!("answers {}", redirect.status)];
+            parts.extend(redirect.scheme.as_ref().map(|scheme| format!("scheme {scheme}")));
+            parts.extend(redirect.host.as_ref().map(|host| format!("host {host}")));
+            parts.extend(redirect.port.map(|port| format!("port {port}")));
+            parts.extend(redirect.path.as_ref().map(path_edit_text));
+            format!("redirect: {}", parts.join(", "))
+        }
+        Filter::Rewrite(rewrite) => {
+            let host = rewrite.host.as_ref().map(|host| format!("host {host}"));
+            let parts: Vec<String> =
+                host.into_iter().chain(rewrite.path.as_ref().map(path_edit_text)).collect();
+            format!("rewrite: {}", parts.join(", "))
+        }
+    }
+}
+
+fn path_edit_text(edit: &PathEdit) -> String {
+    match edit {
+        PathEdit::Full(path) => format!("path becomes {path}"),
+        PathEdit::Prefix(prefix) => format!("the matched prefix becomes {prefix}"),
+    }
+}
+
+fn edit_text(edit: &HeaderEdit) -> String {
+    let removed = edit.remove.iter().map(|name| format!("remove {name}"));
+    let set = edit.set.iter().map(|(name, value)| format!("set {name}: {value}"));
+    let added = edit.add.iter().map(|(name, value)| format!("add {name}: {value}"));
+    removed.chain(set).chain(added).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,148 @@
+//! What the command line prints, and how it ends.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use comfy_table::{Table, presets};
+
+/// How a command ended that did what it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Exit code 0.
+    Done,
+    /// It looked for a problem and has found one. Exit code 1.
+    Found,
+}
+
+/// A command that couldn't do what it was asked to.
+#[derive(Debug)]
+pub struct Failed {
+    kind: Kind,
+    message: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Problem,
+    Usage,
+    Unreachable,
+}
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// YAML that `apply` takes
+    Yaml,
+    /// JSON
+    Json,
+    /// A line each
+    Table,
+}
+
+impl Failed {
+    /// Refused, or wrong in itself. Exit code 1.
+    pub fn problem(what: &str, error: &(dyn Error + 'static)) -> Self {
+        Self { kind: Kind::Problem, message: with_causes(what, error) }
+    }
+
+    /// The same, in one's own words.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Problem, message: message.into() }
+    }
+
+    /// Flags that can't be meant. Exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Usage, message: message.into() }
+    }
+
+    /// A server or a store that doesn't answer. Exit code 3.
+    pub fn unreachable(what: &str, error: &(dyn Error + 'static)) -> Self {
+        Self { kind: Kind::Unreachable, message: with_causes(what, error) }
+    }
+}
+
+/// `what`, the error, and what caused it, in one line.
+pub fn with_causes(what: &str, error: &(dyn Error + 'static)) -> String {
+    let mut text = what.to_owned();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            write!(text, "{separator}{said}").expect("a String can always be written to");
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// Prints a line. A reader that has gone away (`outrigger get | head`) is no error.
+pub(super) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).unwrap_or_default();
+}
+
+/// Prints a remark to standard error, so that it doesn't get into what a script reads.
+pub(super) fn remark(text: &str) {
+    let mut out = std::io::stderr().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).unwrap_or_default();
+}
+
+/// Prints `value` as indented JSON.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Failed> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Failed::problem("can't print this", &error))?;
+    line(&text);
+    Ok(())
+}
+
+/// Rows in columns.
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    let text = table.to_string();
+    let trimmed: Vec<&str> = text.lines().map(str::trim_end).collect();
+    line(&trimmed.join("\n"));
+}
+
+/// A time span as people say it.
+pub(super) fn span(milliseconds: u64) -> String {
+    let span = Duration::from_millis(milliseconds);
+    match span.as_secs() {
+        0..10 => format!("{:.1}s", span.as_secs_f64()),
+        seconds @ 10..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Prints what `clap` has to say: help to standard output, mistakes to standard error with exit code 2.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    // A terminal that has gone away leaves nobody to tell.
+    let _printed = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Prints why a command failed, and turns its end into an exit code.
+pub(super) fn finish(end: Result<Exit, Failed>) -> ExitCode {
+    match end {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Found) => ExitCode::from(1),
+        Err(failed) => {
+            remark(&format!("outrigger: {}", failed.message));
+            ExitCode::from(match failed.kind {
+                Kind::Problem => 1,
+                Kind::Usage => 2,
+                Kind::Unreachable => 3,
+            })
+        }
+    }
+}

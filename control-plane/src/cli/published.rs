@@ -1,0 +1,64 @@
+//! What a store holds for a scope, read and checked as a proxy would.
+
+use outrigger_snapshot::facts::Facts;
+use outrigger_snapshot::keys::TrustedKeys;
+use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::policy::{Policy, SCHEMA};
+use outrigger_snapshot::record::Heartbeat;
+use outrigger_store::Store;
+use outrigger_store::reader::{Held, Poll, ReadError, Reader, ReleaseInfo, ScopeSnapshot, Subscriber, Trust};
+
+use super::output::Failed;
+use super::store::{store_failed, url_failed};
+use crate::state::trusted;
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) release: ReleaseInfo,
+    pub(super) heartbeat: Option<Heartbeat>,
+    /// `None`: the release doesn't know the scope.
+    pub(super) content: Option<Content>,
+}
+
+/// A scope's plan-to-be.
+pub(super) struct Content {
+    pub(super) policy: Policy,
+    pub(super) facts: Facts,
+}
+
+/// Reads the newest release of the store at `url` for `scope`, believing `trust_keys`, or what the store offers if there are
+/// none.
+pub(super) async fn read(url: &str, trust_keys: &[String], scope: ServiceName) -> Result<Found, Failed> {
+    let store = Store::open(url).map_err(|error| url_failed(&error))?;
+    let keys = trusted(trust_keys).map_err(|error| Failed::problem("", &error))?;
+    let trust = if keys.is_empty() {
+        Trust::FirstUse
+    } else {
+        Trust::Keys(TrustedKeys::new(keys).map_err(|error| Failed::problem("--trust-key", &error))?)
+    };
+    let subscriber = Subscriber { scope, node: "outrigger".to_owned(), schema: SCHEMA };
+    let mut reader = Reader::new(store, trust, subscriber, None);
+    let poll = reader.poll(&Held::default()).await.map_err(|error| read_failed(&error))?;
+    let heartbeat = reader.heartbeat().cloned();
+    match poll {
+        Poll::Unchanged => Err(Failed::refused(format!("nothing is published in {url} yet"))),
+        Poll::ScopeMissing(release) => Ok(Found { release: *release, heartbeat, content: None }),
+        Poll::New(snapshot) => {
+            let ScopeSnapshot { release, policy, facts } = *snapshot;
+            let bytes = |content: Option<Vec<u8>>| content.unwrap_or_default();
+            let policy = Policy::decode(&bytes(policy.content))
+                .map_err(|error| Failed::problem("the published policy is invalid", &error))?;
+            let facts = Facts::decode(&bytes(facts.content))
+                .map_err(|error| Failed::problem("the published facts are invalid", &error))?;
+            Ok(Found { release, heartbeat, content: Some(Content { policy, facts }) })
+        }
+    }
+}
+
+/// The failure to read a store.
+pub(super) fn read_failed(error: &ReadError) -> Failed {
+    match error {
+        ReadError::Store(source) => store_failed(source, error),
+        _ => Failed::problem("", error),
+    }
+}

@@ -1,0 +1,220 @@
+//! `get`, `status`, `history`: what a control plane knows.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::Client;
+use super::output::{self, Exit, Failed, Format, span};
+use super::{Server, difference};
+use crate::api::wire::{
+    History as HistoryBody, Resources as ResourcesBody, RevisionSummary, Status as StatusBody,
+};
+use crate::reports::Proxy;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  outrigger get\n  outrigger get Service/cart -o yaml\n  outrigger get HTTPRoute -n shop -o json"
+)]
+pub(super) struct Resources {
+    /// Which: all of a kind, or one by name
+    #[arg(value_name = "KIND[/NAME]")]
+    which: Option<String>,
+    /// Only of this namespace
+    #[arg(long, short, value_name = "NAME", env = "OUTRIGGER_NAMESPACE")]
+    namespace: Option<String>,
+    /// Of an older revision
+    #[arg(long, value_name = "N", env = "OUTRIGGER_REVISION")]
+    revision: Option<u64>,
+    /// How to print them
+    #[arg(long, short, value_enum, default_value = "table", env = "OUTRIGGER_OUTPUT")]
+    output: Format,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  outrigger status")]
+pub(super) struct Status {
+    /// How to print it
+    #[arg(long, short, value_enum, default_value = "table", env = "OUTRIGGER_OUTPUT")]
+    output: Format,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  outrigger history --limit 5")]
+pub(super) struct History {
+    /// How many, newest first
+    #[arg(long, value_name = "N", default_value_t = 20, env = "OUTRIGGER_LIMIT")]
+    limit: usize,
+    /// How to print it
+    #[arg(long, short, value_enum, default_value = "table", env = "OUTRIGGER_OUTPUT")]
+    output: Format,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Resources {
+    pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let mut query = Vec::new();
+        if let Some(which) = &self.which {
+            let (kind, name) =
+                which.split_once('/').map_or((which.as_str(), None), |(kind, name)| (kind, Some(name)));
+            query.push(("kind", kind.to_owned()));
+            query.extend(name.map(|name| ("name", name.to_owned())));
+        }
+        query.extend(self.namespace.iter().map(|namespace| ("namespace", namespace.clone())));
+        query.extend(self.revision.map(|revision| ("revision", revision.to_string())));
+        let found: ResourcesBody = Client::new(&self.server)?.fetch("/v1/resources", &query).await?;
+        let asked_for_one = self.which.as_ref().is_some_and(|which| which.contains('/'));
+        if let (true, true, Some(which)) = (asked_for_one, found.resources.is_empty(), &self.which) {
+            return Err(Failed::refused(format!("there is no {which} in revision {}", found.revision)));
+        }
+        match self.output {
+            Format::Json => output::json(&found)?,
+            Format::Yaml => {
+                for resource in &found.resources {
+                    output::line("---");
+                    output::line(difference::yaml(resource)?.trim_end());
+                }
+            }
+            Format::Table => output::table(&["KIND", "NAMESPACE", "NAME"], found.resources.iter().map(row)),
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Status {
+    pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let status: StatusBody = Client::new(&self.server)?.fetch("/v1/status", &[]).await?;
+        match self.output {
+            Format::Json => output::json(&status)?,
+            Format::Yaml => {
+                let value = serde_json::to_value(&status)
+                    .map_err(|error| Failed::problem("can't print this", &error))?;
+                output::line(difference::yaml(&value)?.trim_end());
+            }
+            Format::Table => print_status(&status),
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl History {
+    pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let query = [("limit", self.limit.to_string())];
+        let found: HistoryBody = Client::new(&self.server)?.fetch("/v1/history", &query).await?;
+        match self.output {
+            Format::Json => output::json(&found)?,
+            Format::Yaml => {
+                let value = serde_json::to_value(&found)
+                    .map_err(|error| Failed::problem("can't print this", &error))?;
+                output::line(difference::yaml(&value)?.trim_end());
+            }
+            Format::Table => {
+                let row = |revision: &RevisionSummary| {
+                    vec![
+                        revision.revision.to_string(),
+                        ago(revision.time_unix_ms),
+                        revision.author.clone(),
+                        revision.resources.to_string(),
+                        revision.message.clone(),
+                    ]
+                };
+                let header = ["REVISION", "AGO", "AUTHOR", "RESOURCES", "MESSAGE"];
+                output::table(&header, found.revisions.iter().map(row));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn row(resource: &Value) -> Vec<String> {
+    let text = |pointer| resource.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    vec![text("/kind"), text("/metadata/namespace"), text("/metadata/name")]
+}
+
+fn print_status(status: &StatusBody) {
+    let mut rows = vec![("store", status.store.clone())];
+    rows.extend(status.mesh.iter().map(|mesh| ("mesh", mesh.clone())));
+    rows.extend(status.trust_key.iter().map(|key| ("trust key", key.clone())));
+    let revision = status.revision.as_ref().map(|revision| {
+        let message =
+            if revision.message.is_empty() { String::new() } else { format!(": {}", revision.message) };
+        let RevisionSummary { revision: number, author, resources, .. } = revision;
+        format!("{number}, {resources} resources, {} ago by {author}{message}", ago(revision.time_unix_ms))
+    });
+    rows.push((
+        "revision",
+        revision.unwrap_or_else(|| "none yet: push one with `outrigger apply`".to_owned()),
+    ));
+    rows.extend(status.release.as_ref().map(|release| {
+        let rejected = if release.rejected { ", rejected" } else { "" };
+        let (number, of, compiler) = (release.release, release.revision, release.compiler);
+        let age = ago(release.time_unix_ms);
+        ("release", format!("{number}, of revision {of}, compiler {compiler}, {age} ago{rejected}"))
+    }));
+    rows.extend(status.heartbeat_age_ms.map(|age| ("heartbeat", format!("{} ago", span(age)))));
+    rows.extend(status.trouble.iter().map(|trouble| ("TROUBLE", trouble.clone())));
+    rows.push(("proxies", coverage(status)));
+    for (name, text) in rows {
+        output::line(&format!("{name:<10} {text}"));
+    }
+    if !status.proxies.is_empty() {
+        output::line("");
+        let header = ["SERVICE", "NODE", "RUNS", "SINCE", "SEEN", "REFUSALS", "VERSION", "STATE"];
+        output::table(&header, status.proxies.iter().map(proxy_row));
+    }
+}
+
+fn coverage(status: &StatusBody) -> String {
+    let counts = &status.coverage;
+    if counts.reporting + counts.silent == 0 {
+        return "none reports to this control plane (outrigger-proxy --report)".to_owned();
+    }
+    let mut parts = vec![format!("{} reporting", counts.reporting), format!("{} current", counts.current)];
+    for (count, what) in [
+        (counts.behind, "behind"),
+        (counts.without_plan, "without a plan"),
+        (counts.refusing, "refusing"),
+        (counts.quarantining, "with a quarantine"),
+        (counts.silent, "silent"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    parts.join(", ")
+}
+
+fn proxy_row(proxy: &Proxy) -> Vec<String> {
+    let report = &proxy.report;
+    let state = match proxy {
+        Proxy { silent: true, .. } => "silent".to_owned(),
+        Proxy { current: true, .. } if report.quarantined.is_empty() => "current".to_owned(),
+        _ if !report.quarantined.is_empty() => "quarantine".to_owned(),
+        _ => report.last_refusal.clone().map_or_else(|| "behind".to_owned(), |why| format!("refused: {why}")),
+    };
+    vec![
+        report.service.clone(),
+        report.node.clone(),
+        report.running.as_ref().map_or_else(|| "-".to_owned(), |running| running.n.to_string()),
+        ago(report.since_unix_ms),
+        span(proxy.age_ms),
+        report.refusals.to_string(),
+        report.version.clone(),
+        state,
+    ]
+}
+
+/// How long ago a time was, in milliseconds since 1970.
+fn ago(unix_ms: u64) -> String {
+    if unix_ms == 0 {
+        return "-".to_owned();
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    span(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(unix_ms))
+}

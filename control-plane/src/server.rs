@@ -1,0 +1,149 @@
+//! The control plane as a process: sockets, signals, the loop, and an orderly end.
+
+mod guard;
+mod listener;
+mod metrics;
+mod probes;
+mod tls;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::middleware;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::api;
+use crate::bootstrap::{Bootstrap, BootstrapError, ListenError};
+use crate::cli::with_causes;
+use crate::reconcile;
+use crate::state::{ControlPlane, OpenFailure};
+
+pub use listener::{BindError, Listener};
+pub use metrics::{Metrics, Value};
+pub use tls::TlsError;
+
+/// Threads that serve the API and publish; compiling runs on others.
+const WORKERS: usize = 2;
+
+/// Why the process ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Open(#[from] Box<OpenFailure>),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the system refused what the process needs")]
+    System(#[source] std::io::Error),
+}
+
+/// Runs a control plane as `arguments` (the program's name first) ask for, until a signal stops it.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stopped::Bootstrap(BootstrapError::Usage(error))) => {
+            // A terminal that has gone away leaves nobody to tell.
+            let _printed = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+        Err(stopped) => {
+            say(&with_causes("", &stopped as &(dyn Error + 'static)));
+            ExitCode::from(match stopped {
+                Stopped::Bootstrap(_) | Stopped::Listen(_) | Stopped::Tls(_) => 2,
+                Stopped::Open(_) => 3,
+                Stopped::Bind(_) | Stopped::System(_) => 1,
+            })
+        }
+    }
+}
+
+fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Stopped> {
+    let bootstrap = Bootstrap::from_arguments(arguments)?;
+    let filter = EnvFilter::try_from_env("OUTRIGGER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(Stopped::System)?;
+    runtime.block_on(serve(bootstrap))
+}
+
+async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
+    let listen = bootstrap.api_listen()?;
+    let acceptor = listen.tls.as_ref().map(tls::acceptor).transpose()?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Stopped::System)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Stopped::System)?;
+    let api_listener = Listener::bind(listen.address, "--listen").await?;
+    let metrics_listener = bind_metrics(&bootstrap).await?;
+    let control_plane = Arc::new(ControlPlane::open(&bootstrap).await.map_err(Box::new)?);
+    let api_address = api_listener.address();
+    let (stop, stopping) = watch::channel(false);
+
+    let guarded = api::router(Arc::clone(&control_plane))
+        .layer(middleware::from_fn_with_state(listen.token.clone(), guard::admit));
+    let api_task = tokio::spawn(api_listener.serve(acceptor, guarded, stopping.clone()));
+    let metrics_address = metrics_listener.address();
+    let metrics_router = probes::router(Arc::clone(&control_plane));
+    let metrics_task = tokio::spawn(metrics_listener.serve(None, metrics_router, stopping.clone()));
+    let loop_task = tokio::spawn(reconcile::run(Arc::clone(&control_plane), stopping));
+
+    say(&format!("API listening on {api_address} (--listen)"));
+    say(&format!("metrics listening on {metrics_address} (--metrics)"));
+    notify(sd_notify::NotifyState::Ready);
+    let signal = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    say(&format!("{signal}: finishing requests in flight"));
+    notify(sd_notify::NotifyState::Stopping);
+    stop.send_replace(true);
+    let ended = async {
+        // Each ends by itself within the drain deadline; a panic in one must not keep the others from ending.
+        let _ended = tokio::join!(api_task, metrics_task, loop_task);
+    };
+    tokio::select! {
+        () = ended => say("stopped"),
+        _ = interrupt.recv() => say("SIGINT again: stopped at once"),
+    }
+    Ok(())
+}
+
+/// The metrics listener. Only an address that was asked for must be had: several control planes on one machine shouldn't fail
+/// over a port that nobody chose.
+async fn bind_metrics(bootstrap: &Bootstrap) -> Result<Listener, BindError> {
+    if let Some(address) = bootstrap.metrics {
+        return Listener::bind(address, "--metrics").await;
+    }
+    match Listener::bind(crate::bootstrap::METRICS_DEFAULT, "--metrics").await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            say(&format!("{error}; picking a free one"));
+            let mut free = crate::bootstrap::METRICS_DEFAULT;
+            free.set_port(0);
+            Listener::bind(free, "--metrics").await
+        }
+    }
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "can't notify systemd");
+    }
+}
+
+/// Tells the operator, whatever the log level.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    // Nobody is left to tell if standard error is gone.
+    let _written = writeln!(std::io::stderr().lock(), "outrigger-control-plane: {text}");
+}

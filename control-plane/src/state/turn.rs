@@ -1,0 +1,122 @@
+//! One turn of the loop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use outrigger_snapshot::record::Release;
+use outrigger_store::write::{Head, Published, WriteError};
+
+use super::open::is_missing_folder;
+use super::{ControlPlane, MeshError, computed, draft, now_ms};
+use crate::compile::COMPILER_VERSION;
+
+/// What a turn has done.
+#[derive(Debug)]
+pub enum Turned {
+    /// There is nothing yet that could be published.
+    Nothing,
+    /// A new release.
+    Released(Arc<Release>),
+    /// What is published is right already.
+    Unchanged(Arc<Release>),
+}
+
+impl ControlPlane {
+    /// Reads, compiles, publishes and beats, once. Its failures are remembered for those who ask, and the next turn starts
+    /// over.
+    pub async fn turn(&self) {
+        let started = Instant::now();
+        let outcome = self.publish().await;
+        self.metrics.turns.increment();
+        self.metrics.turn_microseconds.set(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let trouble = match outcome {
+            Ok(Turned::Released(release)) => {
+                tracing::info!(release = %release.serial, revision = release.revision, "published");
+                None
+            }
+            Ok(Turned::Nothing | Turned::Unchanged(_)) => None,
+            Err(error) => Some(crate::cli::with_causes("", &error)),
+        };
+        self.metrics.ready.set(u64::from(trouble.is_none()));
+        let mut known = self.known();
+        if known.trouble != trouble {
+            match &trouble {
+                Some(trouble) => tracing::error!("not publishing: {trouble}"),
+                None if known.turned_ms != 0 => tracing::info!("publishing again"),
+                None => {}
+            }
+        }
+        if trouble.is_some() {
+            self.metrics.failures.increment();
+        }
+        known.trouble = trouble;
+        known.turned_ms = now_ms();
+    }
+
+    /// Publishes the newest revision if it isn't, and writes the heartbeat whether or not it is.
+    ///
+    /// # Errors
+    /// [`MeshError`]; what is published stays as it was.
+    pub async fn publish(&self) -> Result<Turned, MeshError> {
+        let Some(head) = self.head().await? else { return Ok(Turned::Nothing) };
+        let published = self.publish_head(&head).await;
+        let beaten = self.beat().await;
+        let turned = published?;
+        beaten?;
+        Ok(turned)
+    }
+
+    /// What is newest; `None` while nothing was pushed.
+    async fn head(&self) -> Result<Option<Head>, MeshError> {
+        let mut place = self.publisher.lock().await;
+        let Some(publisher) = self.find_publisher(&mut place)? else { return Ok(None) };
+        let head = match publisher.head().await {
+            Err(WriteError::NoMesh(_)) if self.store.folder().is_some() => return Ok(None),
+            Err(error) if is_missing_folder(&error) && publisher.high_water().is_none() => return Ok(None),
+            other => other?,
+        };
+        self.learn(&head);
+        Ok(Some(head))
+    }
+
+    async fn publish_head(&self, head: &Head) -> Result<Turned, MeshError> {
+        // A mesh without a revision has nothing to run: to publish that would empty every proxy.
+        let Some(revision) = head.revision.clone() else { return Ok(Turned::Nothing) };
+        let serial = revision.serial;
+        let compiled = computed(move || match draft::compiled(&revision.resources) {
+            Ok(compiled) => Ok(draft::encoded(&compiled)?),
+            Err(problems) => Err(MeshError::Outdated { revision: serial.n, problems }),
+        })
+        .await??;
+        let mut place = self.publisher.lock().await;
+        let publisher = self.find_publisher(&mut place)?.ok_or(WriteError::NoKey)?;
+        let published = publisher.publish(&compiled, serial, COMPILER_VERSION, now_ms()).await?;
+        let head = publisher.head().await?;
+        self.learn(&head);
+        match published {
+            Published::Released(release) => {
+                self.metrics.publishes.increment();
+                Ok(Turned::Released(release))
+            }
+            Published::Identical(release) | Published::Superseded(release) => Ok(Turned::Unchanged(release)),
+            Published::Rejected(release) => Err(MeshError::Rejected(release.revision)),
+            // Recovered meanwhile: the next turn reads the new epoch.
+            Published::EpochOver(_) => {
+                head.release.map_or(Ok(Turned::Nothing), |release| Ok(Turned::Unchanged(release)))
+            }
+        }
+    }
+
+    async fn beat(&self) -> Result<(), MeshError> {
+        let mut place = self.publisher.lock().await;
+        if let Some(publisher) = self.find_publisher(&mut place)? {
+            let now = now_ms();
+            publisher.heartbeat(now).await?;
+            if self.metrics.release.read() > 0 {
+                self.known().beaten_ms = now;
+                self.metrics.heartbeat.set(now);
+            }
+        }
+        Ok(())
+    }
+}
