@@ -15,6 +15,7 @@ pub(crate) use routes::parent_ports;
 mod hosts;
 mod policies;
 mod routes;
+mod scopes;
 
 /// Resources that fit together: what can be compiled.
 #[derive(Debug, Clone)]
@@ -45,6 +46,7 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
     }
     routes::check_totals(resources, &services, &mut problems);
     policies::check(resources, &services, &mut problems);
+    scopes::check(resources, &services, &mut problems);
     let mut resources = resources.to_vec();
     resources.sort_by_cached_key(Resource::key);
     problems.or(Checked { resources })

@@ -1,7 +1,7 @@
 //! Documents as people have them: the example of the README, JSON, lists, and what kubectl prints.
 
 use outrigger_control_plane::compile::compile;
-use outrigger_control_plane::config::{Kind, parse};
+use outrigger_control_plane::config::{Kind, load, parse};
 use outrigger_snapshot::policy::PathMatch;
 use serde_json::json;
 
@@ -145,4 +145,31 @@ fn kinds_are_found_as_people_name_them() {
     ] {
         assert_eq!(Kind::named(text), kind, "{text}");
     }
+}
+
+#[test]
+fn the_quickstart_is_right_at_every_step() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
+    let file = |name: &str| source(name, &std::fs::read_to_string(folder.join(name)).unwrap());
+    let mut steps = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.starts_with("canary-") && name.ends_with(".yaml") {
+            let pushed = [file("mesh.yaml"), file(&name)];
+            load(&[], &pushed).unwrap_or_else(|problems| panic!("{problems}"));
+            steps += 1;
+        }
+    }
+    assert!(steps > 1);
+}
+
+#[test]
+fn what_editors_leave_in_a_file_does_no_harm() {
+    let plain = parse(&[source("cart.yaml", CART)]).unwrap();
+    let windows = format!("\u{feff}{}", CART.replace('\n', "\r\n"));
+    let commented = format!("# first\n---\n# nothing here\n---{CART}\n...\n---\n");
+    for text in [windows, commented] {
+        assert_eq!(parse(&[source("cart.yaml", &text)]).unwrap(), plain, "{text}");
+    }
+    assert_eq!(parse(&[source("empty.yaml", "")]).unwrap(), []);
 }

@@ -112,3 +112,24 @@ fn problems_are_json_for_programs() {
     );
     assert_eq!(serde_json::from_value::<outrigger_control_plane::config::Problems>(json).unwrap(), problems);
 }
+
+#[test]
+fn scopes_that_are_narrowed_are_bounded_together() {
+    // Each service uses the next one, whose route leads to the one after it: every scope reaches all that follow.
+    let chain = |count: usize| {
+        let documents: Vec<String> = (0..count).map(|index| link(index, (index + 1) % count)).collect();
+        load_text(&documents.join("\n---\n"))
+    };
+    assert!(chain(500).is_ok());
+    let said = chain(501).unwrap_err().to_string();
+    assert!(said.ends_with("; expected at most 250000 services in all scopes with uses"), "{said}");
+}
+
+fn link(index: usize, next: usize) -> String {
+    format!(
+        "{{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {{name: s{index}}}, \
+         spec: {{uses: [s{next}], ports: [{{port: 80, protocol: HTTP}}]}}}}\n---\n\
+         {{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r{index}}}, spec: {{parentRefs: \
+         [{{group: '', kind: Service, name: s{index}}}], rules: [{{backendRefs: [{{name: s{next}, port: 80}}]}}]}}}}"
+    )
+}
