@@ -72,6 +72,8 @@ enum Verb {
     Unquarantine(quarantine::Unquarantine),
     /// Show which route, cluster, filters and timeouts a request would get
     Explain(explain::Explain),
+    /// Print the JSON Schema of a kind, or of all
+    Schema(local::Schema),
     /// Look into snapshots
     #[command(subcommand)]
     Snapshot(inspect::Snapshot),
@@ -145,6 +147,7 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failed> {
         Verb::Keys(keys) => keys.run().await,
         Verb::Unquarantine(unquarantine) => unquarantine.run(),
         Verb::Explain(explain) => explain.run().await,
+        Verb::Schema(schema) => schema.run(),
         Verb::Snapshot(snapshot) => snapshot.run().await,
     }
 }

@@ -59,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             say(&with_causes("", &stopped as &(dyn Error + 'static)));
             ExitCode::from(match stopped {
                 Stopped::Bootstrap(_) | Stopped::Listen(_) | Stopped::Tls(_) => 2,
+                Stopped::Open(failure) if failure.is_usage() => 2,
                 Stopped::Open(_) => 3,
                 Stopped::Bind(_) | Stopped::System(_) => 1,
             })

@@ -46,7 +46,7 @@ pub(super) struct HowMany {
 #[utoipa::path(
     get, path = "/v1/resources", params(Which),
     responses(
-        (status = 200, body = Resources),
+        (status = 200, body = Resources, description = "the resources"),
         (status = 404, body = Failure, description = "there is no such revision"),
         (status = 503, body = Failure, description = "the store can't be read"),
     )
@@ -68,7 +68,7 @@ pub(super) async fn resources(
 }
 
 /// What is published, and what the proxies run.
-#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status, description = "as far as this replica knows")))]
 pub(super) async fn status(State(control_plane): State<Arc<ControlPlane>>) -> Json<Status> {
     Json(control_plane.status())
 }
@@ -77,7 +77,7 @@ pub(super) async fn status(State(control_plane): State<Arc<ControlPlane>>) -> Js
 #[utoipa::path(
     get, path = "/v1/history", params(HowMany),
     responses(
-        (status = 200, body = History),
+        (status = 200, body = History, description = "revisions without their resources"),
         (status = 503, body = Failure, description = "the store can't be read"),
     )
 )]

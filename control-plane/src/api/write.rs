@@ -32,7 +32,7 @@ pub(super) async fn push(
 #[utoipa::path(
     post, path = "/v1/diff", request_body = Push,
     responses(
-        (status = 200, body = Difference),
+        (status = 200, body = Difference, description = "it would be accepted, with what would change"),
         (status = 409, body = Failure, description = "`base` isn't the newest revision"),
         (status = 422, body = Failure, description = "the push has problems"),
         (status = 503, body = Failure, description = "the store can't be read"),
@@ -49,7 +49,7 @@ pub(super) async fn diff(
 #[utoipa::path(
     post, path = "/v1/validate", request_body = Push,
     responses(
-        (status = 200, body = Difference),
+        (status = 200, body = Difference, description = "it would be accepted, with what would change"),
         (status = 409, body = Failure, description = "`base` isn't the newest revision"),
         (status = 422, body = Failure, description = "the push has problems, or would shrink a scope"),
         (status = 503, body = Failure, description = "the store can't be read"),
@@ -72,7 +72,7 @@ pub(super) async fn validate(
 #[utoipa::path(
     post, path = "/v1/rollback", request_body = Rollback,
     responses(
-        (status = 200, body = Pushed),
+        (status = 200, body = Pushed, description = "the new revision, durable in the store"),
         (status = 404, body = Failure, description = "there is no such revision"),
         (status = 409, body = Failure, description = "`base` isn't the newest revision"),
         (status = 422, body = Failure, description = "the old content has problems today, or would shrink a scope"),
@@ -90,7 +90,7 @@ pub(super) async fn rollback(
 #[utoipa::path(
     post, path = "/v1/reports", request_body = Report,
     responses(
-        (status = 200, body = Noted),
+        (status = 200, body = Noted, description = "the report was kept"),
         (status = 422, body = Failure, description = "the report is unnamed or too long"),
     )
 )]

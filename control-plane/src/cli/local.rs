@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::files::Files;
 use super::output::{self, Exit, Failed};
-use crate::{compile, config};
+use crate::config::Kind;
+use crate::{compile, config, schema};
 
 #[derive(Debug, Args)]
 #[command(
@@ -13,6 +14,27 @@ use crate::{compile, config};
 pub(super) struct Validate {
     #[command(flatten)]
     files: Files,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  outrigger schema > outrigger.schema.json")]
+pub(super) struct Schema {
+    /// Only of this kind
+    kind: Option<String>,
+}
+
+impl Schema {
+    pub(super) fn run(self) -> Result<Exit, Failed> {
+        let schema = match &self.kind {
+            None => schema::schemas(),
+            Some(text) => schema::schema(Kind::named(text).ok_or_else(|| {
+                let known = Kind::ALL.map(Kind::name).join(", ");
+                Failed::usage(format!("{text:?} is not a kind: expected one of {known}"))
+            })?),
+        };
+        output::json(&schema)?;
+        Ok(Exit::Done)
+    }
 }
 
 impl Validate {

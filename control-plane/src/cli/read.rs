@@ -11,6 +11,7 @@ use super::{Server, difference};
 use crate::api::wire::{
     History as HistoryBody, Resources as ResourcesBody, RevisionSummary, Status as StatusBody,
 };
+use crate::config::Kind;
 use crate::reports::Proxy;
 
 #[derive(Debug, Args)]
@@ -63,7 +64,11 @@ impl Resources {
         if let Some(which) = &self.which {
             let (kind, name) =
                 which.split_once('/').map_or((which.as_str(), None), |(kind, name)| (kind, Some(name)));
-            query.push(("kind", kind.to_owned()));
+            let kind = Kind::named(kind).ok_or_else(|| {
+                let known = Kind::ALL.map(Kind::name).join(", ");
+                Failed::usage(format!("{kind:?} is not a kind: expected one of {known}"))
+            })?;
+            query.push(("kind", kind.name().to_owned()));
             query.extend(name.map(|name| ("name", name.to_owned())));
         }
         query.extend(self.namespace.iter().map(|namespace| ("namespace", namespace.clone())));

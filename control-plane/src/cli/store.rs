@@ -242,9 +242,7 @@ pub(super) fn url_failed(error: &OpenError) -> Failed {
 
 fn open_failed(error: &OpenFailure) -> Failed {
     match error {
-        OpenFailure::Url(_) | OpenFailure::TrustKey { .. } | OpenFailure::KeyNeeded(_) => {
-            Failed::usage(output::with_causes("", error))
-        }
+        failure if failure.is_usage() => Failed::usage(output::with_causes("", error)),
         OpenFailure::Store(error) => write_failed(error),
         _ => Failed::problem("", error),
     }

@@ -1,6 +1,7 @@
 //! From what someone wants to what the next revision would be. Pure: no store, no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use outrigger_snapshot::canonical::{self, EncodeError};
 use outrigger_snapshot::policy::SCHEMA;
@@ -59,19 +60,31 @@ pub fn compiled(resources: &[Value]) -> Result<Compiled, Problems> {
 pub fn encoded(compiled: &Compiled) -> Result<Stored, EncodeError> {
     let policies: Vec<Vec<u8>> = compiled.policies.iter().map(canonical::encode).collect::<Result<_, _>>()?;
     let facts: Vec<Vec<u8>> = compiled.facts.iter().map(canonical::encode).collect::<Result<_, _>>()?;
+    let mut shared: HashMap<(usize, usize), Arc<ScopeContent>> = HashMap::new();
     let scopes = compiled.scopes.iter().map(|(name, scope)| {
-        let content =
-            ScopeContent { policy: policies[scope.policy].clone(), facts: facts[scope.facts].clone() };
-        (name.clone(), content)
+        let content = shared.entry((scope.policy, scope.facts)).or_insert_with(|| {
+            let (policy, facts) = (policies[scope.policy].clone(), facts[scope.facts].clone());
+            Arc::new(ScopeContent { policy, facts })
+        });
+        (name.clone(), Arc::clone(content))
     });
-    Ok(Stored::new(SCHEMA, scopes.collect()))
+    Ok(Stored::shared(SCHEMA, scopes.collect()))
 }
 
 fn compare(before: &[Resource], after: &Checked) -> Draft {
     let shrinks = match config::check(before) {
         Ok(checked) => {
             let (old, new) = (compile::compile(&checked), compile::compile(after));
-            compile::shrink(&old, &new).iter().map(ToString::to_string).collect()
+            let mut shrinks: Vec<String> =
+                compile::shrink(&old, &new).iter().map(ToString::to_string).collect();
+            // Scopes that go are seen by those that stay; if none stays, nobody is left to see it.
+            if shrinks.is_empty()
+                && !old.scopes.is_empty()
+                && !old.scopes.keys().any(|scope| new.scopes.contains_key(scope))
+            {
+                shrinks.push(format!("all {} services go, and others take their place", old.scopes.len()));
+            }
+            shrinks
         }
         // Nobody can tell what a step away from it takes away.
         Err(problems) => {

@@ -80,6 +80,13 @@ pub enum OpenFailure {
     },
 }
 
+impl OpenFailure {
+    /// Whether other flags would mend it.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Url(_) | Self::TrustKey { .. } | Self::KeyNeeded(_))
+    }
+}
+
 impl ControlPlane {
     /// The control plane that `bootstrap` describes. A store that doesn't answer is no failure: the loop goes on trying.
     ///

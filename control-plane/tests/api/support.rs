@@ -98,11 +98,21 @@ impl ControlPlane {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and what comes of it.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    /// SIGTERM.
+    pub(crate) fn signal_termination(&self) {
         let id = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        self.signal_termination();
+        self.ended()
     }
 
     pub(crate) async fn fetch(&self, path: &str) -> (u16, Value) {

@@ -41,6 +41,14 @@ fn replacing_removes_what_is_not_there_and_says_what_shrinks() {
 }
 
 #[test]
+fn to_exchange_all_services_is_to_shrink() {
+    let first = draft(Verb::Apply, &source(&(service("a", 1) + &service("b", 2))), &[]).unwrap();
+    let second =
+        draft(Verb::Replace, &source(&(service("c", 1) + &service("d", 2))), &first.resources).unwrap();
+    assert_eq!(second.shrinks, ["all 2 services go, and others take their place"]);
+}
+
+#[test]
 fn deleting_names_all_that_is_not_there() {
     let first = draft(Verb::Apply, &source(&(service("a", 1) + &service("b", 2))), &[]).unwrap();
     let wrong = service("x", 1) + &service("a", 1) + &service("y", 1);

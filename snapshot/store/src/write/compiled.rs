@@ -1,6 +1,7 @@
 //! Compiled content, and the index that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_snapshot::canonical;
@@ -25,13 +26,19 @@ pub struct ScopeContent {
 /// What a compiler made of one revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// By content schema, by scope.
-    pub contents: BTreeMap<u32, BTreeMap<ServiceName, ScopeContent>>,
+    /// By content schema, by scope. Scopes with equal content share it: without that, a mesh of many services would take the
+    /// product of services and content.
+    pub contents: BTreeMap<u32, BTreeMap<ServiceName, Arc<ScopeContent>>>,
 }
 
 impl Compiled {
     /// Content in one schema.
     pub fn new(schema: u32, scopes: BTreeMap<ServiceName, ScopeContent>) -> Self {
+        Self::shared(schema, scopes.into_iter().map(|(scope, content)| (scope, Arc::new(content))).collect())
+    }
+
+    /// Content in one schema that scopes share.
+    pub fn shared(schema: u32, scopes: BTreeMap<ServiceName, Arc<ScopeContent>>) -> Self {
         Self { contents: BTreeMap::from([(schema, scopes)]) }
     }
 }
@@ -50,10 +57,20 @@ impl Digested {
         let mut own = Self::default();
         for (schema, scopes) in &compiled.contents {
             let mut entries = BTreeMap::new();
+            // Shared content is digested once, not once for each scope.
+            let mut shared: HashMap<*const ScopeContent, Entry> = HashMap::new();
             for (scope, content) in scopes {
-                let policies = vec![own.add(&content.policy, &mut known)?];
-                let facts = own.add(&content.facts, &mut known)?;
-                entries.insert(scope.clone(), Entry { policies, facts });
+                let entry = match shared.get(&Arc::as_ptr(content)) {
+                    Some(entry) => entry.clone(),
+                    None => {
+                        let policies = vec![own.add(&content.policy, &mut known)?];
+                        let facts = own.add(&content.facts, &mut known)?;
+                        let entry = Entry { policies, facts };
+                        shared.insert(Arc::as_ptr(content), entry.clone());
+                        entry
+                    }
+                };
+                entries.insert(scope.clone(), entry);
             }
             own.contents.insert(*schema, entries);
         }

@@ -140,7 +140,7 @@ async fn a_large_mesh_is_indexed_in_shards_and_a_reader_takes_one() {
         .map(|scope| {
             let policy = format!("{{\"scope\":{scope}}}").into_bytes();
             let content = ScopeContent { policy, facts: b"{}".to_vec() };
-            (format!("service-{scope}").parse().unwrap(), content)
+            (format!("service-{scope}").parse().unwrap(), content.into())
         })
         .collect();
     let many = Compiled { contents: BTreeMap::from([(1, scopes.clone()), (2, scopes)]) };
