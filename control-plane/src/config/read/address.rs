@@ -6,7 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) fn parse(text: &str) -> Result<(IpAddr, Option<u16>), (String, &'static str)> {
     const EXPECTED: &str = "an IP address like 10.0.0.1, 10.0.0.1:8080, fd00::1 or [fd00::1]:8080";
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let (address, port) = if let Ok(address) = text.parse::<SocketAddr>() {
+    // A zone index (RFC 4007 §11) means something on one machine only.
+    let (address, port) = if let Ok(address) = text.parse::<SocketAddr>()
+        && !text.contains('%')
+    {
         (address.ip(), Some(address.port()))
     } else if let Ok(address) = bracketed.unwrap_or(text).parse::<IpAddr>() {
         (address, None)

@@ -1,6 +1,7 @@
 //! `Service`.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::Protocol;
@@ -176,6 +177,12 @@ fn dns(node: &Node, path: &Path<'_>, spec: &Node, report: &mut Report<'_>) -> Op
             "would stand for every port of this service",
             expected,
         );
+    }
+    if let Some(name) = node.field("name")
+        && name.text().is_some_and(|text| text.parse::<Ipv4Addr>().is_ok())
+    {
+        let expected = "a name, or `static: [{address: …}]` in place of `dns`";
+        report.unexpected(name.at, &path.field("name"), "is an address, and `dns` takes a name", expected);
     }
     Some(Endpoints::Dns { name: without_dot(node.text_of("name")?), port: port.and_then(super::port) })
 }

@@ -186,4 +186,18 @@ const CASES: &[(Wrong, &[&str])] = &[
             "m.yaml:6:87: spec.endpoints.dns.port: is the number 0; expected a whole number from 1 to 65535",
         ],
     ),
+    (
+        Wrong::Service("ports: [{port: 80, protocol: HTTP}], endpoints: {dns: {name: 10.0.0.1}}"),
+        &[
+            "m.yaml:6:63: spec.endpoints.dns.name: is an address, and `dns` takes a name; expected a name, or `static: [{address: …}]` in place of `dns`",
+        ],
+    ),
+    (
+        Wrong::Service(
+            r#"ports: [{port: 80, protocol: HTTP}], endpoints: {static: [{address: "[fe80::1%2]:80"}]}"#,
+        ),
+        &[
+            r#"m.yaml:6:70: spec.endpoints.static[0].address: "[fe80::1%2]:80" is not an address; expected an IP address like 10.0.0.1, 10.0.0.1:8080, fd00::1 or [fd00::1]:8080"#,
+        ],
+    ),
 ];
