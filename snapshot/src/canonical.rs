@@ -57,17 +57,11 @@ pub fn compress(content: &[u8]) -> Result<Vec<u8>, EncodeError> {
 
 /// The content of one zstd frame. Memory is bounded by `bytes_max` whatever the frame claims.
 pub fn decompress(stored: &[u8], bytes_max: usize) -> Result<Vec<u8>, DecodeError> {
-    let found = zstd::zstd_safe::get_frame_content_size(stored)
-        .ok()
-        .flatten()
-        .ok_or(DecodeError::NoFrame)?;
+    let found = zstd::zstd_safe::get_frame_content_size(stored).ok().flatten().ok_or(DecodeError::NoFrame)?;
     let capacity = usize::try_from(found)
         .ok()
         .filter(|claimed| *claimed <= bytes_max)
-        .ok_or(DecodeError::TooLarge {
-            found,
-            max: bytes_max,
-        })?;
+        .ok_or(DecodeError::TooLarge { found, max: bytes_max })?;
     zstd::bulk::decompress(stored, capacity).map_err(DecodeError::Damaged)
 }
 

@@ -68,18 +68,14 @@ impl PublicKey {
 
     /// Whether `signature` over `message` was made by this key (RFC 8032 §5.1.7).
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 }
 
 impl SigningKey {
     /// A new random key.
     pub fn generate() -> Result<Self, KeyError> {
-        Ed25519KeyPair::generate()
-            .map(Self)
-            .map_err(|_| KeyError::Library)
+        Ed25519KeyPair::generate().map(Self).map_err(|_| KeyError::Library)
     }
 
     /// Reads the PEM that [`to_pem`](Self::to_pem) or `openssl genpkey -algorithm ed25519` wrote.
@@ -90,9 +86,7 @@ impl SigningKey {
             .and_then(|rest| rest.strip_suffix(PEM_END))
             .map_or_else(String::new, |body| body.split_ascii_whitespace().collect());
         let document = STANDARD.decode(body).map_err(|_| KeyError::Private)?;
-        Ed25519KeyPair::from_pkcs8_maybe_unchecked(&document)
-            .map(Self)
-            .map_err(|_| KeyError::Private)
+        Ed25519KeyPair::from_pkcs8_maybe_unchecked(&document).map(Self).map_err(|_| KeyError::Private)
     }
 
     /// The private key as PKCS #8 (RFC 8410) in PEM, as `openssl pkey` reads it. Keep it out of logs and stores.
@@ -129,11 +123,8 @@ impl SigningKey {
 impl TrustedKeys {
     /// A set of 1 to [`TRUSTED_KEYS_MAX`] keys.
     pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Result<Self, KeyError> {
-        let keys: BTreeMap<_, _> = keys
-            .into_iter()
-            .take(TRUSTED_KEYS_MAX + 1)
-            .map(|key| (key.id(), key))
-            .collect();
+        let keys: BTreeMap<_, _> =
+            keys.into_iter().take(TRUSTED_KEYS_MAX + 1).map(|key| (key.id(), key)).collect();
         if keys.is_empty() || keys.len() > TRUSTED_KEYS_MAX {
             return Err(KeyError::Count(keys.len()));
         }
@@ -189,10 +180,7 @@ impl FromStr for PublicKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_tuple("SigningKey")
-            .field(&self.public().id())
-            .finish()
+        formatter.debug_tuple("SigningKey").field(&self.public().id()).finish()
     }
 }
 
@@ -230,9 +218,7 @@ macro_rules! text_form {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(de::Error::custom)
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
             }
         }
     };

@@ -71,10 +71,7 @@ pub fn number(path: &str) -> Option<u64> {
 /// The epoch and number that end `path`: of a revision or a release.
 pub fn serial(path: &str) -> Option<Serial> {
     let (folder, _) = path.rsplit_once('/')?;
-    Some(Serial {
-        epoch: number(folder)?,
-        n: number(path)?,
-    })
+    Some(Serial { epoch: number(folder)?, n: number(path)? })
 }
 
 /// The digest that ends an object's path.
@@ -89,15 +86,9 @@ mod tests {
     #[test]
     fn paths_sort_as_their_numbers_and_read_back() {
         let early = Serial { epoch: 9, n: 10 };
-        let late = Serial {
-            epoch: 1_700_000_000_000,
-            n: 9,
-        };
+        let late = Serial { epoch: 1_700_000_000_000, n: 9 };
         assert!(release(early) < release(late));
-        assert_eq!(
-            revision(early),
-            "revisions/00000000000000000009/00000000000000000010"
-        );
+        assert_eq!(revision(early), "revisions/00000000000000000009/00000000000000000010");
         assert_eq!(serial(&revision(early)), Some(early));
         assert_eq!(serial(&release(late)), Some(late));
         assert_eq!(number(&epoch(7)), Some(7));
@@ -107,12 +98,9 @@ mod tests {
 
     #[test]
     fn what_lies_around_is_no_record() {
-        for path in [
-            "releases/1/2",
-            "epochs/00000000000000000001#1",
-            "epochs/+0000000000000000001",
-            "heartbeat",
-        ] {
+        for path in
+            ["releases/1/2", "epochs/00000000000000000001#1", "epochs/+0000000000000000001", "heartbeat"]
+        {
             assert_eq!(number(path), None, "{path}");
             assert_eq!(serial(path), None, "{path}");
         }

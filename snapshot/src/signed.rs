@@ -147,19 +147,12 @@ pub fn seal<R: Record>(record: &R, keys: &[&SigningKey]) -> Result<Vec<u8>, Seal
     let message = message(kind, &payload);
     let sign = |key: &&SigningKey| {
         let signature = key.sign(&message).map_err(SealError::Sign)?;
-        Ok(Signature {
-            key_id: key.public().id(),
-            signature: STANDARD.encode(signature),
-        })
+        Ok(Signature { key_id: key.public().id(), signature: STANDARD.encode(signature) })
     };
     let signatures = keys.iter().map(sign).collect::<Result<_, SealError>>()?;
     let bytes = serde_json::to_vec(&Envelope { payload, signatures }).map_err(SealError::Json)?;
     let fits = |bytes: usize, max: usize| {
-        if bytes <= max {
-            Ok(())
-        } else {
-            Err(SealError::TooLarge { kind, bytes, max })
-        }
+        if bytes <= max { Ok(()) } else { Err(SealError::TooLarge { kind, bytes, max }) }
     };
     fits(bytes.len(), kind.bytes_max())?;
     if !kind.compressed() {
@@ -183,12 +176,8 @@ pub fn open<R: Record>(stored: &[u8], trusted: &TrustedKeys) -> Result<R, OpenEr
         decoded == Ok(SIGNATURE_BYTES) && key.verify(&message, &bytes)
     };
     if !envelope.signatures.iter().take(SIGNATURES_MAX).any(valid) {
-        let named = envelope
-            .signatures
-            .iter()
-            .take(SIGNATURES_MAX)
-            .map(|signature| signature.key_id)
-            .collect();
+        let named =
+            envelope.signatures.iter().take(SIGNATURES_MAX).map(|signature| signature.key_id).collect();
         return Err(OpenError::Untrusted { kind: R::KIND, named });
     }
     parse(&envelope.payload)
@@ -197,21 +186,13 @@ pub fn open<R: Record>(stored: &[u8], trusted: &TrustedKeys) -> Result<R, OpenEr
 /// The record in `stored` and the keys it names, whoever signed it: for looking, never for running.
 pub fn inspect<R: Record>(stored: &[u8]) -> Result<(R, Vec<KeyId>), OpenError> {
     let envelope = envelope(stored, R::KIND)?;
-    let named = envelope
-        .signatures
-        .iter()
-        .map(|signature| signature.key_id)
-        .collect();
+    let named = envelope.signatures.iter().map(|signature| signature.key_id).collect();
     Ok((parse(&envelope.payload)?, named))
 }
 
 fn envelope(stored: &[u8], kind: Kind) -> Result<Envelope, OpenError> {
     if stored.len() > kind.stored_bytes_max() {
-        return Err(OpenError::TooLarge {
-            kind,
-            bytes: stored.len(),
-            max: kind.stored_bytes_max(),
-        });
+        return Err(OpenError::TooLarge { kind, bytes: stored.len(), max: kind.stored_bytes_max() });
     }
     let read =
         |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|source| OpenError::Envelope { kind, source });

@@ -25,10 +25,7 @@ fn a_bomb_is_refused_by_what_it_claims() {
     assert!(bomb.len() < 16 << 10);
     assert!(matches!(
         decompress(&bomb, 1 << 20),
-        Err(DecodeError::TooLarge {
-            found: 67_108_864,
-            max: 1_048_576
-        })
+        Err(DecodeError::TooLarge { found: 67_108_864, max: 1_048_576 })
     ));
 }
 
@@ -42,10 +39,7 @@ fn a_frame_that_claims_less_than_it_holds_is_damaged() {
 #[test]
 fn a_frame_without_a_size_is_refused() {
     let streamed = zstd::stream::encode_all(&b"content of unknown size"[..], 3).unwrap();
-    assert!(matches!(
-        decompress(&streamed, 1 << 20),
-        Err(DecodeError::NoFrame)
-    ));
+    assert!(matches!(decompress(&streamed, 1 << 20), Err(DecodeError::NoFrame)));
     assert!(matches!(decompress(b"{}", 1 << 20), Err(DecodeError::NoFrame)));
 }
 

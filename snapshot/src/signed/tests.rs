@@ -34,15 +34,8 @@ fn revision(resources: Vec<serde_json::Value>) -> Revision {
 /// An envelope around any payload, signed as `kind`.
 fn sealed(kind: Kind, payload: &str, key: &SigningKey) -> Vec<u8> {
     let signature = STANDARD.encode(key.sign(&message(kind, payload)).unwrap());
-    let signatures = vec![Signature {
-        key_id: key.public().id(),
-        signature,
-    }];
-    serde_json::to_vec(&Envelope {
-        payload: payload.to_owned(),
-        signatures,
-    })
-    .unwrap()
+    let signatures = vec![Signature { key_id: key.public().id(), signature }];
+    serde_json::to_vec(&Envelope { payload: payload.to_owned(), signatures }).unwrap()
 }
 
 #[test]
@@ -53,10 +46,7 @@ fn what_is_sealed_opens_with_each_of_its_keys() {
         assert_eq!(open::<Heartbeat>(&stored, &trusted.into()).unwrap(), heartbeat());
     }
     let (seen, named) = inspect::<Heartbeat>(&stored).unwrap();
-    assert_eq!(
-        (seen, named),
-        (heartbeat(), vec![old.public().id(), new.public().id()])
-    );
+    assert_eq!((seen, named), (heartbeat(), vec![old.public().id(), new.public().id()]));
 }
 
 #[test]
@@ -64,9 +54,7 @@ fn another_key_is_not_believed() {
     let key_used = key();
     let stored = seal(&heartbeat(), &[&key_used]).unwrap();
     let refusal = open::<Heartbeat>(&stored, &key().public().into()).unwrap_err();
-    let OpenError::Untrusted { named, .. } = refusal else {
-        panic!("{refusal}")
-    };
+    let OpenError::Untrusted { named, .. } = refusal else { panic!("{refusal}") };
     assert_eq!(named, [key_used.public().id()]);
 }
 
@@ -74,10 +62,7 @@ fn another_key_is_not_believed() {
 fn a_stolen_key_id_does_not_help() {
     let (trusted, forger) = (key(), key());
     let text = String::from_utf8(seal(&heartbeat(), &[&forger]).unwrap()).unwrap();
-    let forged = text.replace(
-        &forger.public().id().to_string(),
-        &trusted.public().id().to_string(),
-    );
+    let forged = text.replace(&forger.public().id().to_string(), &trusted.public().id().to_string());
     let refusal = open::<Heartbeat>(forged.as_bytes(), &trusted.public().into()).unwrap_err();
     assert!(matches!(refusal, OpenError::Untrusted { .. }), "{refusal}");
 }
@@ -98,24 +83,13 @@ fn what_is_signed_is_still_read_strictly() {
     let payload = serde_json::to_string(&heartbeat()).unwrap();
     let open = |payload: &str| open::<Heartbeat>(&sealed(Kind::Heartbeat, payload, &key), &trusted);
     assert!(open(&payload).is_ok());
-    let future = payload
-        .replace("\"schema\":1", "\"schema\":2")
-        .replace("\"newest\"", "\"latest\"");
-    assert!(matches!(
-        open(&future),
-        Err(OpenError::FutureSchema { found: 2, .. })
-    ));
-    assert!(matches!(
-        open(&payload.replace("\"schema\":1", "\"schema\":0")),
-        Err(OpenError::Invalid { .. })
-    ));
+    let future = payload.replace("\"schema\":1", "\"schema\":2").replace("\"newest\"", "\"latest\"");
+    assert!(matches!(open(&future), Err(OpenError::FutureSchema { found: 2, .. })));
+    assert!(matches!(open(&payload.replace("\"schema\":1", "\"schema\":0")), Err(OpenError::Invalid { .. })));
     let unknown = payload.replace("\"time_ms\"", "\"extra\":1,\"time_ms\"");
     assert!(matches!(open(&unknown), Err(OpenError::Payload { .. })));
     for payload in ["", "null", "[]", "{}", &"[".repeat(2000)] {
-        assert!(
-            matches!(open(payload), Err(OpenError::Payload { .. })),
-            "{payload:?}"
-        );
+        assert!(matches!(open(payload), Err(OpenError::Payload { .. })), "{payload:?}");
     }
 }
 
@@ -124,13 +98,7 @@ fn a_bomb_in_a_revision_costs_no_memory() {
     let bomb = canonical::compress(&vec![b' '; Kind::Revision.bytes_max() + 1]).unwrap();
     let refusal = open::<Revision>(&bomb, &key().public().into()).unwrap_err();
     assert!(
-        matches!(
-            refusal,
-            OpenError::Decompress {
-                source: DecodeError::TooLarge { .. },
-                ..
-            }
-        ),
+        matches!(refusal, OpenError::Decompress { source: DecodeError::TooLarge { .. }, .. }),
         "{refusal}"
     );
 }
@@ -153,9 +121,7 @@ fn what_readers_would_refuse_is_not_signed() {
     };
     assert!(matches!(seal(&epoch, &[&key]), Err(SealError::Invalid { .. })));
     assert!(matches!(seal(&heartbeat(), &[]), Err(SealError::Keys(0))));
-    let huge = revision(vec![serde_json::Value::String(
-        "x".repeat(Kind::Revision.bytes_max()),
-    )]);
+    let huge = revision(vec![serde_json::Value::String("x".repeat(Kind::Revision.bytes_max()))]);
     assert!(matches!(seal(&huge, &[&key]), Err(SealError::TooLarge { .. })));
 }
 

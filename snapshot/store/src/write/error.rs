@@ -15,7 +15,7 @@ pub enum WriteError {
     Store(#[from] StoreError),
     /// What is in the store can't be read or believed.
     #[error("the store's records can't be used")]
-    Read(#[from] ReadError),
+    Read(#[source] ReadError),
     /// The memory of the highest that was seen can't be read or kept.
     #[error("the state folder can't be used")]
     State(#[from] HighWaterError),
@@ -141,6 +141,16 @@ pub enum PushError {
     /// The revision could not be written.
     #[error("the revision was not pushed")]
     Write(#[from] WriteError),
+}
+
+impl From<ReadError> for WriteError {
+    /// A store that does not answer is that, whoever asked.
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => Self::Store(error),
+            error => Self::Read(error),
+        }
+    }
 }
 
 impl From<StoreError> for PushError {

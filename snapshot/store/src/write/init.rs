@@ -9,9 +9,9 @@ use super::{Publisher, WriteError};
 use crate::store::Created;
 
 /// How often making a mesh is tried while others make one too.
-const INIT_TRIES_MAX: usize = 8;
+const INIT_TRIES_MAX: usize = 40;
 /// Longest pause between two such tries.
-const INIT_PAUSE_MAX: Duration = Duration::from_millis(200);
+const INIT_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 impl Publisher {
     /// Makes a new mesh: its folder if it is one, the public keys, and the first epoch.
@@ -29,27 +29,10 @@ impl Publisher {
             return Err(WriteError::Emptied { place, mesh: seen.mesh, seen: seen.revision });
         }
         self.offer_keys().await?;
-        let mesh = MeshId::random()?;
-        for _ in 0..INIT_TRIES_MAX {
-            let epochs = self.store.epochs().await?;
-            if let Some(existing) = epochs.last().copied() {
-                let path = layout::epoch(existing);
-                let found = self.store.record::<Epoch>(&path, &self.trusted).await?;
-                // Gone again: whoever made it backed off, as we would.
-                let Some(found) = found else { continue };
-                return Err(self.exists(found.record.mesh));
-            }
-            let epoch = Epoch { schema: RECORD_SCHEMA, mesh, epoch: now_ms, origin: Origin::New };
-            if self.create_epoch(&epoch).await? && self.store.epochs().await? == [now_ms] {
-                return Ok(epoch);
-            }
-            // Two at once: names are times, so both were created. Whoever sees another one takes its own back, and
-            // whoever sees only its own was first, because anyone later sees it.
-            self.withdraw(&epoch).await?;
-            let pause = INIT_PAUSE_MAX.mul_f64(fastrand::f64());
-            tokio::time::sleep(pause).await;
-        }
-        Err(WriteError::InitContended(self.store.place().to_owned()))
+        let epoch =
+            Epoch { schema: RECORD_SCHEMA, mesh: MeshId::random()?, epoch: now_ms, origin: Origin::New };
+        self.win(&epoch).await?;
+        Ok(epoch)
     }
 
     /// Re-seeds a store that was emptied or is behind: a new epoch of the same mesh, whose first revision is the last one
@@ -102,6 +85,41 @@ impl Publisher {
             self.store.create(&layout::key(public.id()), format!("{public}\n").into()).await?;
         }
         Ok(())
+    }
+
+    /// Makes `epoch` the only one, or backs off. Names are times, so create-if-absent alone does not decide.
+    ///
+    /// Whoever sees only its own has won: anyone later sees it, and it never goes away again. Of several, all but the lowest
+    /// withdraw, and the lowest looks again.
+    async fn win(&self, epoch: &Epoch) -> Result<(), WriteError> {
+        let mut created = false;
+        for _ in 0..INIT_TRIES_MAX {
+            if !created {
+                if let Some(existing) = self.store.epochs().await?.last().copied() {
+                    let path = layout::epoch(existing);
+                    // Gone again: whoever made it has withdrawn.
+                    let Some(found) = self.store.record::<Epoch>(&path, &self.trusted).await? else {
+                        continue;
+                    };
+                    return Err(self.exists(found.record.mesh));
+                }
+                created = self.create_epoch(epoch).await?;
+                if !created {
+                    continue;
+                }
+            }
+            let epochs = self.store.epochs().await?;
+            if epochs == [epoch.epoch] {
+                return Ok(());
+            }
+            if epochs.first() != Some(&epoch.epoch) {
+                self.withdraw(epoch).await?;
+                created = false;
+            }
+            tokio::time::sleep(INIT_PAUSE_MAX.mul_f64(fastrand::f64())).await;
+        }
+        self.withdraw(epoch).await?;
+        Err(WriteError::InitContended(self.store.place().to_owned()))
     }
 
     async fn create_epoch(&self, epoch: &Epoch) -> Result<bool, WriteError> {

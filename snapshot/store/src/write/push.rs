@@ -69,7 +69,10 @@ impl Publisher {
             }
         }
         // Remembered at once: a control plane that dies now knows the revision when it is back.
-        self.head().await?;
+        if self.head().await?.epoch.epoch != revision.serial.epoch {
+            // Another process was making the mesh at the same time and took this epoch back.
+            return Err(WriteError::InitContended(self.store.place().to_owned()).into());
+        }
         Ok(revision)
     }
 
