@@ -65,6 +65,18 @@ impl Audience {
         }
     }
 
+    /// Shows the figures while `work` is done.
+    pub(super) async fn during<T>(&self, traffic: &Arc<Traffic>, work: impl Future<Output = T>) -> T {
+        let mut show = tokio::time::interval_at(Instant::now() + SHOW_EVERY, SHOW_EVERY);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = show.tick() => self.figures(traffic),
+            }
+        }
+    }
+
     fn figures(&self, traffic: &Traffic) {
         let (total, failures) = traffic.so_far();
         let line = line(total, failures.len(), traffic.window());
@@ -108,8 +120,9 @@ fn line(total: u64, failed: usize, mut window: Window) -> String {
     window.latencies.sort_unstable();
     let answered = window.latencies.len() as u64;
     let asked = answered + window.failed;
+    let rate = answered as f64 / window.since.elapsed().as_secs_f64();
     let success = if asked == 0 { 0.0 } else { answered as f64 * 100.0 / asked as f64 };
-    let split = shares(&window).into_iter().fold(String::new(), |split, (version, share)| {
+    let split = shares(&window.by_instance).into_iter().fold(String::new(), |split, (version, share)| {
         let filled = ((share * BAR as f64).round() as usize).min(BAR);
         format!(
             "{split}  {version} {}{} {:3.0} %",
@@ -119,17 +132,17 @@ fn line(total: u64, failed: usize, mut window: Window) -> String {
         )
     });
     format!(
-        "{total:>6} requests, {failed} failed │ {answered:>4}/s {success:6.2} % ok │ p50 {} p99 {} │{split}",
+        "{total:>6} requests, {failed} failed │ {rate:>4.0}/s {success:6.2} % ok │ p50 {} p99 {} │{split}",
         milliseconds(&window.latencies, 50),
         milliseconds(&window.latencies, 99),
     )
 }
 
 /// Share of each version in what the cart answered.
-pub(super) fn shares(window: &Window) -> BTreeMap<String, f64> {
-    let all: u64 = window.by_instance.values().sum();
+pub(super) fn shares(answers: &BTreeMap<String, u64>) -> BTreeMap<String, f64> {
+    let all: u64 = answers.values().sum();
     let mut shares = BTreeMap::from([("v1".to_owned(), 0.0), ("v2".to_owned(), 0.0)]);
-    for (instance, count) in &window.by_instance {
+    for (instance, count) in answers {
         if let Some(version) = instance.split('-').nth(1) {
             *shares.entry(version.to_owned()).or_default() += *count as f64 / all.max(1) as f64;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audience::{Audience, shares};
-use crate::town::{CART_V1_B, INSTANCES, SHOP, Town};
+use crate::town::{CART_V1_B, INSTANCES, Instance, SHOP, Town};
 use crate::traffic::{Failure, Traffic};
 
 /// From a program's start until the shop must have answered.
@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Over so long the split between versions is measured.
 const SPLIT_OVER: Duration = Duration::from_millis(1500);
-/// How far it may be from what was asked for: four standard deviations of 300 requests split in half, and a little.
-const SPLIT_TOLERANCE: f64 = 0.13;
+/// How many standard deviations it may be from what was asked for.
+const SPLIT_DEVIATIONS: f64 = 4.0;
 
 /// Failures that are in order: what happened, when, and which ones.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Story {
     async fn shift(&mut self, percent: u32) -> Result<(), String> {
         self.audience.say(&format!("A canary: {percent} % of the calls to cart go to its second version."));
         self.town.apply(&[&format!("canary-{percent}.yaml")]).await?;
-        self.split_is(percent).await
+        self.audience.during(&self.traffic, self.split_is(percent)).await
     }
 
     async fn lose_an_instance(&mut self) -> Result<(), String> {
@@ -122,12 +122,10 @@ impl Story {
         self.audience.say(
             "Two sidecars are restarted, with no control plane and no store: they boot from their own disk.",
         );
-        self.town.stop_sidecar(CART_V1_B).await?;
-        self.town.start_sidecar(CART_V1_B).await?;
+        self.restart(CART_V1_B).await?;
         self.audience.note("cart-v1-b's: the other instances answered meanwhile.");
         let from = Instant::now();
-        self.town.stop_sidecar(SHOP).await?;
-        self.town.start_sidecar(SHOP).await?;
+        self.restart(SHOP).await?;
         let took = from.elapsed();
         self.excuse(
             from,
@@ -141,6 +139,15 @@ impl Story {
         Ok(())
     }
 
+    async fn restart(&mut self, instance: Instance) -> Result<(), String> {
+        let town = &mut self.town;
+        let restarted = async {
+            town.stop_sidecar(instance).await?;
+            town.start_sidecar(instance).await
+        };
+        self.audience.during(&self.traffic, restarted).await
+    }
+
     async fn recover(&mut self) -> Result<(), String> {
         self.audience.say(
             "The store is brought back from what the control plane remembers, and a push goes through again.",
@@ -148,19 +155,25 @@ impl Story {
         self.town.recover_store().await?;
         self.town.start_control_plane().await?;
         self.town.apply(&["canary-0.yaml"]).await?;
-        self.split_is(0).await
+        self.audience.during(&self.traffic, self.split_is(0)).await
     }
 
-    /// Waits until the second version gets that share.
+    /// Waits until the second version gets that share, twice in a row: once may be half before the push and half after.
     async fn split_is(&self, percent: u32) -> Result<(), String> {
         let pushed = Instant::now();
-        let wanted = f64::from(percent) / 100.0;
+        let mut fits = 0;
         loop {
-            self.traffic.window();
+            let before = self.traffic.answers();
             tokio::time::sleep(SPLIT_OVER).await;
-            let share = shares(&self.traffic.window()).get("v2").copied().unwrap_or_default();
-            let exact = percent == 0 || percent == 100;
-            if share == wanted || (!exact && share > 0.0 && (share - wanted).abs() < SPLIT_TOLERANCE) {
+            let mut answers = self.traffic.answers();
+            for (instance, count) in &before {
+                *answers.entry(instance.clone()).or_default() -= count;
+            }
+            let share = shares(&answers).get("v2").copied().unwrap_or_default();
+            let fit =
+                (share - f64::from(percent) / 100.0).abs() <= tolerance(percent, answers.values().sum());
+            fits = if fit { fits + 1 } else { 0 };
+            if fits == 2 {
                 self.audience
                     .note(&format!("In effect: {:.0} % of the answers come from v2.", share * 100.0));
                 return Ok(());
@@ -207,6 +220,12 @@ impl Story {
             count => Err(format!("{count} requests failed that should not have")),
         }
     }
+}
+
+/// Of the share of `count` draws with a chance of `percent`.
+fn tolerance(percent: u32, count: u64) -> f64 {
+    let chance = f64::from(percent) / 100.0;
+    SPLIT_DEVIATIONS * (chance * (1.0 - chance) / count.max(1) as f64).sqrt()
 }
 
 impl Excuse {

@@ -128,7 +128,7 @@ impl Town {
     /// Starts the sidecar alone.
     pub(super) async fn start_sidecar(&mut self, instance: Instance) -> Result<(), String> {
         let inbound = self.inbound(instance);
-        let flags: [(&str, String); 9] = [
+        let flags: [(&str, String); 10] = [
             ("--store", self.store().display().to_string()),
             ("--service", instance.service.to_owned()),
             ("--node", instance.name.to_owned()),
@@ -138,6 +138,8 @@ impl Town {
             ("--outbound", self.places.of(9200 + instance.digit).to_string()),
             ("--admin", self.places.of(9300 + instance.digit).to_string()),
             ("--metrics", self.metrics(instance).to_string()),
+            // Nobody but the callers here has to learn that a sidecar goes.
+            ("--drain-grace", "1s".to_owned()),
         ];
         let command = self
             .programs

@@ -32,9 +32,10 @@ pub(super) struct Traffic {
     idle: Mutex<Vec<Sender>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
     total: u64,
+    answers: BTreeMap<String, u64>,
     in_flight: usize,
     failures: Vec<Failure>,
     window: Window,
@@ -50,8 +51,10 @@ pub(super) struct Failure {
 }
 
 /// What happened since the last look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
+    /// When that was.
+    pub(super) since: Instant,
     /// Requests answered with 200, by instance of the cart.
     pub(super) by_instance: BTreeMap<String, u64>,
     /// How long they took, in no order.
@@ -63,7 +66,7 @@ pub(super) struct Window {
 impl Traffic {
     /// Starts `rate` requests a second to the shop.
     pub(super) fn start(entrance: SocketAddr, rate: u32) -> Arc<Self> {
-        let traffic = Arc::new(Self { entrance, tally: Mutex::default(), idle: Mutex::default() });
+        let traffic = Arc::new(Self { entrance, tally: Mutex::new(Tally::new()), idle: Mutex::default() });
         let customers = Arc::clone(&traffic);
         tokio::spawn(async move {
             let mut due = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
@@ -91,7 +94,12 @@ impl Traffic {
 
     /// What happened since the last call.
     pub(super) fn window(&self) -> Window {
-        mem::take(&mut self.tally().window)
+        mem::replace(&mut self.tally().window, Window::new())
+    }
+
+    /// Requests answered with 200 so far, by instance of the cart.
+    pub(super) fn answers(&self) -> BTreeMap<String, u64> {
+        self.tally().answers.clone()
     }
 
     /// Requests that wait for their answer.
@@ -116,7 +124,9 @@ impl Traffic {
             tally.in_flight -= 1;
             match asked.unwrap_or_else(|_| Err("timeout".to_owned())) {
                 Ok((StatusCode::OK, headers)) => {
-                    *tally.window.by_instance.entry(text(&headers, "x-instance")).or_default() += 1;
+                    let instance = text(&headers, "x-instance");
+                    *tally.answers.entry(instance.clone()).or_default() += 1;
+                    *tally.window.by_instance.entry(instance).or_default() += 1;
                     tally.window.latencies.push(start.elapsed());
                 }
                 Ok((status, headers)) => {
@@ -160,7 +170,17 @@ impl Traffic {
     }
 }
 
+impl Window {
+    fn new() -> Self {
+        Self { since: Instant::now(), by_instance: BTreeMap::new(), latencies: Vec::new(), failed: 0 }
+    }
+}
+
 impl Tally {
+    fn new() -> Self {
+        Self { total: 0, answers: BTreeMap::new(), in_flight: 0, failures: Vec::new(), window: Window::new() }
+    }
+
     fn fail(&mut self, why: String) {
         self.window.failed += 1;
         self.failures.push(Failure { at: Instant::now(), why });

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -41,6 +41,8 @@ pub mod raw;
 
 /// Of a chunk of `/chunked`.
 const CHUNK_BYTES: usize = 1024;
+/// So long `/broken` goes on, for its head to arrive.
+const BROKEN_AFTER: Duration = Duration::from_millis(100);
 /// A body that is echoed back in the JSON at most; of longer ones only the length is.
 const ECHO_BYTES_MAX: usize = 4096;
 
@@ -145,7 +147,7 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
         "chunked" => Response::new(chunks(count as usize)),
         "trailers" => Response::new(with_trailers()),
         "stall" => Response::new(unfinished(None)),
-        "broken" => Response::new(unfinished(Some(io::Error::other("broken on purpose")))),
+        "broken" => Response::new(unfinished(Some(BROKEN_AFTER))),
         _ => {
             if verb == "slow" {
                 tokio::time::sleep(Duration::from_millis(count)).await;
@@ -240,11 +242,14 @@ fn with_trailers() -> Body {
 }
 
 /// Some bytes, and then an error or silence.
-fn unfinished(end: Option<io::Error>) -> Body {
-    use futures_util::StreamExt;
+fn unfinished(breaks_after: Option<Duration>) -> Body {
     let begin = stream::iter([Ok(Frame::data(Bytes::from_static(b"so far, so good")))]);
-    match end {
-        Some(error) => StreamBody::new(begin.chain(stream::iter([Err(error)]))).boxed_unsync(),
-        None => StreamBody::new(begin.chain(stream::pending())).boxed_unsync(),
-    }
+    let end = stream::once(async move {
+        match breaks_after {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => std::future::pending().await,
+        }
+        Err(io::Error::other("broken on purpose"))
+    });
+    StreamBody::new(begin.chain(end)).boxed_unsync()
 }

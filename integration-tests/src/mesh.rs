@@ -150,7 +150,9 @@ impl ControlPlane {
     pub async fn start(mesh: &Mesh, name: &str, arguments: &[&str]) -> Self {
         let mut command = program(binaries::control_plane());
         command.arg("--store").arg(mesh.store()).arg("--state-dir").arg(mesh.state(name));
-        command.args(["--listen", "127.0.0.1:0", "--interval", INTERVAL]).args(arguments);
+        command
+            .args(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--interval", INTERVAL])
+            .args(arguments);
         let mut process = Process::start(&format!("control plane {name}"), &mut command);
         let api = process.listening("--listen").await;
         Self { process, api }

@@ -17,7 +17,7 @@ const FAMILIES: [&str; 12] = [
     "outrigger_requests_in_flight",
     "outrigger_downstream_connections",
     "outrigger_upstream_connections",
-    "outrigger_endpoint_in_flight",
+    "outrigger_upstream_connections_total",
     "outrigger_snapshot_release",
     "outrigger_snapshot_age_seconds",
     "outrigger_snapshot_applies_total",

@@ -18,8 +18,8 @@ async fn a_refused_push_names_every_problem_and_applies_nothing() {
     let control_plane = mesh.control_plane("one").await;
     control_plane.apply(&mesh, &all(&[service("shop", &[]), service("cart", &[app.addr])]));
     mesh.published().await;
-    let history = || said(&control_plane.outrigger(&mesh, "history", &[]));
-    let before = history();
+    let resources = || said(&control_plane.outrigger(&mesh, "get", &["-o", "yaml"]));
+    let before = resources();
     let wrong = all(&[
         service("late", &[app.addr]),
         route("cart", &[backends(&[("crat", 1)])]),
@@ -30,7 +30,7 @@ async fn a_refused_push_names_every_problem_and_applies_nothing() {
     for expected in ["prots", "ports", "crat", "cart", "config-1.yaml"] {
         assert!(said(&out).contains(expected), "no {expected} in {}", said(&out));
     }
-    assert_eq!(history(), before, "nothing of it was applied");
+    assert_eq!(resources(), before, "nothing of it was applied");
     let out = control_plane.outrigger(&mesh, "get", &["Service/late"]);
     assert!(!out.status.success(), "{}", said(&out));
 }
@@ -59,7 +59,6 @@ async fn a_damaged_release_is_refused_and_the_old_plan_stays() {
     .await;
     let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
     assert_eq!((answer.status, answer.header("x-app")), (StatusCode::OK, "old"));
-    mesh.publish(&all(&[service("shop", &[]), service("cart", &[new.addr, new.addr])]));
     assert!(shop.process.is_running());
 }
 
