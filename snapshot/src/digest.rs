@@ -79,7 +79,7 @@ pub(crate) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         let [high, low] = *pair else { return None };
-        *byte = nibble(high)? << 4 | nibble(low)?;
+        *byte = (nibble(high)? << 4) | nibble(low)?;
     }
     Some(bytes)
 }

@@ -102,7 +102,7 @@ pub struct ObjectRef {
 /// The lane of a node, as an index into `lanes`: a stable hash of its id, so that a node stays in the first lane while
 /// that grows.
 pub fn lane_of(node: &str, lanes: &[Lane]) -> usize {
-    let share = u64::from(Digest::of(node.as_bytes()).prefix()) * 100 >> 32;
+    let share = (u64::from(Digest::of(node.as_bytes()).prefix()) * 100) >> 32;
     let mut upper = 0;
     for (position, lane) in lanes.iter().enumerate() {
         upper += u64::from(lane.percent);
@@ -116,7 +116,7 @@ pub fn lane_of(node: &str, lanes: &[Lane]) -> usize {
 /// The shard of a scope, as an index: the leading bits of its name's digest. `count` is a power of two.
 pub fn shard_of(scope: &ServiceName, count: usize) -> usize {
     let prefix = u64::from(Digest::of(scope.to_string().as_bytes()).prefix());
-    usize::try_from(prefix * count as u64 >> 32).unwrap_or(0)
+    usize::try_from((prefix * count as u64) >> 32).unwrap_or(0)
 }
 
 impl Entry {

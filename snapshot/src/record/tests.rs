@@ -31,6 +31,9 @@ fn release() -> Release {
     }
 }
 
+/// Makes a good release a bad one.
+type Break = fn(&mut Release);
+
 fn lanes(percents: &[u8]) -> Vec<Lane> {
     percents.iter().map(|percent| Lane { name: format!("lane-{percent}"), percent: *percent }).collect()
 }
@@ -38,7 +41,7 @@ fn lanes(percents: &[u8]) -> Vec<Lane> {
 #[test]
 fn a_release_that_breaks_a_rule_is_refused() {
     assert_eq!(release().check(), Ok(()));
-    let breaks: [(&str, fn(&mut Release)); 9] = [
+    let breaks: [(&str, Break); 9] = [
         ("schema", |release| release.schema = 2),
         ("numbers", |release| release.serial.n = 0),
         ("chain start", |release| release.serial.n = 1),

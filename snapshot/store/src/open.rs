@@ -60,7 +60,7 @@ pub enum OpenError {
         url: Url,
         /// Why.
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
 }
 
@@ -134,7 +134,7 @@ fn folder(path: &Path) -> Result<Store, OpenError> {
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 fn prefix(url: &Url) -> Result<ObjectPath, OpenError> {
     ObjectPath::from_url_path(url.path())
-        .map_err(|source| OpenError::Client { url: url.clone(), source: source.into() })
+        .map_err(|source| OpenError::Client { url: url.clone(), source: Box::new(source.into()) })
 }
 
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -172,7 +172,7 @@ macro_rules! bucket {
             let client = builder
                 .$name(bucket)
                 .build()
-                .map_err(|source| OpenError::Client { url: url.clone(), source })?;
+                .map_err(|source| OpenError::Client { url: url.clone(), source: Box::new(source) })?;
             Ok(Store::on_bucket(url.to_string(), root, Arc::new(client)))
         }
 

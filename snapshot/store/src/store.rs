@@ -70,7 +70,7 @@ pub enum StoreError {
         path: String,
         /// What it answered.
         #[source]
-        source: Error,
+        source: Box<Error>,
     },
     /// The store can't be reached, or failed.
     #[error("{place} did not answer for {path}; check that it can be reached")]
@@ -81,7 +81,7 @@ pub enum StoreError {
         path: String,
         /// What went wrong.
         #[source]
-        source: Error,
+        source: Box<Error>,
     },
     /// The disk below a folder failed.
     #[error("the disk failed for {path:?} in {place}; what was written there may not be durable")]
@@ -204,11 +204,12 @@ impl Store {
 
     fn failed(&self, path: &str, source: Error) -> StoreError {
         let (place, path) = (Arc::clone(&self.place), path.to_owned());
-        match source {
+        let source = Box::new(source);
+        match *source {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 StoreError::Denied { place, path, source }
             }
-            source => StoreError::Unreachable { place, path, source },
+            _ => StoreError::Unreachable { place, path, source },
         }
     }
 }

@@ -342,13 +342,13 @@ fn base64_of(bytes: &[u8]) -> String {
     bytes
         .chunks(3)
         .flat_map(|chunk| {
-            let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte))
+            let group = chunk.iter().fold(0u32, |group, byte| (group << 8) | u32::from(*byte))
                 << (8 * (3 - chunk.len()));
             (0..4).map(move |position| {
                 if position > chunk.len() {
                     '='
                 } else {
-                    char::from(ALPHABET[(group >> (18 - 6 * position) & 63) as usize])
+                    char::from(ALPHABET[((group >> (18 - 6 * position)) & 63) as usize])
                 }
             })
         })
