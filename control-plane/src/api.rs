@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
+use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
-use tower_http::timeout::TimeoutLayer;
 
 use crate::state::ControlPlane;
 
@@ -65,7 +65,7 @@ pub fn router(control_plane: Arc<ControlPlane>) -> Router {
     router
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, ANSWER_MAX))
+        .layer(middleware::from_fn(answer::in_time))
         .layer(DefaultBodyLimit::max(PUSH_BYTES_MAX))
         .with_state(control_plane)
 }

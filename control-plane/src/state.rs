@@ -8,6 +8,7 @@ mod open;
 mod read;
 mod turn;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +40,9 @@ pub struct ControlPlane {
     state: Option<StateDir>,
     /// Keeps the state folder locked.
     _memory: Option<Memory>,
+    single_writer: bool,
+    /// Whether it is known that the store honours create-if-absent, or that it needn't.
+    proven: AtomicBool,
     /// `None` until there is a key to sign with: on a folder store it is made at the first push.
     publisher: tokio::sync::Mutex<Option<Publisher>>,
     known: Mutex<Known>,

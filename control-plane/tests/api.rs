@@ -1,21 +1,30 @@
 //! The control plane and the command line as people meet them: real processes, sockets and folders.
 
+#[cfg(test)]
 #[path = "api/support.rs"]
 mod support;
 
+#[cfg(test)]
 #[path = "api/guard.rs"]
 mod guard;
+#[cfg(test)]
 #[path = "api/kill.rs"]
 mod kill;
+#[cfg(test)]
 #[path = "api/local.rs"]
 mod local;
+#[cfg(test)]
 #[path = "api/openapi.rs"]
 mod openapi;
+#[cfg(test)]
 #[path = "api/push.rs"]
 mod push;
+#[cfg(test)]
 #[path = "api/replicas.rs"]
 mod replicas;
+#[cfg(test)]
 #[path = "api/reports.rs"]
 mod reports;
+#[cfg(test)]
 #[path = "api/store.rs"]
 mod store;

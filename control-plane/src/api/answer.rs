@@ -1,7 +1,9 @@
 //! The one place where an error of the API gets its status.
 
 use axum::Json;
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::wire::Failure;
@@ -80,6 +82,17 @@ fn mesh_failure(error: &MeshError, text: String) -> (StatusCode, Failure) {
 /// What would shrink, and how to allow it.
 pub(super) fn shrink_text(shrinks: &[String]) -> String {
     format!("{}; nothing was applied. If this is meant, allow it (--allow-shrink)", shrinks.join("; "))
+}
+
+/// Answers in [`ANSWER_MAX`](super::ANSWER_MAX), if only with the news that there is no answer.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(super::ANSWER_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let text = "no answer in time; a push may or may not have been made: look at the history before trying again";
+            (StatusCode::GATEWAY_TIMEOUT, Json(Failure::new("timeout", text))).into_response()
+        }
+    }
 }
 
 pub(super) async fn no_such_path() -> Response {

@@ -90,11 +90,11 @@ impl Explain {
                 })?;
                 Ok((format!("the sidecar of {scope}, release {n} of {url}"), content))
             }
-            None => self.from_files(scope),
+            None => self.compiled_here(scope),
         }
     }
 
-    fn from_files(&self, scope: Option<ServiceName>) -> Result<(String, Content), Failed> {
+    fn compiled_here(&self, scope: Option<ServiceName>) -> Result<(String, Content), Failed> {
         let checked = config::load(&[], &files::read(&self.files)?).map_err(|problems| {
             for problem in &problems {
                 output::remark(&problem.to_string());

@@ -63,7 +63,7 @@ pub enum MeshError {
     Rejected(u64),
     /// The store.
     #[error(transparent)]
-    Store(#[from] WriteError),
+    Store(#[from] Box<WriteError>),
     /// The signing key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -73,6 +73,12 @@ pub enum MeshError {
     /// The process is ending.
     #[error("the control plane is stopping; try again")]
     Stopped,
+}
+
+impl From<WriteError> for MeshError {
+    fn from(error: WriteError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 fn by(author: &str) -> String {

@@ -1,6 +1,7 @@
 //! Opening a store for writing.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outrigger_snapshot::keys::{KeyError, PublicKey, SigningKey};
@@ -37,7 +38,7 @@ pub struct Settings {
 pub enum OpenFailure {
     /// The URL.
     #[error(transparent)]
-    Url(#[from] OpenError),
+    Url(Box<OpenError>),
     /// A key of `--trust-key`.
     #[error("{text:?} (--trust-key) is no public key")]
     TrustKey {
@@ -71,13 +72,25 @@ pub enum OpenFailure {
     Memory(#[from] MemoryError),
     /// The store, or what is remembered of it.
     #[error(transparent)]
-    Store(#[from] WriteError),
+    Store(#[from] Box<WriteError>),
     /// The store lets two writers overwrite each other.
     #[error("{source}. If this is the only writer there will ever be, say so with --single-writer")]
     ConditionIgnored {
         /// Which.
-        source: WriteError,
+        source: Box<WriteError>,
     },
+}
+
+impl From<OpenError> for OpenFailure {
+    fn from(error: OpenError) -> Self {
+        Self::Url(Box::new(error))
+    }
+}
+
+impl From<WriteError> for OpenFailure {
+    fn from(error: WriteError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 impl OpenFailure {
@@ -126,6 +139,8 @@ impl ControlPlane {
             trusted: settings.trusted,
             state: settings.memory.as_ref().map(|memory| memory.dir.clone()),
             _memory: settings.memory,
+            single_writer: settings.single_writer,
+            proven: AtomicBool::new(false),
             publisher: tokio::sync::Mutex::default(),
             known: std::sync::Mutex::new(Known::default()),
             reports: std::sync::Mutex::default(),
@@ -135,7 +150,7 @@ impl ControlPlane {
         match control_plane.key_path() {
             None => return Err(OpenFailure::KeyNeeded(control_plane.store.place().to_owned())),
             Some(path) => match keyfile::read(&path) {
-                Ok(key) => control_plane.start(key, settings.single_writer).await?,
+                Ok(key) => control_plane.start(key).await?,
                 Err(KeyFileError::Absent(_)) if control_plane.signing_key.is_none() => {
                     control_plane.check_keyless(path).await?;
                 }
@@ -150,10 +165,22 @@ impl ControlPlane {
         self.signing_key.clone().or_else(|| self.store.folder().map(keyfile::beside))
     }
 
-    async fn start(&self, key: SigningKey, single_writer: bool) -> Result<(), OpenFailure> {
+    /// Uses `key`, and finds out whether the store does what the protocol rests on. One that doesn't answer yet is tried out
+    /// at a later turn.
+    async fn start(&self, key: SigningKey) -> Result<(), OpenFailure> {
         let mut place = self.publisher.lock().await;
         let publisher = self.adopt(key, &mut place)?;
-        self.check_store(publisher, single_writer).await
+        match self.prove(publisher).await {
+            Ok(()) => Ok(()),
+            Err(source @ WriteError::ConditionIgnored(_)) => {
+                Err(OpenFailure::ConditionIgnored { source: Box::new(source) })
+            }
+            Err(error) => {
+                let error = crate::cli::with_causes("", &error);
+                tracing::warn!("the store couldn't be tried out, going on: {error}");
+                Ok(())
+            }
+        }
     }
 
     /// Signs with `key` from now on.
@@ -161,7 +188,7 @@ impl ControlPlane {
         &self,
         key: SigningKey,
         place: &'a mut Option<Publisher>,
-    ) -> Result<&'a mut Publisher, WriteError> {
+    ) -> Result<&'a mut Publisher, Box<WriteError>> {
         let public = key.public();
         let trusted = self.trusted.iter().copied();
         let publisher = Publisher::new(self.store.clone(), vec![key], trusted, self.state.clone())?;
@@ -169,27 +196,24 @@ impl ControlPlane {
         Ok(place.insert(publisher))
     }
 
-    /// Whether the store does what the protocol rests on.
-    async fn check_store(&self, publisher: &Publisher, single_writer: bool) -> Result<(), OpenFailure> {
+    /// Tries out, once, whether two writers could overwrite each other in this store.
+    pub(super) async fn prove(&self, publisher: &Publisher) -> Result<(), WriteError> {
+        if self.proven.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         match publisher.probe().await {
-            Ok(()) => Ok(()),
-            Err(source @ WriteError::ConditionIgnored(_)) if !single_writer => {
-                Err(OpenFailure::ConditionIgnored { source })
-            }
-            Err(WriteError::ConditionIgnored(place)) => {
+            Ok(()) => {}
+            // No folder yet: the first push makes it, and then it is tried out.
+            Err(WriteError::Store(StoreError::FolderMissing(_))) => return Ok(()),
+            Err(WriteError::ConditionIgnored(place)) if self.single_writer => {
                 tracing::warn!(
                     "{place} ignores create-if-absent: a second writer would destroy this mesh's history"
                 );
-                Ok(())
             }
-            // No folder yet: the first push makes it.
-            Err(WriteError::Store(StoreError::FolderMissing(_))) => Ok(()),
-            Err(error) => {
-                let error = crate::cli::with_causes("", &error);
-                tracing::warn!("the store couldn't be tried out, going on: {error}");
-                Ok(())
-            }
+            Err(error) => return Err(error),
         }
+        self.proven.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A store that has a mesh needs the mesh's key, not a new one.
@@ -256,6 +280,7 @@ impl ControlPlane {
         if self.store.folder().is_some() {
             found(publisher, self.store.folder(), notes).await?;
         }
+        self.prove(publisher).await?;
         Ok(publisher)
     }
 }

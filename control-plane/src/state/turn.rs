@@ -75,6 +75,7 @@ impl ControlPlane {
             Err(error) if is_missing_folder(&error) && publisher.high_water().is_none() => return Ok(None),
             other => other?,
         };
+        self.prove(publisher).await?;
         self.learn(&head);
         Ok(Some(head))
     }

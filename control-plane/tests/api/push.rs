@@ -109,7 +109,7 @@ async fn shrinking_needs_to_be_allowed() {
     let (code, _) = control_plane.post("/v1/validate", &push("apply", &service("a", 2), json!({}))).await;
     assert_eq!(code, 422);
     let (_, difference) = control_plane.post("/v1/diff", &push("apply", &service("a", 2), json!({}))).await;
-    assert_eq!(difference["shrinks"].as_array().unwrap().is_empty(), false, "{difference}");
+    assert!(!difference["shrinks"].as_array().unwrap().is_empty(), "{difference}");
     let (code, pushed) = control_plane.push(&service("a", 2), json!({"allow_shrink": true})).await;
     assert_eq!((code, &pushed["revision"]), (200, &json!(3)));
     control_plane.published(3).await;
