@@ -312,3 +312,26 @@ fn the_map_stays_short() {
         "a map as long as the land is not read.",
     );
 }
+
+#[test]
+fn links_lead_somewhere() {
+    let mut offences = Vec::new();
+    for file in TextFile::all().iter().filter(|file| file.path.ends_with(".md")) {
+        let folder = root().join(&file.path).parent().expect("a file lies in a folder").to_owned();
+        for (index, line) in file.text.lines().enumerate() {
+            let targets =
+                line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+            for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+                let path = target.split('#').next().unwrap_or_default();
+                if !folder.join(path).exists() {
+                    offences.push(format!("{}:{}: {target}", file.path, index + 1));
+                }
+            }
+        }
+    }
+    assert_none(
+        &offences,
+        "A link in a document leads to a file of the checkout.",
+        "a page that is promised and missing costs more than one that was never named.",
+    );
+}

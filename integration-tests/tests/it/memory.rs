@@ -7,7 +7,7 @@ use outrigger_integration_tests::client::{self, Connection};
 use outrigger_integration_tests::{App, Mesh, Proxy, eventually};
 use tokio::task::JoinSet;
 
-use crate::config::{all, backends, route, service};
+use crate::config::{all, backend_policy, backends, route, service};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const ROUTES: usize = 10_000;
@@ -40,7 +40,8 @@ async fn long_streams_hold_no_plans() {
     let plan = shop.process.resident_kib().saturating_sub(before);
 
     for push in 0..PUSHES {
-        control_plane.apply(&mesh, &service(&format!("bystander-{}", push % 2), &[app.addr]));
+        control_plane
+            .apply(&mesh, &backend_policy("cart", &format!("timeouts: {{connect: {}ms}}", 1000 + push)));
         let at_least = applied + 1;
         applied = eventually(DEADLINE, "the push is applied", async || {
             applies(&shop).await.filter(|count| *count >= at_least)

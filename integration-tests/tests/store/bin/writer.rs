@@ -43,7 +43,7 @@ async fn push(store: Store, key: &Path, rounds: u64) -> Result<(), Box<dyn Error
     match publisher.head().await {
         Ok(_) => {}
         Err(WriteError::NoMesh(_) | WriteError::Store(StoreError::FolderMissing(_))) => {
-            drop(publisher.init(now_ms()).await?)
+            publisher.init(now_ms()).await?;
         }
         Err(error) => return Err(error.into()),
     }
