@@ -14,13 +14,19 @@ pub(crate) async fn run(control_plane: Arc<ControlPlane>, mut stop: watch::Recei
     loop {
         let started = Instant::now();
         control_plane.turn().await;
-        let pause = jittered(control_plane.interval(), fastrand::f64()).saturating_sub(started.elapsed());
+        let pause = pause(control_plane.interval(), started.elapsed(), fastrand::f64());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = control_plane.pushed() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// What is left of the interval after a turn that took `taken`. At least as long as the turn: a configuration too large for its
+/// interval takes half of a processor, not all of it.
+fn pause(interval: Duration, taken: Duration, random: f64) -> Duration {
+    jittered(interval, random).saturating_sub(taken).max(taken)
 }
 
 /// `interval` ± 20 %, so that replicas don't meet at the store; `random` is from 0 to 1.
@@ -38,5 +44,12 @@ mod tests {
         assert_eq!(jittered(second, 0.0), Duration::from_millis(800));
         assert_eq!(jittered(second, 0.5), second);
         assert_eq!(jittered(second, 1.0), Duration::from_millis(1_200));
+    }
+
+    #[test]
+    fn a_long_turn_is_followed_by_as_long_a_pause() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(second, Duration::from_millis(100), 0.5), Duration::from_millis(900));
+        assert_eq!(pause(second, Duration::from_secs(3), 0.5), Duration::from_secs(3));
     }
 }

@@ -83,7 +83,7 @@ pub enum ReportError {
 pub struct Coverage {
     /// Proxies that have reported to this replica in the last minute.
     pub reporting: usize,
-    /// Of those: run the newest release, or one with the same objects.
+    /// Of those: run the newest release.
     pub current: usize,
     /// Of those: run an older release.
     pub behind: usize,
