@@ -85,7 +85,9 @@ impl Listeners {
         let mut listeners = vec![("outbound", &self.outbound)];
         listeners.extend(self.inbound.as_ref().map(|inbound| ("inbound", inbound)));
         listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
-        let address = |listener: &StdListener| listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string());
+        let address = |listener: &StdListener| {
+            listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
+        };
         listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
     }
 }
@@ -101,7 +103,8 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let crew = Crew::start(config.workers.get(), &plan)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
-    let resolver_config = ResolverConfig { nameservers: config.dns_servers.clone(), ..ResolverConfig::default() };
+    let resolver_config =
+        ResolverConfig { nameservers: config.dns_servers.clone(), ..ResolverConfig::default() };
     let resolver = Resolver::new(resolver_config, remembered)?;
     let names = resolver.metrics().clone();
 
@@ -175,7 +178,8 @@ fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Resul
 
 /// Waits until every name has been asked for once, or long enough.
 async fn warm_up(names: &ResolveMetrics) {
-    let unasked = || names.names().iter().any(|name| name.freshness() == crate::resolve::state::Freshness::Unresolved);
+    let unasked =
+        || names.names().iter().any(|name| name.freshness() == crate::resolve::state::Freshness::Unresolved);
     let until = Instant::now() + WARM_UP_MAX;
     while unasked() && Instant::now() < until {
         sleep(DRAIN_TICK).await;

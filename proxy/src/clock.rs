@@ -1,8 +1,11 @@
 //! The one clock of the request path: nanoseconds since the process started. Everything else takes `now_ns`.
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+/// tokio's instants are the system's, except in tests that pause time.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Nanoseconds since the first call in this process.

@@ -14,10 +14,13 @@ use crate::cluster::Cluster;
 use crate::error::{ProxyError, Timeout};
 use crate::http::body::Body;
 use crate::http::gather::gather;
+use crate::http::io::FlatIo;
 use crate::http::upgrade::{Socket, Switch};
 use crate::pool::http2::{Shared, Stream};
 use crate::pool::{EndpointPool, Lease, OpenConnection};
 
+/// Most that is read at once from an HTTP/1.1 connection, in bytes; it gets there only for bodies.
+const READ_BYTES_MAX: usize = 256 * 1024;
 /// Largest response head, in bytes; beyond it the response is malformed.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a response head.
@@ -57,12 +60,16 @@ async fn dial(pool: &EndpointPool, cluster: &Cluster) -> Result<TcpStream, Proxy
     Ok(stream)
 }
 
-async fn open_http1(pool: &Rc<EndpointPool>, stream: TcpStream, open: OpenConnection) -> hyper::Result<Lease> {
+async fn open_http1(
+    pool: &Rc<EndpointPool>,
+    stream: TcpStream,
+    open: OpenConnection,
+) -> hyper::Result<Lease> {
     let (sender, mut connection) = http1::Builder::new()
-        .writev(false)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(READ_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
         .max_headers(FIELDS_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(FlatIo::new(stream))
         .await?;
     let switch = Switch::default();
     let left = switch.clone();
@@ -78,7 +85,11 @@ async fn open_http1(pool: &Rc<EndpointPool>, stream: TcpStream, open: OpenConnec
     Ok(Lease::Http1 { pool: pool.clone(), sender, switch })
 }
 
-async fn open_http2(pool: &Rc<EndpointPool>, stream: TcpStream, open: OpenConnection) -> hyper::Result<Lease> {
+async fn open_http2(
+    pool: &Rc<EndpointPool>,
+    stream: TcpStream,
+    open: OpenConnection,
+) -> hyper::Result<Lease> {
     let mut open = Some(open);
     let (io, executor) = gather(stream);
     let (sender, mut connection) = http2::Builder::new(executor.clone())

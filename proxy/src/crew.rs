@@ -118,7 +118,9 @@ impl Member {
         let counted = stats.clone();
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(work(Worker::new(index, plan, counted, seed), handed, phases)),
+                Ok(runtime) => {
+                    runtime.block_on(work(Worker::new(index, plan, counted, seed), handed, phases))
+                }
                 Err(error) => tracing::error!("worker {index} cannot start: {error}"),
             }
         })?;

@@ -98,3 +98,6 @@ impl<F: Future<Output = Result<Reply, ProxyError>>> Future for DeadlineFuture<F>
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

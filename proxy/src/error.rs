@@ -150,8 +150,12 @@ impl ProxyError {
     /// Whose fault it is.
     pub fn side(&self) -> Side {
         match self {
-            Self::Malformed(_) | Self::Connect | Self::ClientGone | Self::Timeout(Timeout::RequestBody) => Side::Downstream,
-            Self::NoPlan | Self::NoHost | Self::NoPort | Self::NoRule | Self::NoBackend | Self::Limit(_) => Side::Proxy,
+            Self::Malformed(_) | Self::Connect | Self::ClientGone | Self::Timeout(Timeout::RequestBody) => {
+                Side::Downstream
+            }
+            Self::NoPlan | Self::NoHost | Self::NoPort | Self::NoRule | Self::NoBackend | Self::Limit(_) => {
+                Side::Proxy
+            }
             Self::NoEndpoint(_)
             | Self::Timeout(
                 Timeout::Request | Timeout::Deadline | Timeout::Try | Timeout::FirstByte | Timeout::Connect,

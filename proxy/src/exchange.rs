@@ -63,7 +63,11 @@ impl FilteredResponse for Reply {
         if let Some(location) = answer.location {
             headers.insert(header::LOCATION, location);
         }
-        Self { head: ResponseHead::new(answer.status, headers), body: Body::Full(Bytes::new()), upgraded: None }
+        Self {
+            head: ResponseHead::new(answer.status, headers),
+            body: Body::Full(Bytes::new()),
+            upgraded: None,
+        }
     }
 
     fn head(&mut self) -> &mut ResponseHead {

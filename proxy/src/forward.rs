@@ -50,7 +50,8 @@ pub async fn forward(worker: Rc<Worker>, exchange: Exchange) -> Result<Reply, Pr
     match send(&worker, cluster, in_flight.endpoint(), request, &mut watch).await {
         Ok((lease, response)) => {
             let now_ns = clock::now_ns();
-            let outcome = if response.status().is_server_error() { Outcome::Failure } else { Outcome::Success };
+            let outcome =
+                if response.status().is_server_error() { Outcome::Failure } else { Outcome::Success };
             in_flight.answered(outcome, now_ns - started_ns, now_ns);
             let passage = Passage { lease, in_flight, admission, record: None };
             reply(response, passage, watch, cluster, upgrade, deadline_ns).await
@@ -110,7 +111,13 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(worker: &Worker, cluster: &Cluster, rule: &crate::plan::Rule, body: &Body, started_ns: u64) -> Self {
+    fn new(
+        worker: &Worker,
+        cluster: &Cluster,
+        rule: &crate::plan::Rule,
+        body: &Body,
+        started_ns: u64,
+    ) -> Self {
         let try_ns = clock::limit_ns(rule.try_timeout_ms.unwrap_or(cluster.timeouts.try_ms));
         let progress = match body {
             Body::Downstream(body) => Some(body.progress()),
@@ -128,7 +135,8 @@ impl Watch {
 
     /// The next limit, and what it means: the body must move while it is sent, and the head must come once it is.
     fn next(&self) -> (u64, Timeout) {
-        let after = |from_ns: u64, limit: Option<u64>| limit.map_or(u64::MAX, |limit| from_ns.saturating_add(limit));
+        let after =
+            |from_ns: u64, limit: Option<u64>| limit.map_or(u64::MAX, |limit| from_ns.saturating_add(limit));
         let wait = match &self.progress {
             Some(progress) if !progress.ended.get() => {
                 (after(progress.moved_ns.get(), self.stall_ns), Timeout::RequestBody)

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod forwarded;
 pub mod gather;
+pub mod io;
 pub mod normalize;
 pub mod server;
 pub mod upgrade;

@@ -27,7 +27,9 @@ pub struct BindError {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => ". Another process, perhaps another Outrigger, has it: choose another port, or 0 for any that is free",
+        io::ErrorKind::AddrInUse => {
+            ". Another process, perhaps another Outrigger, has it: choose another port, or 0 for any that is free"
+        }
         io::ErrorKind::PermissionDenied => ". Ports below 1024 need CAP_NET_BIND_SERVICE: choose one above",
         io::ErrorKind::AddrNotAvailable => ". No interface of this machine has that address",
         _ => "",

@@ -148,7 +148,25 @@ mod tests {
         reasons.sort_unstable();
         reasons.dedup();
         assert_eq!(reasons.len(), ROWS.len());
-        assert!(ROWS.iter().all(|row| StatusCode::from_u16(row.status).is_ok_and(|status| status.as_u16() >= 400)));
+        assert!(
+            ROWS.iter()
+                .all(|row| StatusCode::from_u16(row.status).is_ok_and(|status| status.as_u16() >= 400))
+        );
+    }
+
+    #[test]
+    fn the_table_for_people_is_this_one() {
+        let document = include_str!("../../docs/ERRORS.md");
+        let rows: Vec<_> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .map(|line| line.split('|').map(str::trim).take(3).map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let expected: Vec<_> = ROWS
+            .iter()
+            .map(|row| vec![format!("{}`", row.reason), row.status.to_string(), (row.grpc as u8).to_string()])
+            .collect();
+        assert_eq!(rows, expected);
     }
 
     #[test]

@@ -9,9 +9,6 @@ use outrigger_proxy::source::chain;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing_subscriber::EnvFilter;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let config = match Config::read(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(config) => config,
@@ -19,7 +16,12 @@ fn main() -> ExitCode {
     };
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let run = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?.block_on(app::run(config));
+    let run = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())?
+            .block_on(app::run(config))
+    };
     match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

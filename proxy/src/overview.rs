@@ -127,5 +127,9 @@ fn dns_view(name: &NameMetrics) -> DnsView {
         Query::Addresses { name, .. } | Query::Srv { name } => name.clone(),
     };
     let stale_ms = name.stale_for().as_millis() as u64;
-    DnsView { name: asked, state: name.freshness().name().to_owned(), age_ms: (stale_ms > 0).then_some(stale_ms) }
+    DnsView {
+        name: asked,
+        state: name.freshness().name().to_owned(),
+        age_ms: (stale_ms > 0).then_some(stale_ms),
+    }
 }

@@ -113,7 +113,8 @@ impl Resolution {
 
     /// Whether any filter applies.
     pub fn has_filters(&self) -> bool {
-        !self.rule.filters.is_empty() || self.destination().is_some_and(|destination| !destination.filters.is_empty())
+        !self.rule.filters.is_empty()
+            || self.destination().is_some_and(|destination| !destination.filters.is_empty())
     }
 }
 

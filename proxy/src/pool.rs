@@ -130,7 +130,8 @@ impl EndpointPool {
             if let Some(lease) = self.take(cluster) {
                 return Ok(lease);
             }
-            let enough = cluster.is_http2() && self.waiting.get() < self.connecting.get() * http2::STREAMS_EXPECTED;
+            let enough =
+                cluster.is_http2() && self.waiting.get() < self.connecting.get() * http2::STREAMS_EXPECTED;
             if !enough && self.load.connections.enter(cluster.limits.connections) {
                 let connecting = Counted::new(&self.connecting);
                 let opened = connect::open(self, cluster).await;

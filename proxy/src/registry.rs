@@ -58,7 +58,10 @@ impl Registry {
     /// The counters of a series.
     pub fn requests(&mut self, labels: RequestLabels) -> Arc<RequestStats> {
         let workers = self.workers;
-        let stats = self.requests.entry(labels).or_insert_with_key(|labels| Arc::new(RequestStats::new(labels.clone(), workers)));
+        let stats = self
+            .requests
+            .entry(labels)
+            .or_insert_with_key(|labels| Arc::new(RequestStats::new(labels.clone(), workers)));
         stats.clone()
     }
 

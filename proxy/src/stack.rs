@@ -34,12 +34,15 @@ use crate::worker::Worker;
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The steps below the router. Each is always ready: what must wait waits in its future.
-pub fn stack(worker: Rc<Worker>) -> impl Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static {
+pub fn stack(
+    worker: Rc<Worker>,
+) -> impl Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static {
     let sweep = worker.sweep.clone();
     ServiceBuilder::new()
         .layer(DeadlineLayer::new(sweep))
         .layer(FilterLayer)
-        .service(service_fn(move |exchange| forward(worker.clone(), exchange)))
+        // Boxed: an idle connection keeps room for the future of its next request, and a stream's is moved when it is spawned.
+        .service(service_fn(move |exchange| Box::pin(forward(worker.clone(), exchange))))
 }
 
 /// One request as a connection hands it over.
@@ -60,7 +63,12 @@ pub struct Call {
 }
 
 /// Answers a request, whatever happens to it. The record ends with the last byte of the answer.
-pub async fn answer<S>(worker: &Rc<Worker>, stack: &S, call: Call, mut record: Record) -> (Reply, Option<Record>)
+pub async fn answer<S>(
+    worker: &Rc<Worker>,
+    stack: &S,
+    call: Call,
+    mut record: Record,
+) -> (Reply, Option<Record>)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone,
 {
@@ -134,7 +142,8 @@ fn outbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>
 /// Calls to the workload keep the host that the caller used, which may be that of another service whose route led here: only the
 /// port says something, and only where there are several.
 fn inbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
-    let named = head.authority().port().and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
+    let named =
+        head.authority().port().and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
     let (_, rule) = named.or(plan.inbound.first()).ok_or(ProxyError::NoPort)?;
     Ok((rule.clone(), None))
 }
@@ -150,9 +159,10 @@ fn deadline(
         // Until peers are authenticated, nobody's word counts here.
         head.remove_header(&forward::DEADLINE);
     }
-    let configured = resolution.rule.request_timeout_ms.or_else(|| {
-        resolution.destination().map(|destination| destination.cluster.timeouts.request_ms)
-    });
+    let configured = resolution
+        .rule
+        .request_timeout_ms
+        .or_else(|| resolution.destination().map(|destination| destination.cluster.timeouts.request_ms));
     let carried_ns = carried_ns(head);
     let Some(limit_ns) = carried_ns.into_iter().chain(configured.and_then(clock::limit_ns)).min() else {
         return Ok(u64::MAX);
@@ -173,7 +183,10 @@ fn deadline(
 
 /// The caller's remaining time; what cannot be read does not count.
 fn carried_ns(head: &RequestHead) -> Option<u64> {
-    let own = head.header(&forward::DEADLINE).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let own = head
+        .header(&forward::DEADLINE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
     let own = own.map(|ms: u64| ms.saturating_mul(1_000_000));
     let grpc = head.header(&GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).and_then(grpc_timeout_ns);
     own.into_iter().chain(grpc).min()

@@ -50,7 +50,7 @@ impl Sweep {
                 self.earlier.notified().await;
                 continue;
             }
-            let wait = tokio::time::sleep_until(clock::instant(next_ns).into());
+            let wait = tokio::time::sleep_until(clock::instant(next_ns));
             tokio::select! {
                 () = wait => {}
                 () = self.earlier.notified() => {}
@@ -184,7 +184,10 @@ mod tests {
         never.arm(100, &waker);
         never.disarm();
         assert_eq!(sweep.wake_due(100), GRANULARITY_NS * 2);
-        assert_eq!((early.fired(), late.fired(), never.fired(), count.0.load(Relaxed)), (true, false, false, 1));
+        assert_eq!(
+            (early.fired(), late.fired(), never.fired(), count.0.load(Relaxed)),
+            (true, false, false, 1)
+        );
         assert_eq!(sweep.wake_due(101), GRANULARITY_NS * 2);
         drop(late);
         assert_eq!(sweep.wake_due(102), NEVER);

@@ -88,23 +88,14 @@ impl EndpointSet {
         let method = match balance {
             Balance::PeakEwma => Method::PeakEwma,
             Balance::LeastRequest => Method::LeastRequest,
-            Balance::RoundRobin => Method::RoundRobin {
-                round: schedule::round(&weights),
-                turn: AtomicU64::new(0),
-            },
+            Balance::RoundRobin => {
+                Method::RoundRobin { round: schedule::round(&weights), turn: AtomicU64::new(0) }
+            }
             Balance::Random => Method::Random,
             Balance::ConsistentHash(_) => Method::ConsistentHash(ring(&entries[..open])),
         };
-        let shares = weights
-            .windows(2)
-            .any(|pair| pair[0] != pair[1])
-            .then(|| Shares::new(&weights));
-        Self {
-            entries: entries.into_boxed_slice(),
-            open,
-            shares,
-            method,
-        }
+        let shares = weights.windows(2).any(|pair| pair[0] != pair[1]).then(|| Shares::new(&weights));
+        Self { entries: entries.into_boxed_slice(), open, shares, method }
     }
 
     /// All endpoints, also those of weight 0.
@@ -152,11 +143,7 @@ impl EndpointSet {
             Some(second) if second != first => {
                 let (cost_first, cost_second) = self.costs(first, second, now_ns);
                 let load = |index| self.in_flight(index) * self.inverse_share(index) + 1.0;
-                if cost_second * load(second) < cost_first * load(first) {
-                    second
-                } else {
-                    first
-                }
+                if cost_second * load(second) < cost_first * load(first) { second } else { first }
             }
             Some(_) => self.unless_clearly_worse(first, now_ns, random, avoid),
         }
@@ -183,10 +170,7 @@ impl EndpointSet {
     /// what is in flight alone, and can neither be flooded nor starved before it has answered once.
     fn costs(&self, left: usize, right: usize, now_ns: Option<u64>) -> (f32, f32) {
         let Some(now_ns) = now_ns else { return (1.0, 1.0) };
-        match (
-            self.entries[left].endpoint.cost(now_ns),
-            self.entries[right].endpoint.cost(now_ns),
-        ) {
+        match (self.entries[left].endpoint.cost(now_ns), self.entries[right].endpoint.cost(now_ns)) {
             (Some(left), Some(right)) => (left, right),
             (Some(known), None) | (None, Some(known)) => (known, known),
             (None, None) => (1.0, 1.0),
@@ -225,20 +209,14 @@ impl EndpointSet {
         if self.in_flight(preferred) == 0.0 {
             return preferred;
         }
-        let in_flight: u64 = self.entries[..self.open]
-            .iter()
-            .map(|entry| u64::from(entry.endpoint.in_flight()))
-            .sum();
+        let in_flight: u64 =
+            self.entries[..self.open].iter().map(|entry| u64::from(entry.endpoint.in_flight())).sum();
         let fair = (in_flight + 1) as f64 / self.open as f64;
         let has_room = |index: usize| {
             let bound = (BOUNDED_LOAD * fair / f64::from(self.inverse_share(index))).ceil();
             f64::from(self.in_flight(index)) + 1.0 <= bound
         };
-        if has_room(preferred) {
-            preferred
-        } else {
-            walk.find(|index| has_room(*index)).unwrap_or(preferred)
-        }
+        if has_room(preferred) { preferred } else { walk.find(|index| has_room(*index)).unwrap_or(preferred) }
     }
 
     /// Draws one by weight.
@@ -266,10 +244,7 @@ impl EndpointSet {
 
     /// `index`, or the next one that is not to be avoided.
     fn next_allowed(&self, index: usize, avoid: &[u32]) -> usize {
-        (index..self.open)
-            .chain(0..index)
-            .find(|index| self.may_pick(*index, avoid))
-            .unwrap_or(index)
+        (index..self.open).chain(0..index).find(|index| self.may_pick(*index, avoid)).unwrap_or(index)
     }
 
     fn may_pick(&self, index: usize, avoid: &[u32]) -> bool {
@@ -288,29 +263,15 @@ impl EndpointSet {
 impl Shares {
     fn new(weights: &[u32]) -> Self {
         let mean = weights.iter().map(|weight| f64::from(*weight)).sum::<f64>() / weights.len() as f64;
-        let inverse = weights
-            .iter()
-            .map(|weight| (mean / f64::from(*weight)) as f32)
-            .collect();
-        Self {
-            table: AliasTable::new(weights),
-            inverse,
-        }
+        let inverse = weights.iter().map(|weight| (mean / f64::from(*weight)) as f32).collect();
+        Self { table: AliasTable::new(weights), inverse }
     }
 }
 
 /// The ring of `entries`, whose points depend on nothing but addresses and weights.
 fn ring(entries: &[Entry]) -> HashRing {
-    let names: Vec<String> = entries
-        .iter()
-        .map(|entry| entry.endpoint.address().to_string())
-        .collect();
-    HashRing::new(
-        names
-            .iter()
-            .zip(entries)
-            .map(|(name, entry)| (name.as_bytes(), entry.weight)),
-    )
+    let names: Vec<String> = entries.iter().map(|entry| entry.endpoint.address().to_string()).collect();
+    HashRing::new(names.iter().zip(entries).map(|(name, entry)| (name.as_bytes(), entry.weight)))
 }
 
 /// A number below `count` from 64 random bits (Lemire's multiplication, without the rejection: the bias is below 2^−32·count).

@@ -106,8 +106,7 @@ impl Endpoint {
             Outcome::Success => self.latency.observe(rtt_ns, now_ns),
             Outcome::Failure => {
                 self.failures.fetch_add(1, Relaxed);
-                self.latency
-                    .observe(rtt_ns.max(FAILURE_PENALTY.as_nanos() as u64), now_ns);
+                self.latency.observe(rtt_ns.max(FAILURE_PENALTY.as_nanos() as u64), now_ns);
             }
             Outcome::Cancelled => self.latency.observe_at_least(rtt_ns, now_ns),
         }
@@ -126,10 +125,7 @@ impl InFlight {
     pub fn start(endpoint: Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Relaxed);
         endpoint.requests.fetch_add(1, Relaxed);
-        Self {
-            endpoint,
-            recorded: false,
-        }
+        Self { endpoint, recorded: false }
     }
 
     /// Where the request goes.
@@ -184,10 +180,7 @@ mod tests {
         second.answered(Outcome::Success, MS, MS);
         assert_eq!(endpoint.in_flight(), 1, "answered, but its body goes on");
         drop(second);
-        assert_eq!(
-            (endpoint.in_flight(), endpoint.requests(), endpoint.failures()),
-            (0, 2, 0)
-        );
+        assert_eq!((endpoint.in_flight(), endpoint.requests(), endpoint.failures()), (0, 2, 0));
     }
 
     #[test]
@@ -205,10 +198,7 @@ mod tests {
         let mut request = InFlight::start(endpoint.clone());
         request.answered(Outcome::Success, MS, MS);
         request.finish(Outcome::Success, 500 * MS, 500 * MS);
-        assert!(
-            endpoint.cost_ns(500 * MS).unwrap() <= MS,
-            "the body's length is not latency"
-        );
+        assert!(endpoint.cost_ns(500 * MS).unwrap() <= MS, "the body's length is not latency");
 
         let mut request = InFlight::start(endpoint.clone());
         request.answered(Outcome::Success, MS, 500 * MS);

@@ -33,25 +33,20 @@ impl HashRing {
         for (index, (name, weight)) in entries.enumerate().filter(|(_, (_, weight))| *weight > 0) {
             let count = (wanted * u64::from(weight)).div_ceil(total.max(1));
             let seed = stable_hash(name);
-            points.extend((0..count).map(|nth| Point {
-                position: (mix(seed ^ mix(nth)) >> 32) as u32,
-                index: index as u32,
-            }));
+            points.extend(
+                (0..count)
+                    .map(|nth| Point { position: (mix(seed ^ mix(nth)) >> 32) as u32, index: index as u32 }),
+            );
         }
         points.sort_unstable();
-        Self {
-            points: points.into_boxed_slice(),
-        }
+        Self { points: points.into_boxed_slice() }
     }
 
     /// The entries in the order in which `key` prefers them; one comes up once per point, and each at least once.
     pub fn walk(&self, key: u64) -> impl Iterator<Item = usize> + '_ {
         let position = (mix(key) >> 32) as u32;
         let start = self.points.partition_point(|point| point.position < position);
-        self.points[start..]
-            .iter()
-            .chain(&self.points[..start])
-            .map(|point| point.index as usize)
+        self.points[start..].iter().chain(&self.points[..start]).map(|point| point.index as usize)
     }
 }
 
@@ -101,10 +96,7 @@ mod tests {
         }
         for (index, count) in counts.iter().enumerate() {
             let fair = KEYS as f64 * if index == 3 { 5.0 } else { 1.0 } / 14.0;
-            assert!(
-                (*count as f64 / fair - 1.0).abs() < 0.25,
-                "{index}: {count} of {fair}"
-            );
+            assert!((*count as f64 / fair - 1.0).abs() < 0.25, "{index}: {count} of {fair}");
         }
     }
 
@@ -131,12 +123,7 @@ mod tests {
             assert_eq!(met.len(), 19);
             assert!(!met.contains(&7));
         }
-        assert_eq!(
-            HashRing::new([].iter().map(|name: &&[u8]| (*name, 1)))
-                .walk(1)
-                .next(),
-            None
-        );
+        assert_eq!(HashRing::new([].iter().map(|name: &&[u8]| (*name, 1))).walk(1).next(), None);
     }
 
     #[test]

@@ -94,7 +94,13 @@ pub struct UpstreamBody {
 
 impl UpstreamBody {
     /// Wraps what hyper receives. `timer` is woken for whichever comes first, the deadline or a stall.
-    pub fn new(incoming: Incoming, passage: Passage, timer: Timer, deadline_ns: u64, stall_ns: Option<u64>) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        passage: Passage,
+        timer: Timer,
+        deadline_ns: u64,
+        stall_ns: Option<u64>,
+    ) -> Self {
         Self { incoming, passage: Some(passage), timer, deadline_ns, stall_ns }
     }
 

@@ -85,8 +85,10 @@ mod tests {
             next
         });
         let (_, _, _, headers) = head.into_parts();
-        let mut list: Vec<_> =
-            headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let mut list: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
         list.sort();
         list
     }

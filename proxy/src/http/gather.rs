@@ -22,10 +22,20 @@ const GATHER_BYTES_MAX: usize = 256 * 1024;
 /// A buffer above this is given back once it is empty.
 const KEEP_BYTES_MAX: usize = 64 * 1024;
 
+/// Read at once from the socket, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// Shared by a worker's connections, so that an idle one holds no read buffer of its own.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 #[derive(Debug)]
 struct State {
     stream: RefCell<TcpStream>,
     gathered: RefCell<BytesMut>,
+    /// Read of the socket and not yet by hyper, which asks for little at a time.
+    ahead: RefCell<BytesMut>,
     /// A write that failed at the end of a turn, for the connection to find.
     failed: Cell<Option<io::ErrorKind>>,
 }
@@ -58,6 +68,18 @@ impl State {
     }
 }
 
+impl State {
+    fn poll_read_ahead(&self, context: &mut Context<'_>, ahead: &mut BytesMut) -> Poll<io::Result<()>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(READ_BYTES, 0);
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut buffer))?;
+            ahead.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
 /// The io that hyper is given.
 #[derive(Debug)]
 pub struct GatherIo(Rc<State>);
@@ -71,6 +93,7 @@ pub fn gather(stream: TcpStream) -> (GatherIo, GatherExecutor) {
     let state = Rc::new(State {
         stream: RefCell::new(stream),
         gathered: RefCell::new(BytesMut::new()),
+        ahead: RefCell::new(BytesMut::new()),
         failed: Cell::new(None),
     });
     (GatherIo(state.clone()), GatherExecutor(state))
@@ -116,8 +139,24 @@ impl<F: Future> Future for Gathering<F> {
 }
 
 impl AsyncRead for GatherIo {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_read(context, buffer)
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut ahead = self.0.ahead.borrow_mut();
+        if ahead.is_empty() {
+            if buffer.remaining() >= READ_BYTES {
+                return Pin::new(&mut *self.0.stream.borrow_mut()).poll_read(context, buffer);
+            }
+            ready!(self.0.poll_read_ahead(context, &mut ahead))?;
+        }
+        let count = ahead.len().min(buffer.remaining());
+        buffer.put_slice(&ahead.split_to(count));
+        if ahead.is_empty() {
+            *ahead = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -89,7 +89,12 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
         join_cookies(&mut headers);
     }
     let grpc = seen.content_type && is_grpc(&headers);
-    Ok(Normalized { head: RequestHead::new(method, authority, path_and_query, headers), upgrade, trailers, grpc })
+    Ok(Normalized {
+        head: RequestHead::new(method, authority, path_and_query, headers),
+        upgrade,
+        trailers,
+        grpc,
+    })
 }
 
 /// Makes a response head fit to be passed on. The status and its framing rules are hyper's.
@@ -109,11 +114,16 @@ pub fn normalize_response(headers: &mut HeaderMap) {
 
 /// `Content-Length: 2, 2` and repeated lines say one number (RFC 9110 §8.6); hyper has refused differing ones.
 fn merge_content_length(headers: &mut HeaderMap) {
-    let Some(first) = headers.get(header::CONTENT_LENGTH) else { return };
-    if let Some((number, _)) = first.to_str().ok().and_then(|text| text.split_once(','))
-        && let Ok(value) = HeaderValue::from_str(number.trim())
-    {
-        headers.insert(header::CONTENT_LENGTH, value);
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return };
+    let list = first.to_str().ok().and_then(|text| text.split_once(','));
+    let number = match list {
+        Some((number, _)) => HeaderValue::from_str(number.trim()).ok(),
+        None if lines.next().is_some() => Some(first.clone()),
+        None => None,
+    };
+    if let Some(number) = number {
+        headers.insert(header::CONTENT_LENGTH, number);
     }
 }
 
@@ -122,7 +132,8 @@ fn authority(uri: &Uri, version: Version, headers: &HeaderMap, seen: &Seen) -> R
     if seen.hosts > 1 {
         return Err(Malformed::HostTwice);
     }
-    let host = headers.get(header::HOST).map(|host| Authority::parse(host).map_err(Malformed::Host)).transpose()?;
+    let host =
+        headers.get(header::HOST).map(|host| Authority::parse(host).map_err(Malformed::Host)).transpose()?;
     let Some(target) = uri.authority() else { return host.ok_or(Malformed::HostMissing) };
     let target: Authority = target.as_str().parse().map_err(Malformed::Host)?;
     match host {
@@ -138,6 +149,9 @@ fn target(method: &Method, uri: Uri) -> Result<PathAndQuery, Malformed> {
         return Err(Malformed::Scheme);
     }
     let absolute = uri.authority().is_some();
+    if absolute && uri.scheme().is_none() {
+        return Err(Malformed::Target); // authority form, which is for CONNECT alone
+    }
     let path_and_query = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
     match path_and_query.path() {
         "*" if *method == Method::OPTIONS => Ok(path_and_query),
@@ -154,7 +168,10 @@ fn dots(element: &str) -> Option<usize> {
     let mut rest = element;
     let mut count = 0;
     while !rest.is_empty() {
-        rest = rest.strip_prefix('.').or_else(|| rest.strip_prefix("%2e")).or_else(|| rest.strip_prefix("%2E"))?;
+        rest = rest
+            .strip_prefix('.')
+            .or_else(|| rest.strip_prefix("%2e"))
+            .or_else(|| rest.strip_prefix("%2E"))?;
         count += 1;
     }
     (count == 1 || count == 2).then_some(count)
@@ -195,9 +212,15 @@ fn without_dot_segments(path_and_query: &PathAndQuery) -> Option<PathAndQuery> {
 }
 
 /// RFC 9110 §7.8: only with the connection option, only over HTTP/1.1; ignored elsewhere.
-fn take_upgrade(headers: &mut HeaderMap, method: &Method, version: Version) -> Result<Option<HeaderValue>, Malformed> {
+fn take_upgrade(
+    headers: &mut HeaderMap,
+    method: &Method,
+    version: Version,
+) -> Result<Option<HeaderValue>, Malformed> {
     let upgrade = headers.remove(header::UPGRADE);
-    if version != Version::HTTP_11 || !connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade")) {
+    if version != Version::HTTP_11
+        || !connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+    {
         return Ok(None);
     }
     // An offer of h2c is not ours to accept nor the upstream's to see.
@@ -221,11 +244,15 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 /// RFC 9110 §7.6.1: `Connection`, what it names, and what is of the connection by nature.
 fn strip_connection(headers: &mut HeaderMap, seen: &Seen) {
     if seen.connection {
-        let named: Vec<HeaderName> =
-            connection_options(headers).filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok()).collect();
+        let named: Vec<HeaderName> = connection_options(headers)
+            .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+            .collect();
         for name in named {
             // `Connection: host` or `: content-length` must not take the framing away.
-            if !matches!(name.as_str(), "host" | "content-length" | "content-type" | "authorization" | "cookie") {
+            if !matches!(
+                name.as_str(),
+                "host" | "content-length" | "content-type" | "authorization" | "cookie"
+            ) {
                 headers.remove(name);
             }
         }

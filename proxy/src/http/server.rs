@@ -24,6 +24,7 @@ use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, DownstreamBody};
 use crate::http::gather::gather;
+use crate::http::io::FlatIo;
 use crate::http::normalize::normalize_request;
 use crate::http::upgrade::{Socket, Upgraded, tunnel};
 use crate::passage::{Activity, Record};
@@ -32,7 +33,9 @@ use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
 use crate::worker::{Phase, Worker};
 
-/// Read buffer and largest request head of HTTP/1.1, in bytes.
+/// Most that is read at once from an HTTP/1.1 connection, in bytes; it gets there only for bodies.
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Largest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a request head.
 const FIELDS_MAX: usize = 128;
@@ -118,11 +121,11 @@ where
         let (downstream, stack) = (shared.clone(), stack.clone());
         async move { downstream.answer(&stack, request).await }
     });
-    let io = HeadWatch { io: TokioIo::new(stream), activity: downstream.activity.clone() };
+    let io = HeadWatch { io: FlatIo::new(stream), activity: downstream.activity.clone() };
     let mut connection = http1::Builder::new()
         .auto_date_header(false)
-        .writev(false)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(READ_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
         .max_headers(FIELDS_MAX)
         .serve_connection(io, service);
     let mut guard = Guard::new(&downstream, false);
@@ -211,7 +214,14 @@ impl Guard {
     fn new(downstream: &Downstream, http2: bool) -> Self {
         let worker = downstream.worker.clone();
         let timer = Timer::new(&worker.sweep);
-        Self { worker, activity: downstream.activity.clone(), timer, retire_ns: u64::MAX, finishing: false, http2 }
+        Self {
+            worker,
+            activity: downstream.activity.clone(),
+            timer,
+            retire_ns: u64::MAX,
+            finishing: false,
+            http2,
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Verdict {
@@ -259,7 +269,7 @@ impl Guard {
 /// Notices the first bytes of a request head.
 #[derive(Debug)]
 struct HeadWatch {
-    io: TokioIo<TcpStream>,
+    io: FlatIo,
     activity: Rc<Activity>,
 }
 
@@ -278,7 +288,11 @@ impl hyper::rt::Read for HeadWatch {
 }
 
 impl hyper::rt::Write for HeadWatch {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 

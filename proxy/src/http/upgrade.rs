@@ -63,10 +63,15 @@ pub struct Upgraded {
 }
 
 /// Copies both ways until both ends are done. The record ends with the tunnel.
-pub async fn tunnel(mut downstream: Socket, upgraded: Upgraded, _record: Option<Record>) -> std::io::Result<()> {
+pub async fn tunnel(
+    mut downstream: Socket,
+    upgraded: Upgraded,
+    _record: Option<Record>,
+) -> std::io::Result<()> {
     let Upgraded { mut upstream, passage: _passage } = upgraded;
     upstream.stream.write_all(&downstream.read).await?;
     downstream.stream.write_all(&upstream.read).await?;
-    copy_bidirectional_with_sizes(&mut downstream.stream, &mut upstream.stream, COPY_BYTES, COPY_BYTES).await?;
+    copy_bidirectional_with_sizes(&mut downstream.stream, &mut upstream.stream, COPY_BYTES, COPY_BYTES)
+        .await?;
     Ok(())
 }

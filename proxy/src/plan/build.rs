@@ -143,7 +143,8 @@ impl Builder<'_> {
         };
         let name: Arc<str> = rule.name.as_str().into();
         let filters = self.filters(rule, &rule.filters);
-        let destinations: Vec<_> = rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
+        let destinations: Vec<_> =
+            rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
         Arc::new(Rule {
             filters,
             request_timeout_ms: rule.request_timeout_ms,
@@ -159,15 +160,23 @@ impl Builder<'_> {
         })
     }
 
-    fn destination(&mut self, rule_name: &Arc<str>, rule: &policy::Rule, backend: &policy::WeightedBackend) -> Destination {
+    fn destination(
+        &mut self,
+        rule_name: &Arc<str>,
+        rule: &policy::Rule,
+        backend: &policy::WeightedBackend,
+    ) -> Destination {
         let name = backend.service.cluster(backend.port);
         let cluster = match self.clusters.get(&name) {
             Some(cluster) => cluster.clone(),
             // Policy and facts may be of different ages: a service may be gone from one of them.
             None => self.add_cluster(name, Protocol::Http, &Backend::defaults_for(Protocol::Http)),
         };
-        let labels =
-            RequestLabels { direction: Direction::Outbound, rule: rule_name.clone(), cluster: cluster.name.clone() };
+        let labels = RequestLabels {
+            direction: Direction::Outbound,
+            rule: rule_name.clone(),
+            cluster: cluster.name.clone(),
+        };
         Destination {
             filters: self.filters(rule, &backend.filters),
             weight: backend.weight,
@@ -210,7 +219,11 @@ impl Builder<'_> {
                 .filter(|port| port.protocol.is_http())
                 .map(|port| (port.port, port.target_port, port.protocol, port.backend.clone()))
                 .collect(),
-            None => app.port.map(|port| (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http))).into_iter().collect(),
+            None => app
+                .port
+                .map(|port| (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http)))
+                .into_iter()
+                .collect(),
         };
         let mut rules: Vec<_> = ports
             .into_iter()
@@ -225,7 +238,13 @@ impl Builder<'_> {
         rules
     }
 
-    fn inbound_rule(&mut self, name: &ClusterName, address: SocketAddr, protocol: Protocol, backend: &Backend) -> Arc<Rule> {
+    fn inbound_rule(
+        &mut self,
+        name: &ClusterName,
+        address: SocketAddr,
+        protocol: Protocol,
+        backend: &Backend,
+    ) -> Arc<Rule> {
         let load = self.registry.cluster(Direction::Inbound, name);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, load);
         let entries = entries(name, std::iter::once(listed((address, 1))), self.registry);

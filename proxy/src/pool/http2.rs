@@ -96,6 +96,7 @@ impl Drop for Stream {
 pub(super) fn take(pool: &Rc<EndpointPool>) -> Option<Lease> {
     let mut connections = pool.shared.borrow_mut();
     connections.retain(|shared| !shared.sender.is_closed());
-    let shared = connections.iter().max_by_key(|shared| shared.room()).filter(|shared| shared.room() > 0)?.clone();
+    let shared =
+        connections.iter().max_by_key(|shared| shared.room()).filter(|shared| shared.room() > 0)?.clone();
     Some(Lease::Http2(Stream::new(pool.clone(), shared)))
 }

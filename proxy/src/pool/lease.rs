@@ -30,7 +30,10 @@ pub enum Lease {
 
 impl Lease {
     /// Sends a request. The error gives it back if none of it was sent.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+    pub async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         match self {
             Self::Http1 { sender, .. } => sender.try_send_request(request).await,
             Self::Http2(stream) => stream.send(request).await,

@@ -94,7 +94,10 @@ impl Source {
             "running a new snapshot"
         );
         self.status.lock().run(&pair, now_ms(), from_state);
-        if self.settling.is_none() && self.settled_names() != Some(names) {
+        if self.settled_names() == Some(names) {
+            // What was on trial did not stay.
+            self.settling = None;
+        } else if self.settling.is_none() {
             self.settling = Some((pair.clone(), Instant::now() + SETTLE_AFTER));
         }
         self.running = Some(pair);

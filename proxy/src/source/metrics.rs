@@ -20,6 +20,12 @@ pub fn write(view: &View, now_ms: u64, exposition: &mut Exposition) {
             .gauge("outrigger_snapshot_version_info", "The snapshot that runs, in labels; always 1.")
             .sample(&labels, 1_u64);
         exposition
+            .gauge("outrigger_snapshot_release", "Number of the release that runs, in its epoch.")
+            .sample(&[], taken.n);
+        exposition
+            .gauge("outrigger_snapshot_revision", "Number of the revision that runs, in its epoch.")
+            .sample(&[], taken.revision);
+        exposition
             .gauge(
                 "outrigger_snapshot_from_state",
                 "1 while the snapshot that runs was read from the state folder and the store has not confirmed it.",

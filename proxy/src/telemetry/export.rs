@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::exposition::Exposition;
-use super::metrics::{Counter, DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats};
+use super::metrics::{
+    Counter, DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats,
+};
 use crate::local_reply::ROWS;
-use crate::resolve::state::{Failure, Nothing};
 use crate::resolve::Metrics as ResolveMetrics;
+use crate::resolve::state::{Failure, Nothing};
 
 const CLASSES: [&str; 6] = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -22,13 +24,17 @@ pub fn write_requests(all: &[Arc<RequestStats>], workers: &[Arc<WorkerStats>], e
 }
 
 fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &mut Exposition) {
-    let sum = |counter: &dyn Fn(&RequestShard) -> u64| shards.iter().map(|shard| counter(shard)).fold(0, u64::wrapping_add);
+    let sum = |counter: &dyn Fn(&RequestShard) -> u64| {
+        shards.iter().map(|shard| counter(shard)).fold(0, u64::wrapping_add)
+    };
     let in_flight = sum(&|shard| shard.in_flight.value());
-    let classes: [u64; CLASSES.len()] = std::array::from_fn(|class| sum(&|shard| shard.classes[class].value()));
+    let classes: [u64; CLASSES.len()] =
+        std::array::from_fn(|class| sum(&|shard| shard.classes[class].value()));
     if in_flight == 0 && classes.iter().all(|count| *count == 0) {
         return;
     }
-    let base = [("direction", labels.direction.as_str()), ("rule", &labels.rule), ("cluster", &labels.cluster)];
+    let base =
+        [("direction", labels.direction.as_str()), ("rule", &labels.rule), ("cluster", &labels.cluster)];
     for (class, count) in CLASSES.iter().zip(classes).filter(|(_, count)| *count > 0) {
         let [direction, rule, cluster] = base;
         exposition
@@ -39,7 +45,10 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &m
     let bucket = |index: usize| sum(&|shard| shard.duration[index].value());
     let bounds = DURATION_BOUNDS_NS.iter().enumerate();
     exposition
-        .histogram("outrigger_request_duration_seconds", "From the request head to the last byte of the response.")
+        .histogram(
+            "outrigger_request_duration_seconds",
+            "From the request head to the last byte of the response.",
+        )
         .sample(
             &base,
             bounds.map(|(index, bound)| (*bound as f64 / 1e9, bucket(index))),
@@ -69,7 +78,10 @@ pub fn write_workers(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) 
         .counter("outrigger_upstream_connections_total", "Upstream connections opened.")
         .sample(&[], sum(&|stats| &stats.upstream_opened));
     exposition
-        .counter("outrigger_upstream_connect_failures_total", "Upstream connections that could not be opened.")
+        .counter(
+            "outrigger_upstream_connect_failures_total",
+            "Upstream connections that could not be opened.",
+        )
         .sample(&[], sum(&|stats| &stats.upstream_connect_failed));
     for (index, row) in ROWS.iter().enumerate() {
         let count = sum(&|stats| &stats.local_replies.0[index]);
@@ -84,18 +96,23 @@ pub fn write_discovery(metrics: &ResolveMetrics, exposition: &mut Exposition) {
     exposition
         .counter("outrigger_discovery_queries_total", "DNS questions asked.")
         .sample(&[], metrics.queries());
-    let failures = exposition.counter("outrigger_discovery_failures_total", "DNS questions without an answer, by kind.");
+    let failures =
+        exposition.counter("outrigger_discovery_failures_total", "DNS questions without an answer, by kind.");
     for failure in Failure::ALL {
         failures.sample(&[("kind", failure.name())], metrics.failures(failure));
     }
-    let nothing = exposition.counter("outrigger_discovery_nothing_total", "DNS answers that there is nothing, by kind.");
+    let nothing = exposition
+        .counter("outrigger_discovery_nothing_total", "DNS answers that there is nothing, by kind.");
     nothing.sample(&[("kind", "empty")], metrics.nothing(Nothing::Empty));
     nothing.sample(&[("kind", "nxdomain")], metrics.nothing(Nothing::NoSuchName));
     for name in metrics.names().iter() {
         let cluster = name.cluster.to_string();
         let labels = [("cluster", cluster.as_str())];
         exposition
-            .gauge("outrigger_discovery_stale_seconds", "For how long the endpoints in use have not been what DNS says.")
+            .gauge(
+                "outrigger_discovery_stale_seconds",
+                "For how long the endpoints in use have not been what DNS says.",
+            )
             .sample(&labels, name.stale_for().as_secs_f64());
         exposition
             .gauge("outrigger_discovery_endpoints", "Endpoints in use from DNS.")

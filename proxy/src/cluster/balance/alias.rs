@@ -22,38 +22,21 @@ impl AliasTable {
         let mut shares: Vec<u128> = weights.iter().map(|weight| u128::from(*weight) * count).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
             (0..weights.len()).partition(|index| shares[*index] < total);
-        let mut slots: Vec<Slot> = (0..weights.len() as u32)
-            .map(|index| Slot {
-                threshold: u32::MAX,
-                other: index,
-            })
-            .collect();
+        let mut slots: Vec<Slot> =
+            (0..weights.len() as u32).map(|index| Slot { threshold: u32::MAX, other: index }).collect();
         while let (Some(less), Some(more)) = (small.pop(), large.pop()) {
-            slots[less] = Slot {
-                threshold: ((shares[less] << 32) / total) as u32,
-                other: more as u32,
-            };
+            slots[less] = Slot { threshold: ((shares[less] << 32) / total) as u32, other: more as u32 };
             shares[more] -= total - shares[less];
-            if shares[more] < total {
-                small.push(more)
-            } else {
-                large.push(more)
-            }
+            if shares[more] < total { small.push(more) } else { large.push(more) }
         }
-        Self {
-            slots: slots.into_boxed_slice(),
-        }
+        Self { slots: slots.into_boxed_slice() }
     }
 
     /// The index that 64 random bits stand for.
     pub(super) fn draw(&self, random: u64) -> usize {
         let index = ((random >> 32) as usize * self.slots.len()) >> 32;
         let slot = self.slots[index];
-        if (random as u32) < slot.threshold {
-            index
-        } else {
-            slot.other as usize
-        }
+        if (random as u32) < slot.threshold { index } else { slot.other as usize }
     }
 }
 

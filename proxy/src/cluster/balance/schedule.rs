@@ -29,29 +29,18 @@ pub(super) fn round(weights: &[u32]) -> Box<[u32]> {
 
 /// Turns per round of each weight: the smallest integers in the same ratio, or rounded ones where those are too many.
 fn turns(weights: &[u32]) -> Vec<u64> {
-    let divisor = weights
-        .iter()
-        .fold(0, |divisor, weight| gcd(divisor, u64::from(*weight)))
-        .max(1);
+    let divisor = weights.iter().fold(0, |divisor, weight| gcd(divisor, u64::from(*weight))).max(1);
     let total = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>() / divisor;
     let turns_max = ROUND_TURNS_MAX.max(weights.len() as u64);
     let scaled = |weight: u32| {
         let turns = u64::from(weight) / divisor;
-        if total <= turns_max || weight == 0 {
-            turns
-        } else {
-            (turns * turns_max / total).max(1)
-        }
+        if total <= turns_max || weight == 0 { turns } else { (turns * turns_max / total).max(1) }
     };
     weights.iter().map(|weight| scaled(*weight)).collect()
 }
 
 fn gcd(left: u64, right: u64) -> u64 {
-    if right == 0 {
-        left
-    } else {
-        gcd(right, left % right)
-    }
+    if right == 0 { left } else { gcd(right, left % right) }
 }
 
 #[cfg(test)]
