@@ -30,23 +30,15 @@ async fn long_streams_hold_no_plans() {
     let streams = open_streams(&shop, &app).await;
     let before = shop.process.resident_kib();
 
+    let mut applied = applies(&shop).await.expect("the metrics page is there");
     control_plane.apply(&mesh, &many_routes());
-    let mut applied = applies(&shop).await.unwrap_or_default();
-    eventually(DEADLINE, "10,000 routes are applied", async || {
-        (client::fetch(shop.outbound, "cart", "/route/9999").await.ok()?.header("x-app") == "cart")
-            .then_some(())
-    })
-    .await;
+    applied = one_more_apply(&shop, applied).await;
     let plan = shop.process.resident_kib().saturating_sub(before);
 
     for push in 0..PUSHES {
         control_plane
             .apply(&mesh, &backend_policy("cart", &format!("timeouts: {{connect: {}ms}}", 1000 + push)));
-        let at_least = applied + 1;
-        applied = eventually(DEADLINE, "the push is applied", async || {
-            applies(&shop).await.filter(|count| *count >= at_least)
-        })
-        .await;
+        applied = one_more_apply(&shop, applied).await;
     }
     let after = shop.process.resident_kib();
     assert_eq!(streams.len(), STREAMS, "every stream is still open");
@@ -76,6 +68,11 @@ async fn open_streams(shop: &Proxy, app: &App) -> JoinSet<()> {
     eventually(DEADLINE, "all streams are open", async || (app.requests() >= STREAMS as u64).then_some(()))
         .await;
     streams
+}
+
+async fn one_more_apply(shop: &Proxy, before: u64) -> u64 {
+    eventually(DEADLINE, "the push is applied", async || applies(shop).await.filter(|count| *count > before))
+        .await
 }
 
 async fn applies(shop: &Proxy) -> Option<u64> {
