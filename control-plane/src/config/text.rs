@@ -3,6 +3,9 @@
 use outrigger_snapshot::head::Authority;
 use outrigger_snapshot::name::{LABEL_BYTES_MAX, check_label};
 
+#[cfg(test)]
+mod tests;
+
 /// Longest host name in bytes (RFC 1035 §2.3.4, without the trailing dot).
 const HOST_BYTES_MAX: usize = 253;
 /// Longest header name in bytes (Gateway API v1).

@@ -94,6 +94,10 @@ fn a_few_lines_do_not_unfold_into_millions() {
     }
     let said = load_text(&text).unwrap_err().to_string();
     assert!(said.ends_with("anchors and aliases repeat more than 20000 values"), "{said}");
+    // Also where each alias is small.
+    let small = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(99), "*a, ".repeat(200));
+    let said = load_text(&small).unwrap_err().to_string();
+    assert!(said.ends_with("anchors and aliases repeat more than 20000 values"), "{said}");
 }
 
 #[test]
