@@ -37,7 +37,7 @@ async fn long_streams_hold_no_plans() {
 
     for push in 0..PUSHES {
         control_plane
-            .apply(&mesh, &backend_policy("cart", &format!("timeouts: {{connect: {}ms}}", 1000 + push)));
+            .apply(&mesh, &backend_policy("cart", &format!("timeouts: {{connect: {}ms}}", 2001 + push)));
         applied = one_more_apply(&shop, applied).await;
     }
     let after = shop.process.resident_kib();
