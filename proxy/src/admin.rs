@@ -165,6 +165,8 @@ fn without_plan(view: &View) -> String {
         "the newest release has nothing for this proxy's service (--service)".to_owned()
     } else if let Some(trouble) = &view.trouble {
         trouble.clone()
+    } else if view.polls > 0 {
+        "the store holds no release yet (`outrigger publish` or a control plane makes one)".to_owned()
     } else {
         "the store was not read yet".to_owned()
     }

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Waits for something that other tasks bring about.
-pub async fn until(mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     let begun = tokio::time::Instant::now();
     while !holds() {
         assert!(begun.elapsed() < DEADLINE, "it did not come about");
@@ -35,7 +35,7 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 /// A policy of some services.
-pub fn policy(services: &[&str]) -> Vec<u8> {
+pub(crate) fn policy(services: &[&str]) -> Vec<u8> {
     let port = Port {
         name: "http".to_owned(),
         port: 80,
@@ -50,7 +50,7 @@ pub fn policy(services: &[&str]) -> Vec<u8> {
 }
 
 /// Facts of one cluster with some endpoints.
-pub fn facts(endpoints: u16) -> Vec<u8> {
+pub(crate) fn facts(endpoints: u16) -> Vec<u8> {
     let endpoint = |port| Endpoint {
         address: SocketAddr::from(([127, 0, 0, 1], 9_000 + port)),
         weight: 1,
@@ -63,7 +63,7 @@ pub fn facts(endpoints: u16) -> Vec<u8> {
 }
 
 /// See the module.
-pub struct Mesh {
+pub(crate) struct Mesh {
     folder: TempDir,
     key: SigningKey,
     revision: u64,
@@ -71,59 +71,59 @@ pub struct Mesh {
 
 impl Mesh {
     /// A store with a mesh and no revision.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mesh =
             Self { folder: tempfile::tempdir().unwrap(), key: SigningKey::generate().unwrap(), revision: 0 };
         mesh.publisher(&mesh.store()).init(now_ms()).await.unwrap();
         mesh
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.folder().join("store")
     }
 
-    pub async fn publish(&mut self, policy: Vec<u8>, facts: Vec<u8>) {
+    pub(crate) async fn publish(&mut self, policy: Vec<u8>, facts: Vec<u8>) {
         self.release(&self.store(), "cart", policy, facts, false).await;
     }
 
-    pub async fn publish_shrunk(&mut self, policy: Vec<u8>, facts: Vec<u8>) {
+    pub(crate) async fn publish_shrunk(&mut self, policy: Vec<u8>, facts: Vec<u8>) {
         self.release(&self.store(), "cart", policy, facts, true).await;
     }
 
-    pub async fn publish_for(&mut self, scope: &str, policy: Vec<u8>, facts: Vec<u8>) {
+    pub(crate) async fn publish_for(&mut self, scope: &str, policy: Vec<u8>, facts: Vec<u8>) {
         self.release(&self.store(), scope, policy, facts, false).await;
     }
 
-    pub async fn publish_into(&mut self, store: &Path, policy: Vec<u8>, facts: Vec<u8>) {
+    pub(crate) async fn publish_into(&mut self, store: &Path, policy: Vec<u8>, facts: Vec<u8>) {
         self.release(store, "cart", policy, facts, false).await;
     }
 
-    pub fn objects(&self) -> Vec<OsString> {
+    pub(crate) fn objects(&self) -> Vec<OsString> {
         Self::objects_in(&self.store()).iter().map(|path| path.file_name().unwrap().to_owned()).collect()
     }
 
-    pub fn objects_in(store: &Path) -> Vec<PathBuf> {
+    pub(crate) fn objects_in(store: &Path) -> Vec<PathBuf> {
         std::fs::read_dir(store.join("objects")).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
     /// A process that trusts the mesh's key; its state is that of the one before.
-    pub fn process(&self) -> Process {
+    pub(crate) fn process(&self) -> Process {
         self.process_trusting(vec![self.key.public()])
     }
 
-    pub fn process_trusting(&self, keys: Vec<PublicKey>) -> Process {
+    pub(crate) fn process_trusting(&self, keys: Vec<PublicKey>) -> Process {
         self.process_of("state", POLL, keys)
     }
 
-    pub fn process_at(&self, state: &str) -> Process {
+    pub(crate) fn process_at(&self, state: &str) -> Process {
         self.process_of(state, POLL, vec![self.key.public()])
     }
 
-    pub fn process_polling(&self, poll: Duration) -> Process {
+    pub(crate) fn process_polling(&self, poll: Duration) -> Process {
         self.process_of("state", poll, vec![self.key.public()])
     }
 
@@ -172,7 +172,7 @@ impl Mesh {
 }
 
 /// A source with somebody who builds plans.
-pub struct Process {
+pub(crate) struct Process {
     source: Option<Source>,
     status: Arc<Status>,
     state: Arc<StateDir>,
@@ -191,14 +191,14 @@ struct Built {
 
 /// What runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied {
-    pub services: usize,
-    pub endpoints: usize,
+pub(crate) struct Applied {
+    pub(crate) services: usize,
+    pub(crate) endpoints: usize,
 }
 
 impl Process {
     /// Starts, and follows the store from then on.
-    pub async fn start(&mut self) -> Result<Started, StartError> {
+    pub(crate) async fn start(&mut self) -> Result<Started, StartError> {
         let mut source = self.source.take().expect("a process starts once");
         let started = source.start().await?;
         self.tasks.push(tokio::spawn(source.run(started)));
@@ -206,39 +206,39 @@ impl Process {
     }
 
     /// Its sudden death, and its lock with it.
-    pub async fn die(self) {
+    pub(crate) async fn die(self) {
         for task in self.tasks {
             task.abort();
             let _ = task.await;
         }
     }
 
-    pub fn applied(&self) -> Applied {
+    pub(crate) fn applied(&self) -> Applied {
         self.built.last.lock().unwrap().expect("something runs")
     }
 
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.built.last.lock().unwrap().is_some()
     }
 
-    pub fn applied_count(&self) -> usize {
+    pub(crate) fn applied_count(&self) -> usize {
         self.built.count.load(Relaxed)
     }
 
     /// No plan is built from so many services.
-    pub fn refuse_services(&self, services: usize) {
+    pub(crate) fn refuse_services(&self, services: usize) {
         self.built.refused_services.store(services, Relaxed);
     }
 
-    pub fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         self.status.view()
     }
 
-    pub fn state(&self) -> Arc<StateDir> {
+    pub(crate) fn state(&self) -> Arc<StateDir> {
         Arc::clone(&self.state)
     }
 
-    pub fn poll_now(&self) {
+    pub(crate) fn poll_now(&self) {
         self.poll_now.notify_one();
     }
 }
