@@ -63,11 +63,11 @@ pub enum Turn<'a> {
 pub enum Exit {
     /// Drained, or stopped because someone wanted it.
     Done,
-    /// Something failed that it can't do without.
+    /// Something failed that it can't do without, or a drain had to cut what still ran.
     Failed,
-    /// Flags, environment or bootstrap file are wrong.
+    /// Flags, environment, bootstrap file or the store's URL are wrong.
     Usage,
-    /// Neither store nor state folder has a snapshot to start with, or the state folder can't be had.
+    /// Neither store nor state folder has a snapshot to start with.
     NoSnapshot,
     /// An address that it should listen on is taken or does not exist.
     AddressTaken,
