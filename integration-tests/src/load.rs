@@ -32,9 +32,12 @@ pub struct Plan {
     pub version: Version,
     /// Whether connections are used again.
     pub keep_alive: bool,
-    /// Looks at each answer of status 200: a label to count it by, or what is wrong with it.
-    pub check: Option<fn(&Answer) -> Result<String, String>>,
+    /// Looks at each answer of status 200.
+    pub check: Option<Check>,
 }
+
+/// A label to count an answer by, or what is wrong with it.
+pub type Check = fn(&Answer) -> Result<String, String>;
 
 impl Plan {
     /// `GET /` over kept connections.

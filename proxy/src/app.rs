@@ -11,7 +11,6 @@ use arc_swap::ArcSwapOption;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -24,7 +23,9 @@ use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
 use crate::registry::Registry;
+use crate::report::Reporter;
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
+use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
 use crate::telemetry::metrics::Direction;
@@ -60,6 +61,18 @@ pub enum AppError {
     /// The system.
     #[error("the system refused a thread, a socket or a signal")]
     System(#[from] std::io::Error),
+}
+
+impl AppError {
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Bind(_) => Exit::AddressTaken,
+            Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
+            Self::Key(_) | Self::Store(_) => Exit::Usage,
+            Self::State(_) | Self::Resolve(_) | Self::System(_) => Exit::Failed,
+        }
+    }
 }
 
 /// The sockets of a proxy.
@@ -127,7 +140,13 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         phase: crew.phases(),
         drain: Rc::default(),
         shutdown: Rc::default(),
+        reports: Default::default(),
     });
+    if let Some(target) = config.report.clone() {
+        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, source.status());
+        let _ = overview.reports.set(reporter.counts()); // empty until here
+        tokio::task::spawn_local(reporter.run());
+    }
     announce(&listeners);
     serve_admin(&listeners, &overview)?;
 
@@ -138,8 +157,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     if let Some(inbound) = listeners.inbound {
         crew.listen(inbound, Direction::Inbound).await?;
     }
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tell(Turn::Ready);
     let in_order = until_the_end(&config, &crew, &overview, &poll_now).await?;
     end_in_order(&state);
     Ok(crew.stop() && in_order)
@@ -193,23 +211,28 @@ async fn until_the_end(
     overview: &Overview,
     poll_now: &Notify,
 ) -> std::io::Result<bool> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut signals = Signals::new()?;
     loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            () = overview.drain.notified() => break,
-            _ = interrupt.recv() => return Ok(true),
-            () = overview.shutdown.notified() => return Ok(true),
-            _ = hangup.recv() => poll_now.notify_one(),
+        let wish = tokio::select! {
+            wish = signals.next() => wish,
+            () = overview.drain.notified() => Wish::Drain,
+            () = overview.shutdown.notified() => Wish::Stop,
+        };
+        match wish {
+            Wish::PollNow => {
+                tell(Turn::Reloading);
+                poll_now.notify_one();
+                tell(Turn::Ready);
+            }
+            Wish::Drain => break,
+            Wish::Stop => return Ok(true),
         }
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tell(Turn::Stopping);
+    let stop = async { while signals.next().await != Wish::Stop {} };
     tokio::select! {
         finished = drain(config, crew) => Ok(finished),
-        _ = interrupt.recv() => Ok(true),
-        _ = terminate.recv() => Ok(true),
+        () = stop => Ok(true),
         () = overview.shutdown.notified() => Ok(true),
     }
 }

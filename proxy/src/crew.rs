@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tower_service::Service;
 
+use crate::clock;
 use crate::connection::serve;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
@@ -116,16 +118,33 @@ impl Member {
         let (handover, handed) = mpsc::channel(HANDOVER_MAX);
         let seed = fastrand::u64(..);
         let counted = stats.clone();
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => {
-                    runtime.block_on(work(Worker::new(index, plan, counted, seed), handed, phases))
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                match runtime(&counted).build_local(LocalOptions::default()) {
+                    Ok(runtime) => {
+                        runtime.block_on(work(Worker::new(index, plan, counted, seed), handed, phases))
+                    }
+                    Err(error) => tracing::error!("worker {index} cannot start: {error}"),
                 }
-                Err(error) => tracing::error!("worker {index} cannot start: {error}"),
-            }
-        })?;
+            })?;
         Ok(Self { stats, handover, thread })
     }
+}
+
+/// A worker's runtime, which measures how long each of its turns is: from waking up until it waits again.
+fn runtime(stats: &Arc<WorkerStats>) -> Builder {
+    let began_ns = Arc::new(AtomicU64::new(0));
+    let (begun, stats) = (began_ns.clone(), stats.clone());
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    builder.on_thread_unpark(move || began_ns.store(clock::now_ns(), Relaxed));
+    builder.on_thread_park(move || {
+        let began_ns = begun.load(Relaxed);
+        if began_ns > 0 {
+            stats.longest_turn_ns.fetch_max(clock::now_ns().saturating_sub(began_ns), Relaxed);
+        }
+    });
+    builder
 }
 
 /// The life of a worker.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use outrigger_proxy::app;
 use outrigger_proxy::config::{Config, ConfigError};
+use outrigger_proxy::signals::Exit;
 use outrigger_proxy::source::chain;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing_subscriber::EnvFilter;
@@ -23,11 +24,11 @@ fn main() -> ExitCode {
             .block_on(app::run(config))
     };
     match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(true) => Exit::Done.into(),
+        Ok(false) => Exit::Failed.into(),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "outrigger-proxy: {}", chain(&error));
-            ExitCode::FAILURE
+            error.exit().into()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What admin endpoints and scrapes see of the whole process.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, ServerI
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::registry::Registry;
+use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
 use crate::telemetry::export::{write_discovery, write_requests, write_workers};
@@ -40,6 +41,8 @@ pub struct Overview {
     pub drain: Rc<Notify>,
     /// Someone wants the end.
     pub shutdown: Rc<Notify>,
+    /// What became of reports, if any are made.
+    pub reports: OnceCell<Arc<Counts>>,
 }
 
 impl AdminState for Overview {
@@ -74,6 +77,9 @@ impl AdminState for Overview {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
         write_discovery(&self.names, exposition);
+        if let Some(counts) = self.reports.get() {
+            counts.write(exposition);
+        }
     }
 
     fn drain(&self) {

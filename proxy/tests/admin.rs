@@ -1,5 +1,7 @@
 //! The admin endpoints over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it set it up")]
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;

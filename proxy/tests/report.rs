@@ -1,5 +1,7 @@
 //! Reports, to a folder and to a listening socket, in the clear and over TLS.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it set it up")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -37,11 +37,7 @@ pub fn check_label(text: &str) -> Result<(), NameError> {
         && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
         && bytes.first().is_some_and(alphanumeric)
         && bytes.last().is_some_and(alphanumeric);
-    if valid {
-        Ok(())
-    } else {
-        Err(NameError::Label(text.to_owned()))
-    }
+    if valid { Ok(()) } else { Err(NameError::Label(text.to_owned())) }
 }
 
 /// A `Service`, by namespace and name. Written `NAMESPACE/NAME`; it also names the scope of the sidecars beside that service.
@@ -56,10 +52,7 @@ impl ServiceName {
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         check_label(namespace)?;
         check_label(name)?;
-        Ok(Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        })
+        Ok(Self { namespace: namespace.into(), name: name.into() })
     }
 
     /// The namespace label.
@@ -74,10 +67,7 @@ impl ServiceName {
 
     /// The cluster behind one port of this service.
     pub fn cluster(&self, port: u16) -> ClusterName {
-        ClusterName {
-            service: self.clone(),
-            port,
-        }
+        ClusterName { service: self.clone(), port }
     }
 }
 
@@ -115,15 +105,8 @@ impl FromStr for ClusterName {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let unreadable = || NameError::Cluster(text.to_owned());
         let (service, port) = text.rsplit_once(':').ok_or_else(unreadable)?;
-        let port: u16 = port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or_else(unreadable)?;
-        Ok(Self {
-            service: service.parse()?,
-            port,
-        })
+        let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(unreadable)?;
+        Ok(Self { service: service.parse()?, port })
     }
 }
 
@@ -149,9 +132,7 @@ macro_rules! text_form {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(de::Error::custom)
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
             }
         }
     };
@@ -169,27 +150,12 @@ mod tests {
         for (text, written) in [("cart", "default/cart"), ("shop/cart-2", "shop/cart-2")] {
             assert_eq!(text.parse::<ServiceName>().unwrap().to_string(), written);
         }
-        assert_eq!(
-            "shop/cart:80".parse::<ClusterName>().unwrap().to_string(),
-            "shop/cart:80"
-        );
+        assert_eq!("shop/cart:80".parse::<ClusterName>().unwrap().to_string(), "shop/cart:80");
     }
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for text in [
-            "",
-            "/",
-            "a/",
-            "/a",
-            "a/b/c",
-            "Cart",
-            "-a",
-            "a-",
-            "a.b",
-            "a b",
-            &"a".repeat(64),
-        ] {
+        for text in ["", "/", "a/", "/a", "a/b/c", "Cart", "-a", "a-", "a.b", "a b", &"a".repeat(64)] {
             assert!(text.parse::<ServiceName>().is_err(), "{text:?}");
         }
         for text in ["a", "a:", "a:0", "a:65536", "a:x", "a/b/c:80"] {

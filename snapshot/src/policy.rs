@@ -307,12 +307,7 @@ impl Backend {
         if protocol == Protocol::Grpc {
             timeouts.first_byte_ms = 0;
         }
-        Self {
-            balance: Balance::default(),
-            timeouts,
-            limits: Limits::default(),
-            on_empty: OnEmpty::Keep,
-        }
+        Self { balance: Balance::default(), timeouts, limits: Limits::default(), on_empty: OnEmpty::Keep }
     }
 }
 
@@ -332,10 +327,6 @@ impl Default for Timeouts {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 1_024,
-            pending: 1_024,
-            requests: 16_384,
-        }
+        Self { connections: 1_024, pending: 1_024, requests: 16_384 }
     }
 }

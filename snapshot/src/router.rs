@@ -105,11 +105,7 @@ impl<R> Router<R> {
             }
             bucket.push(host);
         }
-        Ok(Self {
-            names,
-            hosts,
-            namespace: namespace.into(),
-        })
+        Ok(Self { names, hosts, namespace: namespace.into() })
     }
 
     /// The rule for a request.
@@ -121,20 +117,12 @@ impl<R> Router<R> {
         };
         let (_, table) = table.ok_or(Miss::Port)?;
         let (rule, prefix) = table.find(head).ok_or(Miss::Rule)?;
-        Ok(Found {
-            service: &host.service,
-            rule,
-            prefix,
-        })
+        Ok(Found { service: &host.service, rule, prefix })
     }
 
     /// Every rule, in no particular order.
     pub fn rules(&self) -> impl Iterator<Item = &R> {
-        self.names
-            .values()
-            .flatten()
-            .flat_map(|host| &host.ports)
-            .flat_map(|(_, table)| table.rules())
+        self.names.values().flatten().flat_map(|host| &host.ports).flat_map(|(_, table)| table.rules())
     }
 
     /// A service by host: one of its further names, `n`, `n.ns` or `n.ns.svc`.
@@ -146,10 +134,7 @@ impl<R> Router<R> {
             None => (host, &*self.namespace),
             Some((name, rest)) => (name, rest.strip_suffix(".svc").unwrap_or(rest)),
         };
-        self.names
-            .get(name)?
-            .iter()
-            .find(|host| host.service.namespace() == namespace)
+        self.names.get(name)?.iter().find(|host| host.service.namespace() == namespace)
     }
 }
 
@@ -166,8 +151,5 @@ fn build_host<R>(
     if let Some(index) = ports.iter().position(|(number, _)| *number == 80) {
         ports.swap(0, index);
     }
-    Ok(Host {
-        service: name.clone(),
-        ports,
-    })
+    Ok(Host { service: name.clone(), ports })
 }

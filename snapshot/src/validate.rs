@@ -81,10 +81,7 @@ impl Policy {
             let place = name.to_string();
             for host in &service.hosts {
                 if !hosts.insert(host.as_str()) {
-                    return Err(invalid(
-                        &place,
-                        format!("the host {host:?} stands for two services"),
-                    ));
+                    return Err(invalid(&place, format!("the host {host:?} stands for two services")));
                 }
                 check_host(&place, host)?;
             }
@@ -109,10 +106,7 @@ impl Facts {
         for (name, cluster) in &self.clusters {
             let place = name.to_string();
             if !cluster.peers.is_power_of_two() {
-                return Err(invalid(
-                    &place,
-                    format!("{} peers is no power of two", cluster.peers),
-                ));
+                return Err(invalid(&place, format!("{} peers is no power of two", cluster.peers)));
             }
             match &cluster.discovery {
                 Discovery::Static(endpoints) => {
@@ -143,18 +137,12 @@ fn parse<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, Inv
 }
 
 fn invalid(place: &str, what: String) -> Invalid {
-    Invalid::Value {
-        place: place.to_owned(),
-        what,
-    }
+    Invalid::Value { place: place.to_owned(), what }
 }
 
 fn at_most(place: &str, what: &str, found: usize, most: usize) -> Result<(), Invalid> {
     if found > most {
-        Err(invalid(
-            place,
-            format!("{found} {what}, at most {most} are allowed"),
-        ))
+        Err(invalid(place, format!("{found} {what}, at most {most} are allowed")))
     } else {
         Ok(())
     }
@@ -184,21 +172,14 @@ fn check_host(place: &str, host: &str) -> Result<(), Invalid> {
     if valid {
         Ok(())
     } else {
-        Err(invalid(
-            place,
-            format!("{host:?} is no host in lower case without a port"),
-        ))
+        Err(invalid(place, format!("{host:?} is no host in lower case without a port")))
     }
 }
 
 fn check_dns_name(place: &str, name: &str) -> Result<(), Invalid> {
     let label = |label: &str| check_label(&label.trim_start_matches('_').to_ascii_lowercase()).is_ok();
     let valid = !name.is_empty() && name.len() <= 253 && name.split('.').all(label);
-    if valid {
-        Ok(())
-    } else {
-        Err(invalid(place, format!("{name:?} is no DNS name")))
-    }
+    if valid { Ok(()) } else { Err(invalid(place, format!("{name:?} is no DNS name"))) }
 }
 
 fn check_service(place: &str, service: &Service) -> Result<(), Invalid> {
@@ -210,10 +191,7 @@ fn check_service(place: &str, service: &Service) -> Result<(), Invalid> {
     let mut names = HashSet::new();
     for port in &service.ports {
         if !numbers.insert(port.port) || !names.insert(port.name.as_str()) {
-            return Err(invalid(
-                place,
-                format!("port {} ({}) stands twice", port.port, port.name),
-            ));
+            return Err(invalid(place, format!("port {} ({}) stands twice", port.port, port.name)));
         }
         check_port(&format!("{place}:{}", port.port), port)?;
     }
@@ -238,14 +216,7 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
 
 fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
     let t = &backend.timeouts;
-    for timeout in [
-        t.connect_ms,
-        t.request_ms,
-        t.try_ms,
-        t.first_byte_ms,
-        t.idle_ms,
-        t.body_stall_ms,
-    ] {
+    for timeout in [t.connect_ms, t.request_ms, t.try_ms, t.first_byte_ms, t.idle_ms, t.body_stall_ms] {
         check_timeout(place, timeout)?;
     }
     if t.connect_ms == 0 || t.idle_ms == 0 {
@@ -278,22 +249,11 @@ fn check_rule(place: &str, rule: &Rule) -> Result<(), Invalid> {
         let (PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path)) = &route_match.path;
         check_text(place, path)?;
         if !matches!(route_match.path, PathMatch::Regex(_)) && !path.starts_with('/') {
-            return Err(invalid(
-                place,
-                format!("the path {path:?} does not start with '/'"),
-            ));
+            return Err(invalid(place, format!("the path {path:?} does not start with '/'")));
         }
-        at_most(
-            place,
-            "conditions",
-            route_match.headers.len() + route_match.query.len(),
-            MATCHES_MAX,
-        )?;
+        at_most(place, "conditions", route_match.headers.len() + route_match.query.len(), MATCHES_MAX)?;
     }
-    for timeout in [rule.request_timeout_ms, rule.try_timeout_ms]
-        .into_iter()
-        .flatten()
-    {
+    for timeout in [rule.request_timeout_ms, rule.try_timeout_ms].into_iter().flatten() {
         check_timeout(place, timeout)?;
     }
     check_filters(place, rule, &rule.filters)?;
@@ -307,10 +267,7 @@ fn check_rule(place: &str, rule: &Rule) -> Result<(), Invalid> {
         }
         check_filters(place, rule, &backend.filters)?;
     }
-    let answers = rule
-        .filters
-        .iter()
-        .any(|filter| matches!(filter, Filter::Redirect(_)));
+    let answers = rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
     if rule.backends.is_empty() && !answers {
         return Err(invalid(place, "neither a backend nor a redirect".into()));
     }
@@ -319,17 +276,12 @@ fn check_rule(place: &str, rule: &Rule) -> Result<(), Invalid> {
 
 fn check_filters(place: &str, rule: &Rule, filters: &[Filter]) -> Result<(), Invalid> {
     at_most(place, "filters", filters.len(), FILTERS_MAX)?;
-    let only_prefixes = rule
-        .matches
-        .iter()
-        .all(|route_match| matches!(route_match.path, PathMatch::Prefix(_)));
+    let only_prefixes =
+        rule.matches.iter().all(|route_match| matches!(route_match.path, PathMatch::Prefix(_)));
     for filter in filters {
         let path = match filter {
             Filter::Redirect(redirect) if !matches!(redirect.status, 301 | 302 | 303 | 307 | 308) => {
-                return Err(invalid(
-                    place,
-                    format!("{} is no redirect status", redirect.status),
-                ));
+                return Err(invalid(place, format!("{} is no redirect status", redirect.status)));
             }
             Filter::Redirect(redirect) => &redirect.path,
             Filter::Rewrite(rewrite) => &rewrite.path,

@@ -153,8 +153,7 @@ async fn filters_edit_redirect_and_rewrite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_variable_http_proxy_is_enough() {
     let mesh = Fixture::new(&[]).await;
-    let request =
-        format!("GET http://v1/path?q HTTP/1.1\r\nhost: ignored.example\r\nconnection: close\r\n\r\n");
+    let request = "GET http://v1/path?q HTTP/1.1\r\nhost: ignored.example\r\nconnection: close\r\n\r\n";
     let answer = client::raw(mesh.shop.outbound, request.as_bytes(), DEADLINE).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

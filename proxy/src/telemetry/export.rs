@@ -1,6 +1,7 @@
 //! The data path's metrics as a scrape sees them: shards summed up.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::exposition::Exposition;
 use super::metrics::{
@@ -83,6 +84,14 @@ pub fn write_workers(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) 
             "Upstream connections that could not be opened.",
         )
         .sample(&[], sum(&|stats| &stats.upstream_connect_failed));
+    let longest_ns =
+        workers.iter().map(|stats| stats.longest_turn_ns.swap(0, Relaxed)).max().unwrap_or_default();
+    exposition
+        .gauge(
+            "outrigger_worker_longest_turn_seconds",
+            "Longest time since the last scrape for which a worker did not look for new events.",
+        )
+        .sample(&[], longest_ns as f64 / 1e9);
     for (index, row) in ROWS.iter().enumerate() {
         let count = sum(&|stats| &stats.local_replies.0[index]);
         exposition
@@ -105,6 +114,9 @@ pub fn write_discovery(metrics: &ResolveMetrics, exposition: &mut Exposition) {
         .counter("outrigger_discovery_nothing_total", "DNS answers that there is nothing, by kind.");
     nothing.sample(&[("kind", "empty")], metrics.nothing(Nothing::Empty));
     nothing.sample(&[("kind", "nxdomain")], metrics.nothing(Nothing::NoSuchName));
+    exposition
+        .counter("outrigger_discovery_truncated_total", "DNS answers that had more endpoints than are used.")
+        .sample(&[], metrics.truncated());
     for name in metrics.names().iter() {
         let cluster = name.cluster.to_string();
         let labels = [("cluster", cluster.as_str())];
@@ -114,6 +126,12 @@ pub fn write_discovery(metrics: &ResolveMetrics, exposition: &mut Exposition) {
                 "For how long the endpoints in use have not been what DNS says.",
             )
             .sample(&labels, name.stale_for().as_secs_f64());
+        exposition
+            .gauge(
+                "outrigger_discovery_state",
+                "How far the endpoints in use can be trusted, in labels; always 1.",
+            )
+            .sample(&[labels[0], ("state", name.freshness().name())], true);
         exposition
             .gauge("outrigger_discovery_endpoints", "Endpoints in use from DNS.")
             .sample(&labels, u64::from(name.endpoints()));

@@ -149,7 +149,7 @@ pub struct WorkerStats {
     pub local_replies: LocalReplies,
     /// Requests that met no rule, inbound then outbound.
     pub unrouted: [RequestShard; 2],
-    /// Longest time between two turns of the worker's loop since the last read, in nanoseconds; see `worker`.
+    /// Longest time since the last scrape from one event until the worker waited for the next, in nanoseconds.
     pub longest_turn_ns: AtomicU64,
 }
 

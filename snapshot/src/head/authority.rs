@@ -52,11 +52,7 @@ impl Authority {
             && !host.iter().any(u8::is_ascii_uppercase)
             && (port.is_some() || host_end == bytes.len());
         if keeps_form {
-            return Ok(Self {
-                value: value.clone(),
-                host_bytes: host_end as u16,
-                port,
-            });
+            return Ok(Self { value: value.clone(), host_bytes: host_end as u16, port });
         }
         let mut text = dotless.to_ascii_lowercase();
         let host_bytes = text.len() as u16;
@@ -64,11 +60,7 @@ impl Authority {
             text.extend_from_slice(format!(":{port}").as_bytes());
         }
         let value = HeaderValue::from_bytes(&text).map_err(|_| AuthorityError::Host)?;
-        Ok(Self {
-            value,
-            host_bytes,
-            port,
-        })
+        Ok(Self { value, host_bytes, port })
     }
 
     /// The host: lower case, without brackets' removal, without a trailing dot.
@@ -101,11 +93,7 @@ impl Authority {
             None => host.to_owned(),
         };
         match HeaderValue::from_str(&text) {
-            Ok(value) => Self {
-                value,
-                host_bytes: self.host_bytes,
-                port,
-            },
+            Ok(value) => Self { value, host_bytes: self.host_bytes, port },
             Err(_) => self.clone(),
         }
     }
@@ -125,14 +113,9 @@ fn host_end(bytes: &[u8]) -> Result<usize, AuthorityError> {
         return Err(AuthorityError::Empty);
     };
     if *first == b'[' {
-        let end = bytes
-            .iter()
-            .position(|byte| *byte == b']')
-            .ok_or(AuthorityError::Host)?;
+        let end = bytes.iter().position(|byte| *byte == b']').ok_or(AuthorityError::Host)?;
         let literal = std::str::from_utf8(&bytes[1..end]).map_err(|_| AuthorityError::Host)?;
-        literal
-            .parse::<std::net::Ipv6Addr>()
-            .map_err(|_| AuthorityError::Host)?;
+        literal.parse::<std::net::Ipv6Addr>().map_err(|_| AuthorityError::Host)?;
         return Ok(end + 1);
     }
     for (index, byte) in bytes.iter().enumerate() {
@@ -153,14 +136,8 @@ fn parse_port(rest: &[u8]) -> Result<Option<u16>, AuthorityError> {
     match rest {
         [] | b":" => Ok(None),
         [b':', digits @ ..] if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => {
-            let number = digits
-                .iter()
-                .fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
-            u16::try_from(number)
-                .ok()
-                .filter(|port| *port != 0)
-                .map(Some)
-                .ok_or(AuthorityError::Port)
+            let number = digits.iter().fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+            u16::try_from(number).ok().filter(|port| *port != 0).map(Some).ok_or(AuthorityError::Port)
         }
         [b':', ..] => Err(AuthorityError::Port),
         _ => Err(AuthorityError::Host),
