@@ -67,7 +67,7 @@ pub struct Bootstrap {
     #[arg(long, value_name = "DIR", env = "OUTRIGGER_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// The mesh's signing key, the same for all replicas [default on a folder store: <STORE>.key beside it]
+    /// The mesh's signing key, the same for all replicas [default on a folder store: STORE.key beside it]
     #[arg(long, value_name = "FILE", env = "OUTRIGGER_SIGNING_KEY")]
     pub signing_key: Option<PathBuf>,
 

@@ -243,10 +243,15 @@ async fn drain(config: &Config, crew: &Crew) -> bool {
     tracing::info!(grace = ?config.drain.grace, deadline = ?config.drain.deadline, "draining");
     crew.enter(Phase::Leaving);
     sleep_until(begun + config.drain.grace).await;
-    crew.enter(Phase::Draining);
+    crew.enter(Phase::DrainingInbound);
+    let mut inbound_done = false;
     while Instant::now() < begun + config.drain.deadline {
         sleep(DRAIN_TICK).await;
-        if crew.open_connections() == 0 {
+        if !inbound_done && crew.open_inbound() == 0 {
+            // Nobody waits for the workload any more, so it has no more calls to make for anyone.
+            inbound_done = true;
+            crew.enter(Phase::Draining);
+        } else if inbound_done && crew.open_connections() == 0 {
             return true;
         }
     }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use crate::cluster::Cluster;
 use crate::error::{ProxyError, Timeout};
 use crate::http::body::Body;
+use crate::http::failure::upstream_failure;
 use crate::http::gather::gather;
 use crate::http::io::FlatIo;
 use crate::http::upgrade::{Socket, Switch};
@@ -47,7 +48,7 @@ pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster) -> Result<Lease, P
         true => open_http2(pool, stream, connection).await,
         false => open_http1(pool, stream, connection).await,
     };
-    opened.map_err(ProxyError::from_upstream)
+    opened.map_err(upstream_failure)
 }
 
 async fn dial(pool: &EndpointPool, cluster: &Cluster) -> Result<TcpStream, ProxyError> {

@@ -14,10 +14,12 @@ use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::sweep::Timer;
-use crate::worker::Phase;
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// In a drain, a connection that was accepted and has not spoken has this long: its request is on its way.
+const UNSPOKEN_NS: u64 = 500_000_000;
 
 /// What the first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,19 +57,25 @@ async fn first_bytes(stream: &TcpStream, downstream: &Downstream) -> io::Result<
     let worker = &downstream.worker;
     let mut timer = Timer::new(&worker.sweep);
     let mut seen = 0;
+    let mut hurried = false;
     let mut due_ns = clock::now_ns().saturating_add(worker.limits.idle_ns);
     loop {
         let mut bytes = [0; PREFACE.len()];
         let peeked = poll_fn(|context| {
             let mut buffer = ReadBuf::new(&mut bytes);
-            if worker.phase() >= Phase::Draining || timer.fired() {
+            let polled = stream.poll_peek(context, &mut buffer);
+            if polled.is_ready() {
+                return polled;
+            }
+            if timer.fired() {
                 return Poll::Ready(Ok(0));
             }
-            let polled = stream.poll_peek(context, &mut buffer);
-            if polled.is_pending() {
-                timer.arm(due_ns, context.waker());
+            if worker.phase().drains(downstream.direction) && !hurried {
+                hurried = true;
+                due_ns = due_ns.min(clock::now_ns() + UNSPOKEN_NS);
             }
-            polled
+            timer.arm(due_ns, context.waker());
+            Poll::Pending
         });
         let count = peeked.await?;
         match detect(&bytes[..count]) {

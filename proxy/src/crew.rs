@@ -81,7 +81,7 @@ impl Crew {
                     let _ = sender.send(Handover::Connection(stream, peer, direction)).await;
                 }
             };
-            accept_until_drained(listener, phases, hand_over).await;
+            accept_until_drained(listener, direction, phases, hand_over).await;
         });
         Ok(())
     }
@@ -103,6 +103,13 @@ impl Crew {
     /// Open downstream connections.
     pub fn open_connections(&self) -> u64 {
         self.members.iter().map(|member| member.stats.open_connections()).sum()
+    }
+
+    /// Those that carry calls to the workload.
+    pub fn open_inbound(&self) -> u64 {
+        let inbound =
+            |member: &Member| member.stats.downstream_connections[Direction::Inbound as usize].value();
+        self.members.iter().map(inbound).sum()
     }
 
     /// Stops the workers, whatever they are doing; whether each thread ended well.
@@ -170,7 +177,7 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
                         let take = async |stream, peer| take(&worker, &stack, &places, stream, peer, direction).await;
-                        accept_until_drained(listener, phases, take).await;
+                        accept_until_drained(listener, direction, phases, take).await;
                     });
                 }
             },
@@ -210,6 +217,7 @@ async fn take<S>(
 /// them.
 async fn accept_until_drained(
     listener: TcpListener,
+    direction: Direction,
     mut phases: watch::Receiver<Phase>,
     take: impl AsyncFn(TcpStream, SocketAddr),
 ) {
@@ -217,7 +225,7 @@ async fn accept_until_drained(
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
             // An error means that the process is going.
-            _ = phases.wait_for(|phase| *phase >= Phase::Draining) => break,
+            _ = phases.wait_for(|phase| phase.drains(direction)) => break,
         };
         match accepted {
             Ok((stream, peer)) => take(stream, peer).await,

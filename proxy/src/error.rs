@@ -3,6 +3,8 @@
 
 use outrigger_snapshot::head::AuthorityError;
 
+use crate::http::failure::WireError;
+
 /// What the client did wrong in a request head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -108,13 +110,13 @@ pub enum ProxyError {
     },
     /// The connection broke before the response head.
     #[error("the upstream closed the connection before it answered")]
-    Reset(#[source] hyper::Error),
+    Reset(#[source] WireError),
     /// The upstream refused the stream unprocessed.
     #[error("the upstream refused the stream")]
-    Refused(#[source] hyper::Error),
+    Refused(#[source] WireError),
     /// The response is no HTTP.
     #[error("the upstream's response is malformed")]
-    MalformedResponse(#[source] hyper::Error),
+    MalformedResponse(#[source] WireError),
     /// A 101 that nobody asked for, or to another protocol.
     #[error("the upstream switched to a protocol that was not asked for")]
     UnexpectedUpgrade,
@@ -135,18 +137,6 @@ pub enum Side {
 }
 
 impl ProxyError {
-    /// What a failed exchange with an upstream means. `sent` is whether the request may have left.
-    pub fn from_upstream(error: hyper::Error) -> Self {
-        if error.is_parse() || error.is_parse_too_large() {
-            return Self::MalformedResponse(error);
-        }
-        match h2_reason(&error) {
-            Some(h2::Reason::REFUSED_STREAM) => Self::Refused(error),
-            _ if error.is_user() => Self::Malformed(Malformed::Body),
-            _ => Self::Reset(error),
-        }
-    }
-
     /// Whose fault it is.
     pub fn side(&self) -> Side {
         match self {
@@ -173,15 +163,4 @@ impl ProxyError {
     pub fn unprocessed(&self) -> bool {
         matches!(self, Self::ConnectFailed { .. } | Self::Refused(_) | Self::Timeout(Timeout::Connect))
     }
-}
-
-fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            return error.reason();
-        }
-        source = cause.source();
-    }
-    None
 }

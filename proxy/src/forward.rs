@@ -10,24 +10,26 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Uri;
 use http::{Method, Request, Response, StatusCode, Version, uri};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use outrigger_snapshot::head::{RequestHead, ResponseHead};
 use outrigger_snapshot::policy::{Balance, HashKey};
+use smallvec::SmallVec;
 
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::hash_ring::stable_hash;
-use crate::error::{Limit, ProxyError, Timeout};
+use crate::error::{Limit, ProxyError, Side, Timeout};
 use crate::exchange::{Exchange, Reply};
-use crate::http::body::{Body, Progress, UpstreamBody};
+use crate::http::body::{Body, Incoming, Progress, UpstreamBody};
 use crate::http::normalize::normalize_response;
 use crate::http::upgrade::{Switch, Upgraded};
 use crate::passage::{Admission, Passage};
-use crate::pool::Lease;
+use crate::pool::{Lease, SendError};
 use crate::sweep::Timer;
 use crate::worker::Worker;
+
+/// Endpoints tried for one request because the one before could not be reached.
+const ENDPOINTS_TRIED_MAX: usize = 3;
 
 /// Connections tried for one request because the one before turned out closed before anything was sent on it.
 const UNSENT_TRIES_MAX: usize = 8;
@@ -41,27 +43,40 @@ pub async fn forward(worker: Rc<Worker>, exchange: Exchange) -> Result<Reply, Pr
     let cluster = &resolution.destination().ok_or(ProxyError::NoBackend)?.cluster;
     let admission =
         Admission::enter(&cluster.load, cluster.limits.requests).ok_or(ProxyError::Limit(Limit::Requests))?;
-    let started_ns = clock::now_ns();
-    let endpoint = pick(&worker, cluster, &head, &peer, started_ns)?;
-    let mut in_flight = InFlight::start(endpoint);
-
-    let mut watch = Watch::new(&worker, cluster, &resolution.rule, &body, started_ns);
-    let request = upstream_request(head, body, cluster, upgrade.as_ref(), trailers);
-    match send(&worker, cluster, in_flight.endpoint(), request, &mut watch).await {
-        Ok((lease, response)) => {
-            let now_ns = clock::now_ns();
-            let outcome =
-                if response.status().is_server_error() { Outcome::Failure } else { Outcome::Success };
-            in_flight.answered(outcome, now_ns - started_ns, now_ns);
-            let passage = Passage { lease, in_flight, admission, record: None };
-            reply(response, passage, watch, cluster, upgrade, deadline_ns).await
-        }
-        Err(error) => {
-            let now_ns = clock::now_ns();
-            let blame = error.side() == crate::error::Side::Upstream;
-            let outcome = if blame { Outcome::Failure } else { Outcome::Cancelled };
-            in_flight.finish(outcome, now_ns - started_ns, now_ns);
-            Err(error)
+    let key = hash_key(&cluster.balance, &head, &peer);
+    let mut watch = Watch::new(&worker, cluster, &resolution.rule, &body, clock::now_ns());
+    let mut request = upstream_request(head, body, cluster, upgrade.as_ref(), trailers);
+    let mut tried = SmallVec::<[u32; ENDPOINTS_TRIED_MAX]>::new();
+    loop {
+        let started_ns = clock::now_ns();
+        let endpoint = pick(&worker, cluster, key, &tried, started_ns)?;
+        let known = tried.contains(&endpoint.id());
+        tried.push(endpoint.id());
+        let mut in_flight = InFlight::start(endpoint);
+        match send(&worker, cluster, in_flight.endpoint(), request, upgrade.is_some(), &mut watch).await {
+            Ok((lease, response)) => {
+                let now_ns = clock::now_ns();
+                let failed = response.status().is_server_error();
+                let outcome = if failed { Outcome::Failure } else { Outcome::Success };
+                in_flight.answered(outcome, now_ns - started_ns, now_ns);
+                let passage = Passage { lease, in_flight, admission, record: None };
+                return reply(response, passage, watch, cluster, upgrade, deadline_ns).await;
+            }
+            Err(failed) => {
+                let now_ns = clock::now_ns();
+                let blame = failed.error.side() == Side::Upstream;
+                let outcome = if blame { Outcome::Failure } else { Outcome::Cancelled };
+                in_flight.finish(outcome, now_ns - started_ns, now_ns);
+                match failed.request {
+                    // Nothing was sent, so another endpoint may have it, whatever its method.
+                    Some(back)
+                        if failed.error.unprocessed() && !known && tried.len() < ENDPOINTS_TRIED_MAX =>
+                    {
+                        request = back;
+                    }
+                    _ => return Err(failed.error),
+                }
+            }
         }
     }
 }
@@ -69,20 +84,20 @@ pub async fn forward(worker: Rc<Worker>, exchange: Exchange) -> Result<Reply, Pr
 fn pick(
     worker: &Worker,
     cluster: &Cluster,
-    head: &RequestHead,
-    peer: &HeaderValue,
+    key: Option<u64>,
+    tried: &[u32],
     now_ns: u64,
 ) -> Result<Arc<Endpoint>, ProxyError> {
-    let key = match &cluster.balance {
-        Balance::ConsistentHash(key) => hash_key(key, head, peer),
-        Balance::PeakEwma | Balance::LeastRequest | Balance::RoundRobin | Balance::Random => None,
-    };
     let endpoints = cluster.endpoints.load();
-    let endpoint = endpoints.pick(now_ns, &mut || worker.random(), key, &[]);
+    let endpoint = endpoints.pick(now_ns, &mut || worker.random(), key, tried);
     endpoint.cloned().ok_or_else(|| ProxyError::NoEndpoint(cluster.name.clone()))
 }
 
-fn hash_key(key: &HashKey, head: &RequestHead, peer: &HeaderValue) -> Option<u64> {
+fn hash_key(balance: &Balance, head: &RequestHead, peer: &HeaderValue) -> Option<u64> {
+    let key = match balance {
+        Balance::ConsistentHash(key) => key,
+        Balance::PeakEwma | Balance::LeastRequest | Balance::RoundRobin | Balance::Random => return None,
+    };
     match key {
         HashKey::Source => Some(stable_hash(peer.as_bytes())),
         HashKey::Header(name) => {
@@ -170,32 +185,48 @@ impl Watch {
     }
 }
 
-/// Sends on a connection that is there, else on a new one; again if nothing was sent.
+/// A try that failed.
+struct Failed {
+    error: ProxyError,
+    /// The request, if none of it was sent.
+    request: Option<Request<Body>>,
+}
+
+/// Sends to an endpoint, on a connection that is there, else on a new one; again if the connection turns out to be closed.
 async fn send(
     worker: &Worker,
     cluster: &Cluster,
     endpoint: &Arc<Endpoint>,
     mut request: Request<Body>,
+    may_switch: bool,
     watch: &mut Watch,
-) -> Result<(Lease, Response<Incoming>), ProxyError> {
+) -> Result<(Lease, Response<Incoming>), Box<Failed>> {
     let pool = worker.pools.of(endpoint, cluster);
     for _ in 0..UNSENT_TRIES_MAX {
         let mut lease = match pool.take(cluster) {
             Some(lease) => lease,
             // Boxed: rare, and an idle connection should not be as large as this.
-            None => watch.limit(Box::pin(pool.open(cluster))).await??,
+            None => match watch.limit(Box::pin(pool.open(cluster))).await {
+                Ok(Ok(lease)) => lease,
+                Ok(Err(error)) | Err(error) => {
+                    return Err(Box::new(Failed { error, request: Some(request) }));
+                }
+            },
         };
-        match watch.limit(lease.send(request)).await? {
-            Ok(response) => return Ok((lease, response)),
-            Err(error) => request = unsent(error)?,
+        lease.may_switch(may_switch);
+        match watch.limit(lease.send(request)).await {
+            Ok(Ok(response)) => return Ok((lease, response)),
+            Ok(Err(SendError::Unsent(back))) => request = *back,
+            Ok(Err(SendError::Failed(error))) | Err(error) => {
+                return Err(Box::new(Failed { error, request: None }));
+            }
         }
     }
-    let error = std::io::ErrorKind::ConnectionAborted.into();
-    Err(ProxyError::ConnectFailed { address: endpoint.address(), error })
-}
-
-fn unsent(mut error: TrySendError<Request<Body>>) -> Result<Request<Body>, ProxyError> {
-    error.take_message().ok_or_else(|| ProxyError::from_upstream(error.into_error()))
+    let error = ProxyError::ConnectFailed {
+        address: endpoint.address(),
+        error: std::io::ErrorKind::ConnectionAborted.into(),
+    };
+    Err(Box::new(Failed { error, request: Some(request) }))
 }
 
 fn upstream_request(
@@ -228,7 +259,7 @@ fn upstream_request(
             headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
-        // hyper sends no body of unknown length with these unless it is told to.
+        // The codec sends no body of unknown length with these unless it is told to.
         let quiet = matches!(method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
         if quiet && !bodiless && !headers.contains_key(header::CONTENT_LENGTH) {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -1,6 +1,7 @@
 //! HTTP as it stands on the wire, and the one place beside [`crate::pool`] that knows hyper.
 
 pub mod body;
+pub mod failure;
 pub mod forwarded;
 pub mod gather;
 pub mod io;

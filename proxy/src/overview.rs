@@ -15,7 +15,7 @@ use crate::registry::Registry;
 use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
-use crate::telemetry::export::{write_discovery, write_requests, write_workers};
+use crate::telemetry::export::{write_discovery, write_endpoints, write_requests, write_workers};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics::WorkerStats;
 use crate::worker::{CurrentPlan, Phase};
@@ -49,7 +49,9 @@ impl AdminState for Overview {
     fn phase(&self) -> admin::Phase {
         match *self.phase.borrow() {
             Phase::Running => admin::Phase::Serving,
-            Phase::Leaving | Phase::Draining | Phase::Stopped => admin::Phase::Draining,
+            Phase::Leaving | Phase::DrainingInbound | Phase::Draining | Phase::Stopped => {
+                admin::Phase::Draining
+            }
         }
     }
 
@@ -76,6 +78,9 @@ impl AdminState for Overview {
     fn write_metrics(&self, exposition: &mut Exposition) {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
+        if let Some(plan) = self.plan.load_full() {
+            write_endpoints(&plan, exposition);
+        }
         write_discovery(&self.names, exposition);
         if let Some(counts) = self.reports.get() {
             counts.write(exposition);

@@ -15,7 +15,7 @@ use crate::connect;
 use crate::error::{Limit, ProxyError};
 use crate::telemetry::metrics::WorkerStats;
 
-pub use lease::Lease;
+pub use lease::{Lease, SendError};
 
 pub mod http1;
 pub mod http2;

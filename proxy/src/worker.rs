@@ -9,7 +9,7 @@ use arc_swap::{ArcSwapOption, Cache};
 use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
-use crate::telemetry::metrics::WorkerStats;
+use crate::telemetry::metrics::{Direction, WorkerStats};
 
 /// The plan that is in force; `None` before the first.
 pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
@@ -41,10 +41,22 @@ pub enum Phase {
     Running,
     /// It still takes connections, and asks clients to come back elsewhere.
     Leaving,
-    /// It takes none, and closes each as soon as it is idle.
+    /// It takes no more calls to the workload, which may still make its own.
+    DrainingInbound,
+    /// It takes none, and closes each connection as soon as it is idle.
     Draining,
     /// It stops.
     Stopped,
+}
+
+impl Phase {
+    /// Whether connections of this direction are taken no more, and end as soon as they are idle.
+    pub fn drains(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Inbound => self >= Self::DrainingInbound,
+            Direction::Outbound => self >= Self::Draining,
+        }
+    }
 }
 
 /// See the module.

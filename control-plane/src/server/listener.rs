@@ -68,7 +68,7 @@ impl Listener {
         self.address
     }
 
-    /// Serves `router` until `stop` says true, then waits for requests in flight, at most [`DRAIN_MAX`].
+    /// Serves `router` until `stop` says true, then waits for requests in flight, at most `DRAIN_MAX`.
     pub async fn serve(self, tls: Option<TlsAcceptor>, router: Router, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
+
+pub use hyper::body::Incoming;
 
 use crate::clock;
 use crate::passage::Passage;

@@ -207,27 +207,31 @@ struct Guard {
     /// When it must take no more requests.
     retire_ns: u64,
     finishing: bool,
-    http2: bool,
+    direction: Direction,
+    /// Whether it is told as soon as the proxy leaves. An idle HTTP/1.1 connection cannot be told, and one that came after that knows no
+    /// better place: both stay until the proxy takes no more.
+    told: bool,
 }
 
 impl Guard {
     fn new(downstream: &Downstream, http2: bool) -> Self {
         let worker = downstream.worker.clone();
         let timer = Timer::new(&worker.sweep);
+        let told = http2 && worker.phase() == Phase::Running;
         Self {
             worker,
             activity: downstream.activity.clone(),
             timer,
             retire_ns: u64::MAX,
             finishing: false,
-            http2,
+            direction: downstream.direction,
+            told,
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Verdict {
-        // An idle HTTP/1.1 connection has no way to say that it will close, so it stays until no new one can be opened either.
-        let leaves = if self.http2 { Phase::Leaving } else { Phase::Draining };
-        if self.worker.phase() >= leaves && !self.finishing {
+        let phase = self.worker.phase();
+        if !self.finishing && (phase.drains(self.direction) || self.told && phase >= Phase::Leaving) {
             self.finishing = true;
             return Verdict::Finish;
         }

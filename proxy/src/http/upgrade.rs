@@ -34,14 +34,18 @@ struct SwitchState {
 }
 
 impl Switch {
-    /// Asks the connection for its socket, and waits until HTTP is done with it; `None` if the connection failed instead.
+    /// Whether the connection is to leave its socket when HTTP is done with it.
+    pub fn want(&self, wanted: bool) {
+        self.0.wanted.set(wanted);
+    }
+
+    /// Waits for the socket that was wanted; `None` if the connection failed instead.
     pub async fn socket(&self) -> Option<Socket> {
-        self.0.wanted.set(true);
         self.0.left.notified().await;
         self.0.socket.borrow_mut().take()
     }
 
-    /// Whether the connection was asked.
+    /// Whether it is.
     pub fn is_wanted(&self) -> bool {
         self.0.wanted.get()
     }

@@ -3,14 +3,23 @@
 use std::rc::Rc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
 use super::EndpointPool;
 use super::http1::Idle;
 use super::http2::Stream;
-use crate::http::body::Body;
+use crate::error::ProxyError;
+use crate::http::body::{Body, Incoming};
+use crate::http::failure::upstream_failure;
 use crate::http::upgrade::Switch;
+
+/// Why there is no response.
+#[derive(Debug)]
+pub enum SendError {
+    /// The connection was closed before any of the request was sent: it can go over another.
+    Unsent(Box<Request<Body>>),
+    /// The exchange failed.
+    Failed(ProxyError),
+}
 
 /// An HTTP/1.1 connection, or a stream of an HTTP/2 connection. Dropped without being released, the former is closed.
 #[derive(Debug)]
@@ -29,14 +38,22 @@ pub enum Lease {
 }
 
 impl Lease {
-    /// Sends a request. The error gives it back if none of it was sent.
-    pub async fn send(
-        &mut self,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        match self {
+    /// Sends a request and waits for the response head.
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+        let sent = match self {
             Self::Http1 { sender, .. } => sender.try_send_request(request).await,
             Self::Http2(stream) => stream.send(request).await,
+        };
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => SendError::Unsent(Box::new(request)),
+            None => SendError::Failed(upstream_failure(error.into_error())),
+        })
+    }
+
+    /// Says, before a request is sent, whether its response may switch protocols.
+    pub fn may_switch(&self, may: bool) {
+        if let Self::Http1 { switch, .. } = self {
+            switch.want(may);
         }
     }
 

@@ -8,6 +8,7 @@ use super::metrics::{
     Counter, DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats,
 };
 use crate::local_reply::ROWS;
+use crate::plan::Plan;
 use crate::resolve::Metrics as ResolveMetrics;
 use crate::resolve::state::{Failure, Nothing};
 
@@ -56,6 +57,40 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &m
             bucket(DURATION_BOUNDS_NS.len()),
             sum(&|shard| shard.duration_ns.value()) as f64 / 1e9,
         );
+}
+
+/// Endpoints of one cluster that are written; beyond it `/clusters` shows them.
+pub const ENDPOINTS_WRITTEN_MAX: usize = 100;
+
+/// Writes the load of every endpoint that has seen a request, of clusters with few enough of them.
+pub fn write_endpoints(plan: &Plan, exposition: &mut Exposition) {
+    for cluster in plan.clusters.values() {
+        let endpoints = cluster.endpoints.load();
+        if endpoints.entries().len() > ENDPOINTS_WRITTEN_MAX {
+            continue;
+        }
+        for endpoint in
+            endpoints.entries().iter().map(|entry| &entry.endpoint).filter(|endpoint| endpoint.requests() > 0)
+        {
+            let address = endpoint.address().to_string();
+            let labels = [("cluster", &*cluster.name), ("endpoint", address.as_str())];
+            exposition
+                .gauge(
+                    "outrigger_endpoint_requests_in_flight",
+                    "Requests that an endpoint has not answered to the end.",
+                )
+                .sample(&labels, u64::from(endpoint.in_flight()));
+            exposition
+                .counter("outrigger_endpoint_requests_total", "Requests sent to an endpoint.")
+                .sample(&labels, endpoint.requests());
+            exposition
+                .counter(
+                    "outrigger_endpoint_failures_total",
+                    "Requests that an endpoint failed, or could not be sent.",
+                )
+                .sample(&labels, endpoint.failures());
+        }
+    }
 }
 
 /// Writes what workers count beside requests.

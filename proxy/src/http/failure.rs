@@ -1,0 +1,36 @@
+//! What hyper says when an exchange with an upstream fails.
+
+use std::error::Error as _;
+
+use crate::error::{Malformed, ProxyError};
+
+/// A failure on the wire, as hyper describes it.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct WireError(hyper::Error);
+
+/// What a failed exchange with an upstream means.
+pub fn upstream_failure(error: hyper::Error) -> ProxyError {
+    let refused = refuses_stream(&error);
+    let (malformed, ours) = (error.is_parse() || error.is_parse_too_large(), error.is_user());
+    let wire = WireError(error);
+    match () {
+        () if malformed => ProxyError::MalformedResponse(wire),
+        () if refused => ProxyError::Refused(wire),
+        // The only part of a request that can fail in our hands is the body that the client sends.
+        () if ours => ProxyError::Malformed(Malformed::Body),
+        () => ProxyError::Reset(wire),
+    }
+}
+
+/// RFC 9113 §8.7: a stream refused so was not processed.
+fn refuses_stream(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        source = cause.source();
+    }
+    false
+}
