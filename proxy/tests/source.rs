@@ -179,7 +179,11 @@ async fn altered_objects_and_lost_stores_leave_everything_as_it_was() {
     std::fs::rename(&away, mesh.store()).unwrap();
     until(|| process.view().refusals.contains_key(&Cause::Altered)).await;
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(process.view().refusals[&Cause::Altered], 1, "it was met at every look and counted at the first");
+    assert_eq!(
+        process.view().refusals[&Cause::Altered],
+        1,
+        "it was met at every look and counted at the first"
+    );
     assert_eq!(process.applied().services, 1);
     mesh.publish(policy(&["cart", "shop", "new"]), facts(1)).await;
     until(|| process.applied().services == 3).await;
