@@ -158,8 +158,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         crew.listen(inbound, Direction::Inbound).await?;
     }
     tell(Turn::Ready);
-    let in_order = until_the_end(&config, &crew, &overview, &poll_now).await?;
-    end_in_order(&state);
+    let in_order = until_the_end(&config, &crew, &overview, &poll_now, &state).await?;
     Ok(crew.stop() && in_order)
 }
 
@@ -210,6 +209,7 @@ async fn until_the_end(
     crew: &Crew,
     overview: &Overview,
     poll_now: &Notify,
+    state: &StateDir,
 ) -> std::io::Result<bool> {
     let mut signals = Signals::new()?;
     loop {
@@ -225,9 +225,14 @@ async fn until_the_end(
                 tell(Turn::Ready);
             }
             Wish::Drain => break,
-            Wish::Stop => return Ok(true),
+            Wish::Stop => {
+                end_in_order(state);
+                return Ok(true);
+            }
         }
     }
+    // Now, and not when the drain is over: who does not wait for that kills, which says nothing about the snapshot.
+    end_in_order(state);
     tell(Turn::Stopping);
     let stop = async { while signals.next().await != Wish::Stop {} };
     tokio::select! {

@@ -76,7 +76,7 @@ pub fn write_endpoints(plan: &Plan, exposition: &mut Exposition) {
             let labels = [("cluster", &*cluster.name), ("endpoint", address.as_str())];
             exposition
                 .gauge(
-                    "outrigger_endpoint_requests_in_flight",
+                    "outrigger_endpoint_in_flight",
                     "Requests that an endpoint has not answered to the end.",
                 )
                 .sample(&labels, u64::from(endpoint.in_flight()));
