@@ -1,7 +1,7 @@
 //! The last step of the stack: cluster → endpoint → connection → the wire.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -37,30 +37,59 @@ const UNSENT_TRIES_MAX: usize = 8;
 /// The remaining time of the caller, in milliseconds.
 pub const DEADLINE: HeaderName = HeaderName::from_static("outrigger-deadline-ms");
 
-/// Sends a request where its rule says, and waits for the response head.
-pub async fn forward(worker: Rc<Worker>, exchange: Exchange) -> Result<Reply, ProxyError> {
-    let Exchange { head, body, resolution, upgrade, trailers, deadline_ns, peer, .. } = exchange;
-    let cluster = &resolution.destination().ok_or(ProxyError::NoBackend)?.cluster;
-    let admission =
-        Admission::enter(&cluster.load, cluster.limits.requests).ok_or(ProxyError::Limit(Limit::Requests))?;
-    let key = hash_key(&cluster.balance, &head, &peer);
-    let mut watch = Watch::new(&worker, cluster, &resolution.rule, &body, clock::now_ns());
-    let mut request = upstream_request(head, body, cluster, upgrade.as_ref(), trailers);
+/// Sends a request where its rule says; the future is for the response head. What the exchange is made of is used up at once, so that the
+/// future holds little more than it needs to wait.
+pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = Result<Reply, ProxyError>> {
+    let prepared = Prepared::new(&worker, exchange);
+    async move { forward_prepared(&worker, prepared?).await }
+}
+
+/// A request on its way to a cluster.
+struct Prepared {
+    cluster: Arc<Cluster>,
+    admission: Admission,
+    request: Box<Request<Body>>,
+    watch: Watch,
+    /// What consistent hashing goes by.
+    key: Option<u64>,
+    upgrade: Option<HeaderValue>,
+    deadline_ns: u64,
+}
+
+impl Prepared {
+    fn new(worker: &Worker, exchange: Exchange) -> Result<Self, ProxyError> {
+        let Exchange { head, body, resolution, upgrade, trailers, deadline_ns, peer, .. } = exchange;
+        let cluster = resolution.destination().ok_or(ProxyError::NoBackend)?.cluster.clone();
+        let admission = Admission::enter(&cluster.load, cluster.limits.requests)
+            .ok_or(ProxyError::Limit(Limit::Requests))?;
+        let key = hash_key(&cluster.balance, &head, &peer);
+        let watch = Watch::new(worker, &cluster, &resolution.rule, &body, clock::now_ns());
+        let request = Box::new(upstream_request(head, body, &cluster, upgrade.as_ref(), trailers));
+        Ok(Self { cluster, admission, request, watch, key, upgrade, deadline_ns })
+    }
+}
+
+async fn forward_prepared(worker: &Worker, prepared: Prepared) -> Result<Reply, ProxyError> {
+    let Prepared { cluster, admission, mut request, mut watch, key, upgrade, deadline_ns } = prepared;
     let mut tried = SmallVec::<[u32; ENDPOINTS_TRIED_MAX]>::new();
     loop {
         let started_ns = clock::now_ns();
-        let endpoint = pick(&worker, cluster, key, &tried, started_ns)?;
+        let endpoint = pick(worker, &cluster, key, &tried, started_ns)?;
         let known = tried.contains(&endpoint.id());
         tried.push(endpoint.id());
         let mut in_flight = InFlight::start(endpoint);
-        match send(&worker, cluster, in_flight.endpoint(), request, upgrade.is_some(), &mut watch).await {
+        match send(worker, &cluster, in_flight.endpoint(), request, upgrade.is_some(), &mut watch).await {
             Ok((lease, response)) => {
                 let now_ns = clock::now_ns();
                 let failed = response.status().is_server_error();
                 let outcome = if failed { Outcome::Failure } else { Outcome::Success };
                 in_flight.answered(outcome, now_ns - started_ns, now_ns);
                 let passage = Passage { lease, in_flight, admission, record: None };
-                return reply(response, passage, watch, cluster, upgrade, deadline_ns).await;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    // Boxed: rare.
+                    return Box::pin(switch(response.into_parts().0, passage, upgrade)).await;
+                }
+                return Ok(reply(response, passage, watch, &cluster, deadline_ns));
             }
             Err(failed) => {
                 let now_ns = clock::now_ns();
@@ -162,11 +191,10 @@ impl Watch {
         if self.try_ns <= wait.0 { (self.try_ns, Timeout::Try) } else { wait }
     }
 
-    /// Waits for `future` within the limits.
-    async fn limit<F: Future>(&mut self, future: F) -> Result<F::Output, ProxyError> {
-        let mut future = pin!(future);
+    /// Waits for `future`, pinned where it is, within the limits.
+    async fn limit<F: Future + Unpin>(&mut self, mut future: F) -> Result<F::Output, ProxyError> {
         poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(context) {
                 return Poll::Ready(Ok(output));
             }
             if !self.timer.armed() {
@@ -189,7 +217,7 @@ impl Watch {
 struct Failed {
     error: ProxyError,
     /// The request, if none of it was sent.
-    request: Option<Request<Body>>,
+    request: Option<Box<Request<Body>>>,
 }
 
 /// Sends to an endpoint, on a connection that is there, else on a new one; again if the connection turns out to be closed.
@@ -197,7 +225,7 @@ async fn send(
     worker: &Worker,
     cluster: &Cluster,
     endpoint: &Arc<Endpoint>,
-    mut request: Request<Body>,
+    mut request: Box<Request<Body>>,
     may_switch: bool,
     watch: &mut Watch,
 ) -> Result<(Lease, Response<Incoming>), Box<Failed>> {
@@ -214,9 +242,9 @@ async fn send(
             },
         };
         lease.may_switch(may_switch);
-        match watch.limit(lease.send(request)).await {
+        match watch.limit(pin!(lease.send(*request))).await {
             Ok(Ok(response)) => return Ok((lease, response)),
-            Ok(Err(SendError::Unsent(back))) => request = *back,
+            Ok(Err(SendError::Unsent(back))) => request = back,
             Ok(Err(SendError::Failed(error))) | Err(error) => {
                 return Err(Box::new(Failed { error, request: None }));
             }
@@ -271,30 +299,25 @@ fn upstream_request(
     request
 }
 
-async fn reply(
+fn reply(
     response: Response<Incoming>,
-    mut passage: Passage,
+    passage: Passage,
     watch: Watch,
     cluster: &Cluster,
-    upgrade: Option<HeaderValue>,
     deadline_ns: u64,
-) -> Result<Reply, ProxyError> {
+) -> Reply {
     let (mut parts, incoming) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(parts, passage, upgrade).await;
-    }
     normalize_response(&mut parts.headers);
     let head = ResponseHead::new(parts.status, parts.headers);
     if incoming.is_end_stream() {
-        passage.record.take();
         passage.complete();
-        return Ok(Reply { head, body: Body::Empty, upgraded: None });
+        return Reply { head, body: Body::Empty, upgraded: None };
     }
     let Watch { mut timer, try_ns, .. } = watch;
     timer.disarm();
     let stall_ns = clock::limit_ns(cluster.timeouts.body_stall_ms);
     let body = UpstreamBody::new(incoming, passage, timer, try_ns.min(deadline_ns), stall_ns);
-    Ok(Reply { head, body: Body::Upstream(Box::new(body)), upgraded: None })
+    Reply { head, body: Body::Upstream(Box::new(body)), upgraded: None }
 }
 
 /// A 101 is passed on only if it says what was asked for (RFC 9110 §15.2.2).

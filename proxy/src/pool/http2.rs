@@ -74,11 +74,11 @@ impl Stream {
         Self { pool, shared }
     }
 
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        self.shared.sender.clone().try_send_request(request).await
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
+        self.shared.sender.clone().try_send_request(request)
     }
 }
 

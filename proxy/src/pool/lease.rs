@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use futures_util::future::{Either, FutureExt};
 use http::{Request, Response};
 
 use super::EndpointPool;
@@ -38,15 +39,20 @@ pub enum Lease {
 }
 
 impl Lease {
-    /// Sends a request and waits for the response head.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+    /// Sends a request; the future is for the response head. The request goes to hyper at once, so that the future does not hold it.
+    pub fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
         let sent = match self {
-            Self::Http1 { sender, .. } => sender.try_send_request(request).await,
-            Self::Http2(stream) => stream.send(request).await,
+            Self::Http1 { sender, .. } => Either::Left(sender.try_send_request(request)),
+            Self::Http2(stream) => Either::Right(stream.send(request)),
         };
-        sent.map_err(|mut error| match error.take_message() {
-            Some(request) => SendError::Unsent(Box::new(request)),
-            None => SendError::Failed(upstream_failure(error.into_error())),
+        sent.map(|sent| {
+            sent.map_err(|mut error| match error.take_message() {
+                Some(request) => SendError::Unsent(Box::new(request)),
+                None => SendError::Failed(upstream_failure(error.into_error())),
+            })
         })
     }
 
