@@ -33,8 +33,26 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 /// What a worker is given.
 #[derive(Debug)]
 enum Handover {
-    Listener(StdListener, Direction),
-    Connection(StdStream, SocketAddr, Direction),
+    Listener(StdListener, Direction, Arrival),
+    Connection(StdStream, SocketAddr, Direction, Arrival),
+}
+
+/// What may still become a connection: a listener that accepts, or an accepted socket that no worker has counted yet. A drain that did not
+/// wait for it would end between the two.
+#[derive(Debug)]
+struct Arrival(Arc<[AtomicU64; 2]>, Direction);
+
+impl Arrival {
+    fn new(arrivals: &Arc<[AtomicU64; 2]>, direction: Direction) -> Self {
+        arrivals[direction as usize].fetch_add(1, Relaxed);
+        Self(arrivals.clone(), direction)
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.0[self.1 as usize].fetch_sub(1, Relaxed);
+    }
 }
 
 /// All workers.
@@ -42,6 +60,7 @@ enum Handover {
 pub struct Crew {
     members: Vec<Member>,
     phase: watch::Sender<Phase>,
+    arrivals: Arc<[AtomicU64; 2]>,
 }
 
 #[derive(Debug)]
@@ -56,7 +75,7 @@ impl Crew {
     pub fn start(count: usize, plan: &CurrentPlan) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
         let members = (0..count).map(|index| Member::start(index, plan.clone(), phases.clone()));
-        Ok(Self { members: members.collect::<io::Result<_>>()?, phase })
+        Ok(Self { members: members.collect::<io::Result<_>>()?, phase, arrivals: Arc::default() })
     }
 
     /// What the workers count.
@@ -67,21 +86,25 @@ impl Crew {
     /// Accepts from `listener` until the drain closes it. Called on the control thread.
     pub async fn listen(&self, listener: StdListener, direction: Direction) -> io::Result<()> {
         if let [only] = &self.members[..] {
-            let _ = only.handover.send(Handover::Listener(listener, direction)).await;
+            let arrival = Arrival::new(&self.arrivals, direction);
+            let _ = only.handover.send(Handover::Listener(listener, direction, arrival)).await;
             return Ok(());
         }
         let listener = TcpListener::from_std(listener)?;
         let senders: Vec<_> =
             self.members.iter().map(|member| (member.stats.clone(), member.handover.clone())).collect();
-        let phases = self.phase.subscribe();
+        let (phases, arrivals) = (self.phase.subscribe(), self.arrivals.clone());
+        let accepting = Arrival::new(&self.arrivals, direction);
         tokio::task::spawn_local(async move {
             let hand_over = async |stream: TcpStream, peer| {
                 let least = senders.iter().min_by_key(|(stats, _)| stats.open_connections());
                 if let (Some((_, sender)), Ok(stream)) = (least, stream.into_std()) {
-                    let _ = sender.send(Handover::Connection(stream, peer, direction)).await;
+                    let arrival = Arrival::new(&arrivals, direction);
+                    let _ = sender.send(Handover::Connection(stream, peer, direction, arrival)).await;
                 }
             };
             accept_until_drained(listener, direction, phases, hand_over).await;
+            drop(accepting);
         });
         Ok(())
     }
@@ -100,16 +123,18 @@ impl Crew {
         self.phase.subscribe()
     }
 
-    /// Open downstream connections.
+    /// Downstream connections that are open or may still come.
     pub fn open_connections(&self) -> u64 {
-        self.members.iter().map(|member| member.stats.open_connections()).sum()
+        let open: u64 = self.members.iter().map(|member| member.stats.open_connections()).sum();
+        open + self.arrivals.iter().map(|count| count.load(Relaxed)).sum::<u64>()
     }
 
     /// Those that carry calls to the workload.
     pub fn open_inbound(&self) -> u64 {
         let inbound =
             |member: &Member| member.stats.downstream_connections[Direction::Inbound as usize].value();
-        self.members.iter().map(inbound).sum()
+        let open: u64 = self.members.iter().map(inbound).sum();
+        open + self.arrivals[Direction::Inbound as usize].load(Relaxed)
     }
 
     /// Stops the workers, whatever they are doing; whether each thread ended well.
@@ -166,18 +191,20 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
         tokio::select! {
             handover = handed.recv() => match handover {
                 None => return,
-                Some(Handover::Connection(stream, peer, direction)) => {
+                Some(Handover::Connection(stream, peer, direction, arrival)) => {
                     if let Ok(stream) = TcpStream::from_std(stream) {
                         take(&worker, &stack, &places, stream, peer, direction).await;
                     }
+                    drop(arrival);
                 }
-                Some(Handover::Listener(listener, direction)) => {
+                Some(Handover::Listener(listener, direction, accepting)) => {
                     let Ok(listener) = TcpListener::from_std(listener) else { continue };
                     let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
                         let take = async |stream, peer| take(&worker, &stack, &places, stream, peer, direction).await;
                         accept_until_drained(listener, direction, phases, take).await;
+                        drop(accepting);
                     });
                 }
             },
