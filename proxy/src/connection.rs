@@ -19,7 +19,7 @@ use crate::sweep::Timer;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// In a drain, a connection that was accepted and has not spoken has this long: its request is on its way.
-const UNSPOKEN_NS: u64 = 500_000_000;
+pub const UNSPOKEN_NS: u64 = 500_000_000;
 
 /// What the first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

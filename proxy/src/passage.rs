@@ -20,6 +20,7 @@ pub struct Activity {
     /// Bytes came while no request was under way.
     head_begins: Cell<bool>,
     head_since_ns: Cell<Option<u64>>,
+    spoken: Cell<bool>,
 }
 
 impl Activity {
@@ -30,7 +31,13 @@ impl Activity {
             idle_since_ns: Cell::new(now_ns),
             head_begins: Cell::new(false),
             head_since_ns: Cell::new(None),
+            spoken: Cell::new(false),
         }
+    }
+
+    /// Whether no request has come yet.
+    pub fn is_unspoken(&self) -> bool {
+        !self.spoken.get()
     }
 
     /// Requests under way.
@@ -79,6 +86,7 @@ impl Record {
     /// A request whose head was complete at `started_ns`.
     pub fn start(worker: Rc<Worker>, activity: Rc<Activity>, direction: Direction, started_ns: u64) -> Self {
         activity.in_flight.set(activity.in_flight.get() + 1);
+        activity.spoken.set(true);
         activity.head_begins.set(false);
         activity.head_since_ns.set(None);
         Self { worker, activity, stats: None, direction, started_ns, status: None }

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::clock;
+use crate::connection::UNSPOKEN_NS;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, DownstreamBody};
@@ -207,6 +208,8 @@ struct Guard {
     /// When it must take no more requests.
     retire_ns: u64,
     finishing: bool,
+    /// Until then the first request is on its way, and a connection that ends before it would drop it.
+    unspoken_until_ns: u64,
     direction: Direction,
     /// Whether it is told as soon as the proxy leaves. An idle HTTP/1.1 connection cannot be told, and one that came after that knows no
     /// better place: both stay until the proxy takes no more.
@@ -224,6 +227,7 @@ impl Guard {
             timer,
             retire_ns: u64::MAX,
             finishing: false,
+            unspoken_until_ns: clock::now_ns().saturating_add(UNSPOKEN_NS),
             direction: downstream.direction,
             told,
         }
@@ -232,6 +236,10 @@ impl Guard {
     fn poll(&mut self, context: &mut Context<'_>) -> Verdict {
         let phase = self.worker.phase();
         if !self.finishing && (phase.drains(self.direction) || self.told && phase >= Phase::Leaving) {
+            if self.activity.is_unspoken() && clock::now_ns() < self.unspoken_until_ns {
+                self.timer.arm(self.unspoken_until_ns, context.waker());
+                return Verdict::Stay;
+            }
             self.finishing = true;
             return Verdict::Finish;
         }
