@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that the kernel holds for us.
@@ -83,8 +83,16 @@ fn is_exhaustion(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
-/// What the kernel has accepted already.
+/// Handshakes that are under way when a listener is closed have this long to complete.
+const HANDSHAKES: Duration = Duration::from_millis(20);
+
+/// What the kernel has accepted already. From now on it begins no handshake (the client's attempt waits, and is refused once the listener is
+/// closed): a connection accepted between here and the close would be reset.
 pub async fn accept_queued(listener: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    if let Err(error) = socket2::SockRef::from(listener).attach_filter(&DROP_SYN) {
+        tracing::debug!("connections may be reset when the listener is closed: {error}");
+    }
+    tokio::time::sleep(HANDSHAKES).await;
     let mut connections = Vec::new();
     std::future::poll_fn(|context| {
         while let std::task::Poll::Ready(Ok(connection)) = listener.poll_accept(context) {
@@ -95,3 +103,11 @@ pub async fn accept_queued(listener: &TcpListener) -> Vec<(TcpStream, SocketAddr
     .await;
     connections
 }
+
+/// Classic BPF on the TCP header: drop what has SYN set (RFC 9293 §3.1: bit 1 of byte 13), keep the rest.
+const DROP_SYN: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),       // A = byte 13
+    SockFilter::new(0x45, 0, 1, 0x02),     // SYN?
+    SockFilter::new(0x06, 0, 0, 0),        // drop
+    SockFilter::new(0x06, 0, 0, u32::MAX), // keep
+];
