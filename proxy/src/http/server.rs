@@ -131,6 +131,7 @@ where
         .serve_connection(io, service);
     let mut guard = Guard::new(&downstream, false);
     let ended = poll_fn(|context| {
+        downstream.worker.stats.turns.next(clock::now_ns());
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
             return Poll::Ready(Some(ended));
         }
@@ -176,6 +177,7 @@ where
     let mut guard = Guard::new(&downstream, true);
     guard.retire_ns = clock::now_ns().saturating_add(downstream.worker.limits.age_ns);
     let serving = poll_fn(|context| {
+        downstream.worker.stats.turns.next(clock::now_ns());
         if connection.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
