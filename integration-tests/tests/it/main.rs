@@ -12,4 +12,5 @@ mod quarantine;
 mod refusals;
 mod routing;
 mod stability;
+mod streams;
 mod thin;
