@@ -5,6 +5,7 @@ mod drain;
 mod harness;
 mod house;
 mod http;
+mod hung;
 mod memory;
 mod observe;
 mod one_plan;
