@@ -22,7 +22,7 @@ use crate::http::server::Downstream;
 use crate::listener::{accept, accept_queued};
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
-use crate::worker::{CurrentPlan, Phase, Worker};
+use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Worker};
 
 /// Connections on their way from the control thread to a worker.
 const HANDOVER_MAX: usize = 1_024;
@@ -72,9 +72,9 @@ struct Member {
 
 impl Crew {
     /// Starts `count` workers, which serve nothing until there is a listener.
-    pub fn start(count: usize, plan: &CurrentPlan) -> io::Result<Self> {
+    pub fn start(count: usize, plan: &CurrentPlan, limits: DownstreamLimits) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
-        let members = (0..count).map(|index| Member::start(index, plan.clone(), phases.clone()));
+        let members = (0..count).map(|index| Member::start(index, plan.clone(), limits, phases.clone()));
         Ok(Self { members: members.collect::<io::Result<_>>()?, phase, arrivals: Arc::default() })
     }
 
@@ -145,7 +145,12 @@ impl Crew {
 }
 
 impl Member {
-    fn start(index: usize, plan: CurrentPlan, phases: watch::Receiver<Phase>) -> io::Result<Self> {
+    fn start(
+        index: usize,
+        plan: CurrentPlan,
+        limits: DownstreamLimits,
+        phases: watch::Receiver<Phase>,
+    ) -> io::Result<Self> {
         let stats = Arc::new(WorkerStats::default());
         let (handover, handed) = mpsc::channel(HANDOVER_MAX);
         let seed = fastrand::u64(..);
@@ -154,7 +159,8 @@ impl Member {
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 match runtime(&counted).build_local(LocalOptions::default()) {
                     Ok(runtime) => {
-                        runtime.block_on(work(Worker::new(index, plan, counted, seed), handed, phases))
+                        let worker = Worker::new(index, plan, counted, limits, seed);
+                        runtime.block_on(work(worker, handed, phases))
                     }
                     Err(error) => tracing::error!("worker {index} cannot start: {error}"),
                 }
