@@ -11,6 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 pub use hyper::body::Incoming;
 
 use crate::clock;
+use crate::http::normalize::normalize_trailers;
 use crate::passage::Passage;
 use crate::sweep::Timer;
 
@@ -78,7 +79,7 @@ impl DownstreamBody {
             self.progress.moved_ns.set(clock::now_ns());
             self.progress.ended.set(self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)));
         }
-        polled.map_err(BodyError::Downstream)
+        polled.map_ok(normalized).map_err(BodyError::Downstream)
     }
 }
 
@@ -127,7 +128,7 @@ impl UpstreamBody {
                 if self.timer.armed() {
                     self.timer.disarm();
                 }
-                return Poll::Ready(Some(Ok(frame)));
+                return Poll::Ready(Some(Ok(normalized(frame))));
             }
             Poll::Ready(Some(Err(error))) => Err(BodyError::Upstream(error)),
             Poll::Ready(None) => Ok(()),
@@ -156,6 +157,14 @@ impl UpstreamBody {
         }
         Poll::Pending
     }
+}
+
+/// Data as it is, trailers without what may not stand there.
+fn normalized(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        normalize_trailers(trailers);
+    }
+    frame
 }
 
 impl HttpBody for Body {
