@@ -11,19 +11,19 @@ use crate::wait::within;
 /// What a client says first (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Frame type.
+/// A piece of a body.
 pub const DATA: u8 = 0;
-/// Frame type.
+/// The beginning of a field block.
 pub const HEADERS: u8 = 1;
-/// Frame type.
+/// The end of one stream.
 pub const RST_STREAM: u8 = 3;
-/// Frame type.
+/// What a side allows.
 pub const SETTINGS: u8 = 4;
-/// Frame type.
+/// A question whether the other side lives.
 pub const PING: u8 = 6;
-/// Frame type.
+/// The end of a connection.
 pub const GOAWAY: u8 = 7;
-/// Frame type.
+/// More of a field block.
 pub const CONTINUATION: u8 = 9;
 
 /// The last frame of a stream.

@@ -34,8 +34,8 @@ async fn limited(arguments: &[&str]) -> Fixture {
 }
 
 async fn connected(fixture: &Fixture, first: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(fixture.shop.outbound).await.unwrap();
-    stream.write_all(first).await.unwrap();
+    let mut stream = TcpStream::connect(fixture.shop.outbound).await.expect("the proxy listens");
+    stream.write_all(first).await.expect("a new connection takes some bytes");
     stream
 }
 

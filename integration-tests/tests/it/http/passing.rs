@@ -14,7 +14,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// Sends these bytes as the only request of a connection.
 async fn exchange(shop: &Proxy, request: &str) -> String {
-    let answer = client::raw(shop.outbound, request.as_bytes(), PATIENCE).await.unwrap();
+    let answer = client::raw(shop.outbound, request.as_bytes(), PATIENCE).await.expect("the proxy listens");
     String::from_utf8_lossy(&answer).into_owned()
 }
 

@@ -48,10 +48,10 @@ fn call(path: &str) -> Request<Body> {
 
 /// A socket whose queue is full: the kernel answers no further SYN.
 async fn deaf() -> (tokio::net::TcpListener, Vec<TcpStream>, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let addr = listener.local_addr().unwrap();
+    let socket = TcpSocket::new_v4().expect("a socket can be had");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("there is a free port");
+    let listener = socket.listen(1).expect("a bound socket can listen");
+    let addr = listener.local_addr().expect("a bound socket has an address");
     let mut queued = Vec::new();
     // One more connects than the queue says it holds.
     while let Ok(Ok(stream)) =
