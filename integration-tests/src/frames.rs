@@ -1,9 +1,11 @@
 //! HTTP/2 in hand-made frames (RFC 9113): for what no HTTP/2 library would send.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::ANSWER_MAX;
 use crate::wait::within;
@@ -35,6 +37,10 @@ pub const END_HEADERS: u8 = 4;
 
 /// Error code: the rules were broken.
 pub const PROTOCOL_ERROR: u32 = 1;
+/// Error code: nothing was done for this stream.
+pub const REFUSED_STREAM: u32 = 7;
+/// Error code: nobody wants the stream any more.
+pub const CANCEL: u32 = 8;
 /// Error code: the peer asks for too much.
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -163,7 +169,7 @@ impl Http2 {
 
     /// The next frame, nothing if the connection ended.
     pub async fn next(&mut self) -> Option<Frame> {
-        let frame = within(ANSWER_MAX, "another frame, or the end", self.read()).await?;
+        let frame = within(ANSWER_MAX, "another frame, or the end", read(&mut self.stream)).await?;
         if frame.kind == PING && frame.flags & ACK == 0 {
             self.send(&[Frame::new(PING, ACK, 0, &frame.payload)]).await;
         }
@@ -211,14 +217,58 @@ impl Http2 {
         while self.next().await.is_some() {}
         self.goaway
     }
+}
 
-    async fn read(&mut self) -> Option<Frame> {
-        let mut head = [0; 9];
-        self.stream.read_exact(&mut head).await.ok()?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        self.stream.read_exact(&mut payload).await.ok()?;
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        Some(Frame { kind: head[3], flags: head[4], stream, payload })
+/// An application that answers each request head over HTTP/2 with frames of the test's. Dropped, it stops listening.
+#[derive(Debug)]
+pub struct FrameApp {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    serve: tokio::task::JoinHandle<()>,
+}
+
+impl FrameApp {
+    /// Starts one on a free port. `answer` is given the number of the request, from 0, and its stream.
+    pub async fn start(answer: impl Fn(u32, u32) -> Vec<Frame> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        let (answer, number) = (Arc::new(answer), Arc::new(AtomicU32::new(0)));
+        let serve = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (answer, number) = (Arc::clone(&answer), Arc::clone(&number));
+                tokio::spawn(async move {
+                    let mut preface = [0; PREFACE.len()];
+                    let mut bytes = Frame::new(SETTINGS, 0, 0, b"").bytes();
+                    if stream.read_exact(&mut preface).await.is_err() {
+                        return;
+                    }
+                    while stream.write_all(&bytes).await.is_ok() {
+                        let Some(frame) = read(&mut stream).await else { return };
+                        let is_request = frame.kind == HEADERS;
+                        let frames = is_request
+                            .then(|| answer(number.fetch_add(1, Ordering::Relaxed), frame.stream))
+                            .unwrap_or_default();
+                        bytes = frames.iter().flat_map(Frame::bytes).collect();
+                    }
+                });
+            }
+        });
+        Self { addr, serve }
     }
+}
+
+impl Drop for FrameApp {
+    fn drop(&mut self) {
+        self.serve.abort();
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Frame> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload).await.ok()?;
+    let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Some(Frame { kind: head[3], flags: head[4], stream: id, payload })
 }

@@ -14,6 +14,7 @@ mod frames;
 mod limits;
 mod passing;
 mod timeouts;
+mod upstreams;
 
 /// How long a raw exchange may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);

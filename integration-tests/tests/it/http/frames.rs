@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outrigger_integration_tests::frames::{
-    CONTINUATION, DATA, END_STREAM, ENHANCE_YOUR_CALM, Frame, HEADERS, Http2, Outcome, PING, PREFACE,
-    PROTOCOL_ERROR, RST_STREAM, SETTINGS, block,
+    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, HEADERS, Http2, Outcome,
+    PING, PREFACE, PROTOCOL_ERROR, RST_STREAM, SETTINGS, block,
 };
 use outrigger_integration_tests::{client, within};
 use tokio::io::AsyncWriteExt;
@@ -188,9 +188,25 @@ async fn connect_with_a_length_takes_its_connection_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_beyond_its_size_is_refused_alone() {
+    let mesh = fixture().await;
+    let mut http2 = Http2::open(mesh.shop.outbound).await;
+    let large = "x".repeat(12_000);
+    let begin = Frame::new(HEADERS, END_STREAM, 1, &block(&with(&[("x-0", &large)])));
+    let mut more = vec![Frame::new(CONTINUATION, 0, 1, &block(&[("x-1", &large)])); 6];
+    more[5].flags = END_HEADERS;
+    http2.send(&[&[begin], &more[..], &[Frame::get(3, "cart", "/")]].concat()).await;
+    // 431 has no index of its own.
+    let refused = http2.outcome(1).await;
+    assert_eq!(refused, Outcome::Answered(None, String::new()));
+    assert!(matches!(http2.outcome(3).await, Outcome::Answered(Some(200), _)), "its neighbour goes on");
+    assert_eq!(mesh.app.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rapid_reset_ends_its_connection_alone() {
     let mesh = fixture().await;
-    let cancel = 8_u32.to_be_bytes();
+    let cancel = CANCEL.to_be_bytes();
     let frames: Vec<Frame> = (0..4_000)
         .map(|index| 2 * index + 1)
         .flat_map(|stream| [Frame::get(stream, "cart", "/never"), Frame::new(RST_STREAM, 0, stream, &cancel)])
