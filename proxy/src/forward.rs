@@ -183,7 +183,9 @@ impl Watch {
             |from_ns: u64, limit: Option<u64>| limit.map_or(u64::MAX, |limit| from_ns.saturating_add(limit));
         let wait = match &self.progress {
             Some(progress) if !progress.ended.get() => {
-                (after(progress.moved_ns.get(), self.stall_ns), Timeout::RequestBody)
+                let stalled =
+                    if progress.awaited.get() { Timeout::RequestBody } else { Timeout::RequestBodyTaken };
+                (after(progress.moved_ns.get(), self.stall_ns), stalled)
             }
             Some(progress) => (after(progress.moved_ns.get(), self.first_byte_ns), Timeout::FirstByte),
             None => (after(self.started_ns, self.first_byte_ns), Timeout::FirstByte),

@@ -52,6 +52,8 @@ pub struct Progress {
     pub moved_ns: Cell<u64>,
     /// Whether it has ended.
     pub ended: Cell<bool>,
+    /// Whether more of it is awaited; else the upstream does not take what there is.
+    pub awaited: Cell<bool>,
 }
 
 /// A request body.
@@ -64,7 +66,11 @@ pub struct DownstreamBody {
 impl DownstreamBody {
     /// Wraps what hyper receives.
     pub fn new(incoming: Incoming, now_ns: u64) -> Self {
-        let progress = Rc::new(Progress { moved_ns: Cell::new(now_ns), ended: Cell::new(false) });
+        let progress = Rc::new(Progress {
+            moved_ns: Cell::new(now_ns),
+            ended: Cell::new(false),
+            awaited: Cell::new(false),
+        });
         Self { incoming, progress }
     }
 
@@ -75,6 +81,7 @@ impl DownstreamBody {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        self.progress.awaited.set(polled.is_pending());
         if polled.is_ready() {
             self.progress.moved_ns.set(clock::now_ns());
             self.progress.ended.set(self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)));

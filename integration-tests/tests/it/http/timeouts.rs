@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 use outrigger_integration_tests::client::{self, Body};
+use outrigger_integration_tests::frames::FrameApp;
 use outrigger_integration_tests::{Answer, App, Failure, Mesh, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::Fixture;
 use crate::config::{all, backend_policy, backends, route, service, service_of};
@@ -16,6 +17,9 @@ use crate::config::{all, backend_policy, backends, route, service, service_of};
 const ENDED_MAX: Duration = Duration::from_secs(5);
 /// What a slow client waits between two bytes.
 const DRIP: Duration = Duration::from_millis(50);
+
+/// More than the sockets between a client and an upstream hold.
+const LARGE_BYTES: usize = 32 << 20;
 
 /// A `cart` of this protocol with these time limits; the rule's are those of the route.
 async fn timed(protocol: &str, timeouts: &str, rule: &str) -> Fixture {
@@ -126,9 +130,11 @@ async fn a_response_body_is_cut_by_each_limit_that_spans_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_body_that_moves_is_not_stalled() {
-    let mesh = timed("HTTP", "firstByte: 300ms, bodyStall: 300ms", "").await;
-    let answer = fetched(&mesh, "/chunked/2000").await.unwrap();
-    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 2000 * 1024));
+    for protocol in ["HTTP", "HTTP2"] {
+        let mesh = timed(protocol, "firstByte: 400ms, bodyStall: 400ms", "").await;
+        let answer = fetched(&mesh, "/drip/20").await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 20), "{protocol}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,6 +160,31 @@ async fn a_request_body_that_stalls_is_the_clients_fault() {
         assert_eq!(
             (answer.status, answer.reason()),
             (StatusCode::REQUEST_TIMEOUT, "request_body_timeout"),
+            "{protocol}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_body_that_is_not_taken_is_the_upstreams_fault() {
+    // The one never reads, the other never opens its window.
+    let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = FrameApp::start(|_, _| Vec::new()).await;
+    for (protocol, addr) in [("HTTP", deaf.local_addr().unwrap()), ("HTTP2", closed.addr)] {
+        let mesh = Mesh::new();
+        mesh.publish(&all(&[
+            service("shop", &[]),
+            service_of("cart", protocol, &[addr]),
+            backend_policy("cart", "timeouts: {bodyStall: 300ms}"),
+        ]));
+        let shop = mesh.proxy("shop").await;
+        shop.ready().await;
+        let request = client::request2(Method::POST, "cart", "/", vec![0; LARGE_BYTES]);
+        let sent = within(ENDED_MAX, protocol, client::send(shop.outbound, request)).await;
+        let answer = sent.unwrap();
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (StatusCode::GATEWAY_TIMEOUT, "upstream_body_timeout"),
             "{protocol}"
         );
     }
