@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outrigger_integration_tests::app::raw::{End, RawApp};
 use outrigger_integration_tests::frames::{END_STREAM, Frame, Http2, Outcome};
-use outrigger_integration_tests::{Mesh, Proxy, client, port};
+use outrigger_integration_tests::{Mesh, Proxy, client, port, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -213,7 +213,7 @@ async fn nothing_passes_an_upgrade_before_it_is_agreed() {
     let mut stream = TcpStream::connect(shop.outbound).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = [0; 13];
-    stream.read_exact(&mut answer).await.unwrap();
+    within(PATIENCE, "a refusal", stream.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 504 ");
     let heads = app.heads();
     assert!(heads.first().is_some_and(|head| head.starts_with("GET / ")), "{heads:?}");
