@@ -113,7 +113,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let store = Store::open(&config.store)?;
 
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-    let crew = Crew::start(config.workers.get(), &plan)?;
+    let crew = Crew::start(config.workers.get(), &plan, config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
     let resolver_config =

@@ -23,7 +23,7 @@ use crate::http::server::Downstream;
 use crate::listener::{accept, accept_queued};
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
-use crate::worker::{CurrentPlan, Phase, Worker};
+use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Worker};
 
 mod acceptor;
 
@@ -78,9 +78,9 @@ struct Member {
 
 impl Crew {
     /// Starts `count` workers, which serve nothing until there is a listener.
-    pub fn start(count: usize, plan: &CurrentPlan) -> io::Result<Self> {
+    pub fn start(count: usize, plan: &CurrentPlan, limits: DownstreamLimits) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
-        let members = (0..count).map(|index| Member::start(index, plan.clone(), phases.clone()));
+        let members = (0..count).map(|index| Member::start(index, plan.clone(), limits, phases.clone()));
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();
         let acceptor =
@@ -144,12 +144,17 @@ impl Crew {
 }
 
 impl Member {
-    fn start(index: usize, plan: CurrentPlan, phases: watch::Receiver<Phase>) -> io::Result<Self> {
+    fn start(
+        index: usize,
+        plan: CurrentPlan,
+        limits: DownstreamLimits,
+        phases: watch::Receiver<Phase>,
+    ) -> io::Result<Self> {
         let stats = Arc::new(WorkerStats::default());
         let (handover, handed) = mpsc::channel(HANDOVER_MAX);
         let seed = fastrand::u64(..);
         let counted = stats.clone();
-        let life = move || work(Worker::new(index, plan, counted, seed), handed, phases);
+        let life = move || work(Worker::new(index, plan, counted, limits, seed), handed, phases);
         let thread = start_thread(format!("worker-{index}"), runtime(&stats), life)?;
         Ok(Self { stats, handover, thread })
     }

@@ -110,13 +110,15 @@ impl EndpointPool {
     fn trim(&self, now_ns: u64) -> bool {
         let oldest_ns = now_ns.saturating_sub(self.idle_ns.get());
         self.idle.borrow_mut().retain(|idle| idle.usable_since(oldest_ns));
-        self.shared.borrow_mut().retain(|shared| shared.usable_since(oldest_ns));
+        self.shared.borrow_mut().retain(|shared| shared.usable_since(oldest_ns, now_ns));
         self.idle.borrow().is_empty() && self.shared.borrow().is_empty() && self.connecting.get() == 0
     }
 
-    /// A connection that is there.
+    /// A connection that is there and has not been idle too long: its peer may be about to close it.
     pub fn take(self: &Rc<Self>, cluster: &Cluster) -> Option<Lease> {
-        if cluster.is_http2() { http2::take(self) } else { http1::take(self) }
+        let now_ns = clock::now_ns();
+        let oldest_ns = now_ns.saturating_sub(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
+        if cluster.is_http2() { http2::take(self, oldest_ns, now_ns) } else { http1::take(self, oldest_ns) }
     }
 
     /// A connection, opened or waited for within the cluster's limits.

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Cache};
 
+use crate::config::Downstream;
 use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
@@ -27,10 +29,18 @@ pub struct DownstreamLimits {
     pub streams: u32,
 }
 
-impl Default for DownstreamLimits {
-    fn default() -> Self {
-        const SECOND: u64 = 1_000_000_000;
-        Self { idle_ns: 300 * SECOND, head_ns: 10 * SECOND, age_ns: 3_600 * SECOND, streams: 100 }
+/// Streams of one downstream HTTP/2 connection.
+const STREAMS_MAX: u32 = 100;
+
+impl From<Downstream> for DownstreamLimits {
+    fn from(limits: Downstream) -> Self {
+        let nanoseconds = |limit: Duration| limit.as_nanos() as u64;
+        Self {
+            idle_ns: nanoseconds(limits.idle),
+            head_ns: nanoseconds(limits.head),
+            age_ns: nanoseconds(limits.age),
+            streams: STREAMS_MAX,
+        }
     }
 }
 
@@ -79,13 +89,19 @@ pub struct Worker {
 
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
-    pub fn new(index: usize, plan: CurrentPlan, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
+    pub fn new(
+        index: usize,
+        plan: CurrentPlan,
+        stats: Arc<WorkerStats>,
+        limits: DownstreamLimits,
+        seed: u64,
+    ) -> Rc<Self> {
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone()),
             stats,
-            limits: DownstreamLimits::default(),
+            limits,
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),
             phase: Cell::new(Phase::Running),

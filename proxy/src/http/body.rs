@@ -12,6 +12,7 @@ pub use hyper::body::Incoming;
 
 use super::stream::CutAt;
 use crate::clock;
+use crate::http::normalize::normalize_trailers;
 use crate::passage::Passage;
 use crate::sweep::Timer;
 
@@ -86,7 +87,7 @@ impl DownstreamBody {
             self.progress.wanted.set(false);
             self.progress.ended.set(self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)));
         }
-        polled.map_err(BodyError::Downstream)
+        polled.map_ok(normalized).map_err(BodyError::Downstream)
     }
 }
 
@@ -158,7 +159,7 @@ impl UpstreamBody {
                 } else if let Some(passage) = self.passage.take() {
                     passage.complete();
                 }
-                return Poll::Ready(Some(Ok(frame)));
+                return Poll::Ready(Some(Ok(normalized(frame))));
             }
             Poll::Ready(Some(Err(error))) => Err(BodyError::Upstream(error)),
             Poll::Ready(None) => Ok(()),
@@ -187,6 +188,14 @@ impl UpstreamBody {
         }
         Poll::Pending
     }
+}
+
+/// Data as it is, trailers without what may not stand there.
+fn normalized(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        normalize_trailers(trailers);
+    }
+    frame
 }
 
 impl HttpBody for Body {
