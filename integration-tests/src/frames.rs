@@ -245,9 +245,11 @@ impl FrameApp {
                     while stream.write_all(&bytes).await.is_ok() {
                         let Some(frame) = read(&mut stream).await else { return };
                         let is_request = frame.kind == HEADERS;
-                        let frames = is_request
-                            .then(|| answer(number.fetch_add(1, Ordering::Relaxed), frame.stream))
-                            .unwrap_or_default();
+                        let frames = if is_request {
+                            answer(number.fetch_add(1, Ordering::Relaxed), frame.stream)
+                        } else {
+                            Vec::new()
+                        };
                         bytes = frames.iter().flat_map(Frame::bytes).collect();
                     }
                 });
