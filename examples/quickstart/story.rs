@@ -106,7 +106,8 @@ impl Story {
             .say("The machine of cart-v1-b dies: kill -9 on application and sidecar. The others take over.");
         let from = Instant::now();
         self.town.kill_instance(CART_V1_B).await;
-        self.excuse(from, CARRIED, &[], "on its way through the killed instance");
+        let broken = &["upstream_reset", "connect_failed"];
+        self.excuse(from, CARRIED, broken, "on its way through the killed instance");
         self.audience.watch(&self.traffic, PAUSE, "start it again").await;
         self.town.start_instance(CART_V1_B).await?;
         self.audience.note("cart-v1-b is back.");

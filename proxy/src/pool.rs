@@ -12,7 +12,7 @@ use crate::clock;
 use crate::cluster::endpoint::Endpoint;
 use crate::cluster::{Cluster, ClusterLoad};
 use crate::connect;
-use crate::error::{Limit, ProxyError};
+use crate::error::{Limit, ProxyError, Timeout};
 use crate::telemetry::metrics::WorkerStats;
 
 pub use lease::{Lease, SendError};
@@ -48,7 +48,26 @@ pub struct EndpointPool {
     /// HTTP/2 connections being opened.
     connecting: Cell<u32>,
     waiting: Cell<u32>,
+    /// How many attempts to connect have failed, and how the last one did.
+    failed: Cell<(u64, Option<Broken>)>,
     freed: Notify,
+}
+
+/// How an attempt to connect failed, for all who waited for it.
+#[derive(Debug, Clone, Copy)]
+enum Broken {
+    Timeout,
+    Error(std::io::ErrorKind),
+}
+
+impl Broken {
+    fn of(error: &ProxyError) -> Option<Self> {
+        match error {
+            ProxyError::Timeout(Timeout::Connect) => Some(Self::Timeout),
+            ProxyError::ConnectFailed { error, .. } => Some(Self::Error(error.kind())),
+            _ => None,
+        }
+    }
 }
 
 impl Pools {
@@ -95,6 +114,7 @@ impl EndpointPool {
             idle_ns: Cell::new(cluster.timeouts.idle_ms.saturating_mul(1_000_000)),
             connecting: Cell::new(0),
             waiting: Cell::new(0),
+            failed: Cell::new((0, None)),
             freed: Notify::new(),
         }
     }
@@ -131,11 +151,32 @@ impl EndpointPool {
                 let connecting = Counted::new(&self.connecting);
                 let opened = connect::open(self, cluster).await;
                 drop(connecting);
+                if let Err(error) = &opened {
+                    self.failed.set((self.failed.get().0 + 1, Broken::of(error)));
+                }
                 self.freed.notify_waiters();
                 return opened;
             }
-            let _waiting = Counted::new(&self.waiting);
+            let failed_before = self.failed.get().0;
+            let waiting = Counted::new(&self.waiting);
             let _ = tokio::time::timeout(WAIT_MAX, self.freed.notified()).await;
+            drop(waiting);
+            // One after the other, those who waited would each meet the same end.
+            if cluster.is_http2()
+                && let (count, Some(broken)) = self.failed.get()
+                && count != failed_before
+            {
+                return Err(self.connect_error(broken));
+            }
+        }
+    }
+
+    fn connect_error(&self, broken: Broken) -> ProxyError {
+        match broken {
+            Broken::Timeout => ProxyError::Timeout(Timeout::Connect),
+            Broken::Error(kind) => {
+                ProxyError::ConnectFailed { address: self.endpoint.address(), error: kind.into() }
+            }
         }
     }
 

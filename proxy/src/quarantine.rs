@@ -175,6 +175,18 @@ pub fn judge_state(state: &StateDir, settled: Option<PairNames>, now_ms: u64) ->
     verdict
 }
 
+/// A trial begins: what panicked before, in a task that was given up, is not its doing.
+pub fn forget_panics(state: &StateDir) {
+    match std::fs::remove_file(state.path().join(PANIC_MARK)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(
+                "an old mark of a panic can't be removed, so the next crash counts as one: {error}"
+            );
+        }
+        _ => {}
+    }
+}
+
 /// From now on a panic leaves a mark in the state folder before anything else happens.
 pub fn mark_panics(folder: &Path) {
     let mark = folder.join(PANIC_MARK);

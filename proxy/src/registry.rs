@@ -96,6 +96,7 @@ mod tests {
     #[test]
     fn state_is_kept_while_it_is_held_and_ids_stay_dense() {
         let key = |port| EndpointKey {
+            direction: Direction::Outbound,
             cluster: "shop/cart:80".parse().unwrap(),
             address: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
             tls: Default::default(),

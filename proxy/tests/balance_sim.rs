@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use outrigger_proxy::cluster::balance::{EndpointSet, Entry};
 use outrigger_proxy::cluster::endpoint::{Endpoint, EndpointKey, InFlight, Outcome};
+use outrigger_proxy::telemetry::metrics::Direction;
 use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::policy::Balance;
 
@@ -245,6 +246,7 @@ impl Simulation {
 fn endpoints(scene: &Scene) -> EndpointSet {
     let entry = |id: usize| {
         let key = EndpointKey {
+            direction: Direction::Outbound,
             cluster: "cart:80".parse().expect("a cluster name"),
             address: SocketAddr::from(([10, 0, 0, id as u8], 80)),
             tls: TlsMode::None,

@@ -11,6 +11,7 @@ use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::name::ClusterName;
 
 use super::balance::peak_ewma::PeakEwma;
+use crate::telemetry::metrics::Direction;
 
 /// A failure counts as a round trip of at least this long: an endpoint that fails fast must not look like a fast one.
 pub const FAILURE_PENALTY: Duration = Duration::from_secs(1);
@@ -18,6 +19,8 @@ pub const FAILURE_PENALTY: Duration = Duration::from_secs(1);
 /// What makes an endpoint the same one in the next plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointKey {
+    /// Who calls it: others, or this proxy on their behalf. The workload's own address may be an endpoint of its service.
+    pub direction: Direction,
     /// The cluster it belongs to.
     pub cluster: ClusterName,
     /// Where it is dialled.
@@ -163,6 +166,7 @@ mod tests {
 
     fn endpoint() -> Arc<Endpoint> {
         let key = EndpointKey {
+            direction: Direction::Outbound,
             cluster: "shop/cart:80".parse().unwrap(),
             address: SocketAddr::from(([127, 0, 0, 1], 9001)),
             tls: TlsMode::None,

@@ -94,7 +94,8 @@ impl Plan {
     /// Puts what DNS said into the cluster; an endpoint that was there keeps its state.
     pub fn resolve(&self, name: &ClusterName, addresses: &[(SocketAddr, u32)], registry: &mut Registry) {
         if let Some(cluster) = self.clusters.get(name) {
-            let entries = entries(name, addresses.iter().copied().map(listed), registry);
+            let listed = addresses.iter().copied().map(listed);
+            let entries = entries(Direction::Outbound, name, listed, registry);
             cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
         }
     }
@@ -106,9 +107,14 @@ fn listed((address, weight): (SocketAddr, u32)) -> Listed {
     (address, weight, None, TlsMode::None)
 }
 
-fn entries(name: &ClusterName, listed: impl Iterator<Item = Listed>, registry: &mut Registry) -> Vec<Entry> {
+fn entries(
+    direction: Direction,
+    name: &ClusterName,
+    listed: impl Iterator<Item = Listed>,
+    registry: &mut Registry,
+) -> Vec<Entry> {
     let entry = |(address, weight, zone, tls)| {
-        let key = EndpointKey { cluster: name.clone(), address, tls };
+        let key = EndpointKey { direction, cluster: name.clone(), address, tls };
         Entry { endpoint: registry.endpoint(key), weight, zone }
     };
     listed.map(entry).collect()
@@ -125,11 +131,12 @@ impl Builder<'_> {
                     let zone = endpoint.zone.as_deref().map(Arc::from);
                     (endpoint.address, endpoint.weight, zone, endpoint.tls)
                 });
-                entries(&name, listed, self.registry)
+                entries(Direction::Outbound, &name, listed, self.registry)
             }
             Some(Discovery::Dns(_) | Discovery::Srv(_)) => {
                 let addresses = self.resolved.get(&name).map(Vec::as_slice).unwrap_or_default();
-                entries(&name, addresses.iter().copied().map(listed), self.registry)
+                let listed = addresses.iter().copied().map(listed);
+                entries(Direction::Outbound, &name, listed, self.registry)
             }
         };
         cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
@@ -250,7 +257,8 @@ impl Builder<'_> {
     ) -> Arc<Rule> {
         let load = self.registry.cluster(Direction::Inbound, name);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, load);
-        let entries = entries(name, std::iter::once(listed((address, 1))), self.registry);
+        let listed = std::iter::once(listed((address, 1)));
+        let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
         self.single(Direction::Inbound, Arc::new(cluster))
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::offer::{Candidate, Choice, Content, Pair};
 use super::refusal::Cause;
 use super::{Offered, Source, Update, now_ms};
-use crate::quarantine::SETTLE_AFTER;
+use crate::quarantine::{SETTLE_AFTER, forget_panics};
 use crate::state_dir::{LastSnapshot, StateFile};
 
 impl Source {
@@ -176,6 +176,7 @@ impl Source {
     }
 
     fn begin_trial(&mut self, pair: &Pair) {
+        forget_panics(&self.state);
         let settled = self.settled_names();
         self.trial = std::mem::take(&mut self.trial).begin(pair.names(), settled, now_ms());
         let trial = self.trial.clone();

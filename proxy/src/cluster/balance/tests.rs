@@ -1,3 +1,4 @@
+use crate::telemetry::metrics::Direction;
 use std::net::SocketAddr;
 
 use outrigger_snapshot::facts::TlsMode;
@@ -12,6 +13,7 @@ const MS: u64 = 1_000_000;
 fn set(weights: &[u32], balance: &Balance) -> EndpointSet {
     let entry = |(id, weight): (usize, &u32)| {
         let key = EndpointKey {
+            direction: Direction::Outbound,
             cluster: "cart:80".parse().unwrap(),
             address: SocketAddr::from(([10, 0, (id / 256) as u8, id as u8], 80)),
             tls: TlsMode::None,
