@@ -153,9 +153,9 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let started = source.start().await?;
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    crew.listen(listeners.outbound, Direction::Outbound).await?;
+    crew.listen(listeners.outbound, Direction::Outbound).await;
     if let Some(inbound) = listeners.inbound {
-        crew.listen(inbound, Direction::Inbound).await?;
+        crew.listen(inbound, Direction::Inbound).await;
     }
     tell(Turn::Ready);
     let in_order = until_the_end(&config, &crew, &overview, &poll_now, &state).await?;

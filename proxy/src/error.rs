@@ -62,10 +62,10 @@ pub enum Timeout {
     FirstByte,
     /// For opening an upstream connection.
     Connect,
-    /// Between two pieces of the request body, as the client sends them.
+    /// For the client to send the next piece of the request body.
     RequestBody,
-    /// Between two pieces of the request body, as the upstream takes them.
-    RequestBodyTaken,
+    /// For the upstream to take the next piece of the request body.
+    UpstreamBody,
 }
 
 /// Why a request was not answered by an upstream. Closed: a new cause is a new row of the table in `docs/ERRORS.md`.
@@ -155,7 +155,7 @@ impl ProxyError {
                 | Timeout::Try
                 | Timeout::FirstByte
                 | Timeout::Connect
-                | Timeout::RequestBodyTaken,
+                | Timeout::UpstreamBody,
             )
             | Self::ConnectFailed { .. }
             | Self::Reset(_)
