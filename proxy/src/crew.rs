@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tower_service::Service;
 
 use self::acceptor::Acceptor;
@@ -196,27 +196,36 @@ fn runtime(stats: &Arc<WorkerStats>) -> Builder {
 /// The life of a worker.
 async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phases: watch::Receiver<Phase>) {
     tokio::task::spawn_local(worker.sweep.clone().run());
-    let trimmed = worker.clone();
-    tokio::task::spawn_local(async move { trimmed.pools.trim().await });
+    let housekeeper = worker.clone();
+    tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     let stack = stack(worker.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let listeners = phases.clone();
     loop {
+        let next = async {
+            // A place first: whoever has none must still hear of a drain. Never closed.
+            let place = places.clone().acquire_owned().await.ok()?;
+            Some((handed.recv().await?, place))
+        };
         tokio::select! {
-            handover = handed.recv() => match handover {
+            next = next => match next {
                 None => return,
-                Some(Handover::Connection(stream, peer, direction, arrival)) => {
+                Some((Handover::Connection(stream, peer, direction, arrival), place)) => {
                     if let Ok(stream) = TcpStream::from_std(stream) {
-                        take(&worker, &stack, &places, stream, peer, direction).await;
+                        take(&worker, &stack, place, stream, peer, direction);
                     }
                     drop(arrival);
                 }
-                Some(Handover::Listener(listener, direction, accepting)) => {
+                Some((Handover::Listener(listener, direction, accepting), _)) => {
                     let Ok(listener) = TcpListener::from_std(listener) else { continue };
                     let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
-                        let take = async |stream, peer| take(&worker, &stack, &places, stream, peer, direction).await;
+                        let take = async |stream, peer| {
+                            if let Ok(place) = places.clone().acquire_owned().await {
+                                take(&worker, &stack, place, stream, peer, direction);
+                            }
+                        };
                         accept_until_drained(listener, direction, phases, take).await;
                         drop(accepting);
                     });
@@ -233,19 +242,17 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
     }
 }
 
-/// Serves a connection in a task of its own, once there is a place for it.
-async fn take<S>(
+/// Serves a connection in a task of its own.
+fn take<S>(
     worker: &Rc<Worker>,
     stack: &S,
-    places: &Arc<Semaphore>,
+    place: OwnedSemaphorePermit,
     stream: TcpStream,
     peer: SocketAddr,
     direction: Direction,
 ) where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    // Never closed.
-    let Ok(place) = places.clone().acquire_owned().await else { return };
     let downstream = Downstream::new(worker.clone(), direction, peer_value(peer.ip()));
     let stack = stack.clone();
     tokio::task::spawn_local(async move {
@@ -263,15 +270,12 @@ async fn accept_until_drained(
     take: impl AsyncFn(TcpStream, SocketAddr),
 ) {
     loop {
-        let accepted = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = accept(&listener) => accepted,
             // An error means that the process is going.
             _ = phases.wait_for(|phase| phase.drains(direction)) => break,
         };
-        match accepted {
-            Ok((stream, peer)) => take(stream, peer).await,
-            Err(error) => return tracing::error!("a listener failed: {error}"),
-        }
+        take(stream, peer).await;
     }
     for (stream, peer) in accept_queued(&listener).await {
         take(stream, peer).await;

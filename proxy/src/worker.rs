@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Cache};
 
+use crate::clock;
 use crate::config::Downstream;
 use crate::plan::Plan;
 use crate::pool::Pools;
@@ -15,6 +16,9 @@ use crate::telemetry::metrics::{Direction, WorkerStats};
 
 /// The plan that is in force; `None` before the first.
 pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
+
+/// How often a worker keeps house.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Downstream settings that hold for every connection.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +115,16 @@ impl Worker {
     /// Looks something up in the plan that is in force now.
     pub fn with_plan<T>(&self, look: impl FnOnce(&Plan) -> T) -> Option<T> {
         self.plan.borrow_mut().load().as_deref().map(look)
+    }
+
+    /// Looks after what no request looks after, for as long as the worker runs: connections that are idle for too long, and a plan that
+    /// is out of force, which an idle worker would hold for good.
+    pub async fn keep_house(&self) {
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            self.pools.trim(clock::now_ns());
+            self.plan.borrow_mut().load();
+        }
     }
 
     /// 64 random bits (splitmix64, Steele et al. 2014): enough to balance by, not to keep secrets.
