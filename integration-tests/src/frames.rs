@@ -234,24 +234,10 @@ impl FrameApp {
         let addr = listener.local_addr().expect("a bound socket has an address");
         let (answer, number) = (Arc::new(answer), Arc::new(AtomicU32::new(0)));
         let serve = tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
+            while let Ok((stream, _)) = listener.accept().await {
                 let (answer, number) = (Arc::clone(&answer), Arc::clone(&number));
                 tokio::spawn(async move {
-                    let mut preface = [0; PREFACE.len()];
-                    let mut bytes = Frame::new(SETTINGS, 0, 0, b"").bytes();
-                    if stream.read_exact(&mut preface).await.is_err() {
-                        return;
-                    }
-                    while stream.write_all(&bytes).await.is_ok() {
-                        let Some(frame) = read(&mut stream).await else { return };
-                        let is_request = frame.kind == HEADERS;
-                        let frames = if is_request {
-                            answer(number.fetch_add(1, Ordering::Relaxed), frame.stream)
-                        } else {
-                            Vec::new()
-                        };
-                        bytes = frames.iter().flat_map(Frame::bytes).collect();
-                    }
+                    converse(stream, |stream| answer(number.fetch_add(1, Ordering::Relaxed), stream)).await
                 });
             }
         });
@@ -262,6 +248,20 @@ impl FrameApp {
 impl Drop for FrameApp {
     fn drop(&mut self) {
         self.serve.abort();
+    }
+}
+
+/// Until the connection ends.
+async fn converse(mut stream: TcpStream, answer: impl Fn(u32) -> Vec<Frame>) -> Option<()> {
+    let mut preface = [0; PREFACE.len()];
+    stream.read_exact(&mut preface).await.ok()?;
+    stream.write_all(&Frame::new(SETTINGS, 0, 0, b"").bytes()).await.ok()?;
+    loop {
+        let frame = read(&mut stream).await?;
+        if frame.kind == HEADERS {
+            let bytes: Vec<u8> = answer(frame.stream).iter().flat_map(Frame::bytes).collect();
+            stream.write_all(&bytes).await.ok()?;
+        }
     }
 }
 

@@ -48,10 +48,11 @@ fn collect(folder: &Path, root: &Path, found: &mut Vec<TextFile>) {
         let entry = entry.expect("an entry of the checkout can be read");
         let kind = entry.file_type().expect("an entry has a type");
         let path = entry.path();
+        if NOT_OURS.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
         if kind.is_dir() {
-            if !NOT_OURS.iter().any(|name| entry.file_name() == *name) {
-                collect(&path, root, found);
-            }
+            collect(&path, root, found);
         } else if kind.is_file() && entry.metadata().is_ok_and(|about| about.len() <= LONGEST_TEXT_BYTES) {
             // What is not UTF-8 is not prose or code.
             if let Ok(text) = fs::read_to_string(&path) {

@@ -20,9 +20,9 @@ const CLOSED_MAX: Duration = Duration::from_secs(5);
 const DRIP: Duration = Duration::from_millis(50);
 
 /// The flags that a test shortens.
-const IDLE: &[&str] = &["--downstream-idle", "400ms"];
+const IDLE: &[&str] = &["--downstream-idle", "1s"];
 const HEAD: &[&str] = &["--downstream-head", "400ms"];
-const AGE: &[&str] = &["--downstream-age", "400ms"];
+const AGE: &[&str] = &["--downstream-age", "1s"];
 
 async fn limited(arguments: &[&str]) -> Fixture {
     let app = App::start("cart").await;
@@ -77,7 +77,7 @@ async fn a_preface_without_a_request_is_closed() {
 async fn an_idle_http1_connection_is_closed_and_a_busy_one_is_not() {
     let mesh = limited(IDLE).await;
     let mut connection = Connection::open(mesh.shop.outbound, Version::HTTP_11).await.unwrap();
-    for path in ["/", "/slow/1500", "/"] {
+    for path in ["/", "/slow/2500", "/"] {
         let answer = connection.send(client::request(Method::GET, "cart", path, "")).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
@@ -117,7 +117,7 @@ async fn a_slow_head_has_a_limit_of_its_own() {
 async fn an_idle_http2_connection_is_closed_and_a_busy_one_is_not() {
     let mesh = limited(IDLE).await;
     let mut http2 = Http2::open(mesh.shop.outbound).await;
-    http2.send(&[Frame::get(1, "cart", "/slow/1500")]).await;
+    http2.send(&[Frame::get(1, "cart", "/slow/2500")]).await;
     assert!(matches!(http2.outcome(1).await, Outcome::Answered(Some(200), _)));
     // PING is no request.
     let (mut pings, started) = (0, tokio::time::Instant::now());
@@ -136,7 +136,7 @@ async fn an_idle_http2_connection_is_closed_and_a_busy_one_is_not() {
 async fn an_old_http2_connection_is_told_to_end_and_finishes() {
     let mesh = limited(AGE).await;
     let mut http2 = Http2::open(mesh.shop.outbound).await;
-    http2.send(&[Frame::get(1, "cart", "/slow/1500")]).await;
+    http2.send(&[Frame::get(1, "cart", "/slow/2500")]).await;
     let goaway = http2.until(GOAWAY).await;
     assert_eq!(goaway.code(), 0);
     assert!(matches!(http2.outcome(1).await, Outcome::Answered(Some(200), _)), "what is under way goes on");

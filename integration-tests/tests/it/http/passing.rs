@@ -38,6 +38,7 @@ async fn targets_leave_in_origin_form_with_one_host() {
         ("//evil/x", "cart", "GET //evil/x HTTP/1.1", "cart"),
         ("/a/../b/%2e%2e/c", "cart", "GET /c HTTP/1.1", "cart"),
         ("/a%2fb", "cart", "GET /a%2fb HTTP/1.1", "cart"),
+        ("/ä", "cart", "GET /ä HTTP/1.1", "cart"),
         ("/a#b", "cart", "GET /a HTTP/1.1", "cart"),
     ] {
         let request = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");

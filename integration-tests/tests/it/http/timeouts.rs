@@ -51,7 +51,7 @@ fn call(path: &str) -> Request<Body> {
 }
 
 /// A socket whose queue is full: the kernel answers no further SYN.
-async fn deaf() -> (tokio::net::TcpListener, Vec<TcpStream>, SocketAddr) {
+async fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket can be had");
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("there is a free port");
     let listener = socket.listen(1).expect("a bound socket can listen");
@@ -131,7 +131,7 @@ async fn a_response_body_is_cut_by_each_limit_that_spans_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_body_that_moves_is_not_stalled() {
     for protocol in ["HTTP", "HTTP2"] {
-        let mesh = timed(protocol, "firstByte: 400ms, bodyStall: 400ms", "").await;
+        let mesh = timed(protocol, "firstByte: 800ms, bodyStall: 800ms", "").await;
         let answer = fetched(&mesh, "/drip/20").await.unwrap();
         assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 20), "{protocol}");
     }
@@ -192,7 +192,7 @@ async fn a_request_body_that_is_not_taken_is_the_upstreams_fault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_body_that_drips_ends_with_the_request() {
-    let mesh = timed("HTTP", "request: 600ms, bodyStall: 400ms", "").await;
+    let mesh = timed("HTTP", "request: 1500ms, bodyStall: 1s", "").await;
     let stream = TcpStream::connect(mesh.shop.outbound).await.unwrap();
     let (mut reads, mut writes) = stream.into_split();
     let drip = tokio::spawn(async move {
@@ -272,8 +272,8 @@ async fn the_upstream_is_told_what_time_remains() {
 async fn a_callers_deadline_ends_the_request() {
     let mesh = timed("GRPC", "", "").await;
     for (name, value, reason) in [
-        ("grpc-timeout", "200m", "request_timeout"),
-        ("outrigger-deadline-ms", "200", "request_timeout"),
+        ("grpc-timeout", "500m", "request_timeout"),
+        ("outrigger-deadline-ms", "500", "request_timeout"),
         ("grpc-timeout", "10u", "deadline_exceeded"),
         ("outrigger-deadline-ms", "0", "deadline_exceeded"),
     ] {

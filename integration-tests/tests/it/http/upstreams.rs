@@ -36,7 +36,8 @@ fn reset(stream: u32, code: u32) -> Frame {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_not_processed_is_told_from_one_that_may_have_been() {
-    let cases: [(&str, fn(u32) -> Vec<Frame>, StatusCode, &str); 5] = [
+    type Case = (&'static str, fn(u32) -> Vec<Frame>, StatusCode, &'static str);
+    let cases: [Case; 5] = [
         (
             "refused",
             |stream| vec![reset(stream, REFUSED_STREAM)],
