@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::text_form::text_form;
 
 /// Bytes of a digest.
 pub const DIGEST_BYTES: usize = 32;
@@ -44,12 +45,6 @@ impl fmt::Display for Digest {
     }
 }
 
-impl fmt::Debug for Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
 impl FromStr for Digest {
     type Err = DigestError;
 
@@ -58,17 +53,7 @@ impl FromStr for Digest {
     }
 }
 
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+text_form!(Digest);
 
 /// Exactly `N` bytes from lower-case hex digits.
 pub(crate) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::digest::{Digest, hex};
+use crate::text_form::text_form;
 
 /// Bytes of an ed25519 public key.
 pub const PUBLIC_KEY_BYTES: usize = 32;
@@ -200,28 +201,6 @@ impl<'de> Deserialize<'de> for TrustedKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::new(Vec::<PublicKey>::deserialize(deserializer)?).map_err(de::Error::custom)
     }
-}
-
-macro_rules! text_form {
-    ($name:ident) => {
-        impl fmt::Debug for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, formatter)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
-    };
 }
 
 text_form!(KeyId);

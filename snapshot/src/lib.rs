@@ -10,4 +10,5 @@ pub mod policy;
 pub mod record;
 pub mod router;
 pub mod signed;
+mod text_form;
 pub mod validate;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 pub use epoch::{Epoch, Origin};
 pub use heartbeat::Heartbeat;
@@ -20,6 +20,7 @@ pub use release::{
 pub use revision::{AUTHOR_BYTES_MAX, MESSAGE_BYTES_MAX, RESOURCES_MAX, Revision};
 
 use crate::digest::hex;
+use crate::text_form::text_form;
 
 /// The schema of records that this build writes and reads.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -144,12 +145,6 @@ macro_rules! random_id {
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, formatter)
-            }
-        }
-
         impl FromStr for $name {
             type Err = IdError;
 
@@ -158,17 +153,7 @@ macro_rules! random_id {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
+        text_form!($name);
     };
 }
 
