@@ -12,14 +12,11 @@ use tower_service::Service;
 use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
-use crate::http::server::{Downstream, serve_http1, serve_http2};
+use crate::http::server::{Downstream, UNSPOKEN_NS, serve_http1, serve_http2};
 use crate::sweep::Timer;
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// In a drain, a connection that was accepted and has not spoken has this long: its request is on its way.
-pub const UNSPOKEN_NS: u64 = 500_000_000;
 
 /// What the first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

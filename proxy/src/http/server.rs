@@ -20,7 +20,6 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::clock;
-use crate::connection::UNSPOKEN_NS;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, DownstreamBody};
@@ -47,6 +46,9 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Sent and not yet taken by the socket, per HTTP/2 stream.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// In a drain, a connection that was accepted and has not spoken has this long: its request is on its way.
+pub const UNSPOKEN_NS: u64 = 500_000_000;
 
 /// A downstream connection, as its requests share it.
 #[derive(Debug)]
