@@ -150,7 +150,12 @@ impl ControlPlane {
         match control_plane.key_path() {
             None => return Err(OpenFailure::KeyNeeded(control_plane.store.place().to_owned())),
             Some(path) => match keyfile::read(&path) {
-                Ok(key) => control_plane.start(key).await?,
+                Ok(key) => {
+                    if let Some(exposure) = keyfile::exposure(&path) {
+                        tracing::warn!("{exposure}");
+                    }
+                    control_plane.start(key).await?;
+                }
                 Err(KeyFileError::Absent(_)) if control_plane.signing_key.is_none() => {
                     control_plane.check_keyless(path).await?;
                 }
