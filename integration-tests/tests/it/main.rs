@@ -1,15 +1,23 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod cli;
 mod config;
+mod documented;
 mod drain;
+mod flags;
 mod harness;
 mod house;
 mod http;
 mod memory;
 mod observe;
 mod one_plan;
+mod ports;
 mod quarantine;
 mod refusals;
+mod reports;
 mod routing;
+mod servers;
 mod stability;
+mod starting;
+mod systemd;
 mod thin;
