@@ -29,6 +29,9 @@ pub const INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Longest accepted `--interval`.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 
+/// Longest accepted `--collect-every`.
+pub const COLLECT_EVERY_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 const AFTER_HELP: &str = "\
 Each flag can also be set as OUTRIGGER_<FLAG> in the environment, or as a key of the file named by --config (TOML, keys as
 the flags without dashes in front). A flag wins over the environment, the environment over the file.
@@ -61,6 +64,10 @@ pub struct Bootstrap {
     /// How often the store is read and published to [default: 1s on a folder, 10s on an object store]
     #[arg(long, value_name = "TIME", env = "OUTRIGGER_INTERVAL", value_parser = duration::parse_interval)]
     pub interval: Option<Duration>,
+
+    /// How often old releases and unneeded objects are removed from the store, as by `outrigger gc`; 0s for never
+    #[arg(long, value_name = "TIME", env = "OUTRIGGER_COLLECT_EVERY", default_value = "24h", value_parser = duration::parse_collect_every)]
+    pub collect_every: Duration,
 
     /// Where this control plane remembers the newest it has seen of the store [default: below $STATE_DIRECTORY,
     /// $XDG_STATE_HOME or ~/.local/state]

@@ -103,6 +103,10 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
     let metrics_address = metrics_listener.address();
     let metrics_router = probes::router(Arc::clone(&control_plane));
     let metrics_task = tokio::spawn(metrics_listener.serve(None, metrics_router, stopping.clone()));
+    let collecting =
+        reconcile::collect(Arc::clone(&control_plane), bootstrap.collect_every, stopping.clone());
+    // Not waited for at the end: what it has not removed, the next one will.
+    tokio::spawn(collecting);
     let loop_task = tokio::spawn(reconcile::run(Arc::clone(&control_plane), stopping));
 
     say(&format!("API listening on {api_address} (--listen)"));

@@ -166,7 +166,7 @@ impl ControlPlane {
     }
 
     /// The file of the signing key: the one that was named, or the one beside a folder store.
-    fn key_path(&self) -> Option<PathBuf> {
+    pub(super) fn key_path(&self) -> Option<PathBuf> {
         self.signing_key.clone().or_else(|| self.store.folder().map(keyfile::beside))
     }
 

@@ -1,6 +1,7 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
 mod cli;
+mod collect;
 mod config;
 mod documented;
 mod drain;

@@ -6,10 +6,11 @@ use super::*;
 use crate::bootstrap::Bootstrap;
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 12] = [
+const VALUES: [(&str, [&str; 3]); 13] = [
     ("store", ["a", "b", "c"]),
     ("listen", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("interval", ["2s", "3s", "400ms"]),
+    ("collect-every", ["2s", "3h", "0s"]),
     ("state-dir", ["/a", "/b", "/c"]),
     ("signing-key", ["/a", "/b", "/c"]),
     ("trust-key", ["a", "b", "c"]),
