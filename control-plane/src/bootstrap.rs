@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use tracing_subscriber::EnvFilter;
 
 pub use layers::{FileError, Origin};
 pub use listen::{Listen, ListenError, TlsFiles, Token};
@@ -103,7 +104,7 @@ pub struct Bootstrap {
     pub single_writer: bool,
 
     /// Which events are logged: error, warn, info, debug, trace, or as in RUST_LOG
-    #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info", value_parser = log_filter)]
     pub log: String,
 
     /// Bootstrap file (TOML)
@@ -141,6 +142,11 @@ pub enum BootstrapError {
     /// Two listeners can't have one address.
     #[error("--listen and --metrics are both {0}: give each its own (port 0 picks a free one)")]
     OneAddress(SocketAddr),
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 fn suggestion(flag: Option<&str>) -> String {

@@ -76,6 +76,9 @@ pub(super) enum Store {
 pub(super) struct Init {
     #[command(flatten)]
     target: Target,
+    /// Make it even in a store that ignores create-if-absent: then there must never be more than one writer
+    #[arg(long, env = "OUTRIGGER_SINGLE_WRITER")]
+    single_writer: bool,
 }
 
 #[derive(Debug, Args)]
@@ -146,8 +149,13 @@ impl Store {
 impl Init {
     async fn run(self) -> Result<Exit, Failed> {
         let (mut publisher, made) = self.target.publisher(true)?;
+        match publisher.probe().await {
+            // No folder yet: it is made with the mesh, and tried out then.
+            Err(WriteError::Store(StoreError::FolderMissing(_))) => {}
+            tried => judge(tried, self.single_writer)?,
+        }
         let epoch = publisher.init(now_ms()).await.map_err(|error| write_failed(&error))?;
-        publisher.probe().await.map_err(|error| write_failed(&error))?;
+        judge(publisher.probe().await, self.single_writer)?;
         if let Some(path) = made {
             output::remark(&format!("made a signing key: {} (back it up, keep it secret)", path.display()));
         }
@@ -231,6 +239,17 @@ impl Target {
 
     fn key_path(&self, store: &Open) -> Option<PathBuf> {
         self.signing_key.clone().or_else(|| store.folder().map(keyfile::beside))
+    }
+}
+
+/// What trying out the store has shown.
+fn judge(tried: Result<(), WriteError>, single_writer: bool) -> Result<(), Failed> {
+    match tried {
+        Err(WriteError::ConditionIgnored(_)) if single_writer => Ok(()),
+        Err(error @ WriteError::ConditionIgnored(_)) => {
+            Err(open_failed(&OpenFailure::ConditionIgnored { source: Box::new(error) }))
+        }
+        other => other.map_err(|error| write_failed(&error)),
     }
 }
 

@@ -40,6 +40,7 @@ async fn every_flag_of_help_is_heard_as_a_variable() {
                 _ if flag == "help" || flag == "version" => continue,
                 None => "maybe",
                 Some("ADDR" | "TIME" | "N" | "HOST") => "?",
+                Some("FILTER") => "cart=louder",
                 Some("NAME" | "ID" | "ZONE") => "a b",
                 Some("KEY") if server == Server::Proxy => "rsa:x",
                 Some("FILE") if flag == "config" => "/nowhere.toml",
