@@ -51,7 +51,8 @@ async fn a_folder_of_reports_needs_no_control_plane() {
     mesh.publish(&all(&[service("shop", &[]), service("cart", &[])]));
     let folder = mesh.folder().join("reports").display().to_string();
     let store = mesh.store().display().to_string();
-    let reporting = Sidecar::beside("shop").node("s1").with(&["--report", &folder]);
+    let url = format!("file://{folder}");
+    let reporting = Sidecar::beside("shop").node("s1").with(&["--report", &url]);
     let _shop = Proxy::start(&mesh, reporting).await;
     let status = || mesh.outrigger(["status", &store, "--reports", &folder]);
     eventually(DEADLINE, "the report is there", async || {
