@@ -6,6 +6,7 @@
 //! | `/status/N` | with that status |
 //! | `/bytes/N` | N bytes of known length |
 //! | `/chunked/N` | N chunks of 1 KiB, of unknown length |
+//! | `/drip/N` | N bytes, one every 50 ms |
 //! | `/trailers` | a body and a trailer `x-sum: 42` |
 //! | `/flaky/N` | every Nth with 500 |
 //! | `/never` | never |
@@ -41,6 +42,8 @@ pub mod raw;
 
 /// Of a chunk of `/chunked`.
 const CHUNK_BYTES: usize = 1024;
+/// Between two bytes of `/drip`.
+const DRIP: Duration = Duration::from_millis(50);
 /// So long `/broken` goes on, for its head to arrive.
 const BROKEN_AFTER: Duration = Duration::from_millis(100);
 /// A body that is echoed back in the JSON at most; of longer ones only the length is.
@@ -145,6 +148,7 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
         "upgrade" => upgrade(Request::from_parts(head, body)),
         "bytes" => Response::new(full(vec![b'x'; count as usize])),
         "chunked" => Response::new(chunks(count as usize)),
+        "drip" => Response::new(drip(count as usize)),
         "trailers" => Response::new(with_trailers()),
         "stall" => Response::new(unfinished(None)),
         "broken" => Response::new(unfinished(Some(BROKEN_AFTER))),
@@ -232,6 +236,14 @@ fn full(bytes: Vec<u8>) -> Body {
 fn chunks(count: usize) -> Body {
     let frames = (0..count).map(|_| Ok(Frame::data(Bytes::from(vec![b'x'; CHUNK_BYTES]))));
     StreamBody::new(stream::iter(frames)).boxed_unsync()
+}
+
+fn drip(count: usize) -> Body {
+    let bytes = stream::iter(0..count).then(|_| async {
+        tokio::time::sleep(DRIP).await;
+        Ok(Frame::data(Bytes::from_static(b"x")))
+    });
+    StreamBody::new(bytes).boxed_unsync()
 }
 
 fn with_trailers() -> Body {

@@ -193,7 +193,7 @@ impl Sidecar {
         Self { service: service.to_owned(), node: None, app: None, workers: 1, arguments: Vec::new() }
     }
 
-    /// Takes calls to the application at `app`, too.
+    /// Takes calls to the application at `app`, too; with port 0, by the target ports of its service.
     #[must_use]
     pub fn inbound_to(mut self, app: SocketAddr) -> Self {
         self.app = Some(app);
@@ -236,7 +236,8 @@ impl Sidecar {
             command.extend(["--node".into(), node.into()]);
         }
         if let Some(app) = self.app {
-            command.extend(["--app".into(), app.to_string().into()]);
+            let app = if app.port() == 0 { app.ip().to_string() } else { app.to_string() };
+            command.extend(["--app".into(), app.into()]);
         }
         if !self.arguments.iter().any(|argument| argument == "--drain-grace") {
             command.extend(["--drain-grace", DRAIN_GRACE].map(Into::into));

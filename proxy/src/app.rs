@@ -117,7 +117,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let store = Store::open(&config.store)?;
 
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-    let crew = Crew::start(config.workers.get(), &plan)?;
+    let crew = Crew::start(config.workers.get(), &plan, config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
     let resolver_config =
@@ -164,9 +164,9 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    crew.listen(listeners.outbound, Direction::Outbound).await?;
+    crew.listen(listeners.outbound, Direction::Outbound).await;
     if let Some(inbound) = listeners.inbound {
-        crew.listen(inbound, Direction::Inbound).await?;
+        crew.listen(inbound, Direction::Inbound).await;
     }
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
     let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;

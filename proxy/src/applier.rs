@@ -112,8 +112,9 @@ impl Applier {
     }
 
     fn keep_house(&mut self) {
+        let before = self.retired.len();
         self.retired.retain(|plan| Arc::strong_count(plan) > 1);
-        if self.retired.is_empty() {
+        if self.retired.len() < before {
             self.registry.borrow_mut().sweep();
         }
         if std::mem::take(&mut self.unsaved) {

@@ -50,6 +50,8 @@ pub struct Config {
     pub trust_keys: Vec<PublicKey>,
     /// Where reports go, if anywhere.
     pub report: Option<ReportTarget>,
+    /// How long a downstream connection may take for what.
+    pub downstream: Downstream,
     /// How the end goes.
     pub drain: Drain,
     /// DNS servers instead of the system's. Empty: the system's.
@@ -65,6 +67,17 @@ pub struct Inbound {
     pub listen: SocketAddr,
     /// Where they go.
     pub app: App,
+}
+
+/// How long a downstream connection may take for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Downstream {
+    /// Between two requests, and before the first.
+    pub idle: Duration,
+    /// For a request head, from its first byte.
+    pub head: Duration,
+    /// For all of its requests, over HTTP/2.
+    pub age: Duration,
 }
 
 /// How a drain goes.

@@ -101,11 +101,14 @@ async fn open_http2(
         .handshake::<_, Body>(TokioIo::new(io))
         .await?;
     let shared = Shared::new(sender);
-    let allowed = shared.clone();
+    // Weak: the connection ends when the pool has let go of it, and with it this task.
+    let allowed = Rc::downgrade(&shared);
     tokio::task::spawn_local(executor.wrap(poll_fn(move |context| {
         // How it ends is told to each request.
         let ended = Pin::new(&mut connection).poll(context).map(|_| drop(open.take()));
-        allowed.allow(connection.current_max_send_streams());
+        if let Some(shared) = allowed.upgrade() {
+            shared.allow(connection.current_max_send_streams());
+        }
         ended
     })));
     pool.shared.borrow_mut().push(shared.clone());

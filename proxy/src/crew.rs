@@ -1,5 +1,5 @@
-//! The workers' threads. A single worker accepts by itself; with more, the control thread accepts and hands each connection to the worker
-//! with the fewest.
+//! The workers' threads. A single worker accepts by itself; with more, a thread of its own accepts and hands each connection to the worker
+//! with the fewest. (The control thread could not: a plan of ten thousand routes keeps it busy for longer than a client should wait.)
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -10,9 +10,10 @@ use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tower_service::Service;
 
+use self::acceptor::Acceptor;
 use crate::clock;
 use crate::connection::serve;
 use crate::error::ProxyError;
@@ -22,15 +23,17 @@ use crate::http::server::Downstream;
 use crate::listener::{accept, accept_queued};
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
-use crate::worker::{CurrentPlan, Phase, Worker};
+use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Worker};
 
-/// Connections on their way from the control thread to a worker.
+mod acceptor;
+
+/// Connections on their way from the accepting thread to a worker.
 const HANDOVER_MAX: usize = 1_024;
 
 /// Downstream connections of one worker; beyond it new ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 20_000;
 
-/// What a worker is given.
+/// What a worker is given, and the accepting thread.
 #[derive(Debug)]
 enum Handover {
     Listener(StdListener, Direction, Arrival),
@@ -59,10 +62,13 @@ impl Drop for Arrival {
 #[derive(Debug)]
 pub struct Crew {
     members: Vec<Member>,
+    /// Where listeners go if there are several workers.
+    acceptor: Option<Acceptor>,
     phase: watch::Sender<Phase>,
     arrivals: Arc<[AtomicU64; 2]>,
 }
 
+/// One worker's thread, as the crew sees it.
 #[derive(Debug)]
 struct Member {
     stats: Arc<WorkerStats>,
@@ -72,10 +78,14 @@ struct Member {
 
 impl Crew {
     /// Starts `count` workers, which serve nothing until there is a listener.
-    pub fn start(count: usize, plan: &CurrentPlan) -> io::Result<Self> {
+    pub fn start(count: usize, plan: &CurrentPlan, limits: DownstreamLimits) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
-        let members = (0..count).map(|index| Member::start(index, plan.clone(), phases.clone()));
-        Ok(Self { members: members.collect::<io::Result<_>>()?, phase, arrivals: Arc::default() })
+        let members = (0..count).map(|index| Member::start(index, plan.clone(), limits, phases.clone()));
+        let members: Vec<_> = members.collect::<io::Result<_>>()?;
+        let arrivals = Arc::default();
+        let acceptor =
+            (count > 1).then(|| Acceptor::start(&members, phases.clone(), &arrivals)).transpose()?;
+        Ok(Self { members, acceptor, phase, arrivals })
     }
 
     /// What the workers count.
@@ -83,30 +93,16 @@ impl Crew {
         self.members.iter().map(|member| member.stats.clone()).collect()
     }
 
-    /// Accepts from `listener` until the drain closes it. Called on the control thread.
-    pub async fn listen(&self, listener: StdListener, direction: Direction) -> io::Result<()> {
-        if let [only] = &self.members[..] {
-            let arrival = Arrival::new(&self.arrivals, direction);
-            let _ = only.handover.send(Handover::Listener(listener, direction, arrival)).await;
-            return Ok(());
-        }
-        let listener = TcpListener::from_std(listener)?;
-        let senders: Vec<_> =
-            self.members.iter().map(|member| (member.stats.clone(), member.handover.clone())).collect();
-        let (phases, arrivals) = (self.phase.subscribe(), self.arrivals.clone());
-        let accepting = Arrival::new(&self.arrivals, direction);
-        tokio::task::spawn_local(async move {
-            let hand_over = async |stream: TcpStream, peer| {
-                let least = senders.iter().min_by_key(|(stats, _)| stats.open_connections());
-                if let (Some((_, sender)), Ok(stream)) = (least, stream.into_std()) {
-                    let arrival = Arrival::new(&arrivals, direction);
-                    let _ = sender.send(Handover::Connection(stream, peer, direction, arrival)).await;
-                }
-            };
-            accept_until_drained(listener, direction, phases, hand_over).await;
-            drop(accepting);
-        });
-        Ok(())
+    /// Accepts from `listener` until the drain closes it.
+    pub async fn listen(&self, listener: StdListener, direction: Direction) {
+        let arrival = Arrival::new(&self.arrivals, direction);
+        let taker = match (&self.acceptor, self.members.first()) {
+            (Some(acceptor), _) => &acceptor.handover,
+            (None, Some(only)) => &only.handover,
+            (None, None) => return,
+        };
+        // Who takes it is gone only when the process ends.
+        let _ = taker.send(Handover::Listener(listener, direction, arrival)).await;
     }
 
     /// Moves every worker to a phase; phases only go forward.
@@ -140,69 +136,96 @@ impl Crew {
     /// Stops the workers, whatever they are doing; whether each thread ended well.
     pub fn stop(self) -> bool {
         self.enter(Phase::Stopped);
-        self.members.into_iter().all(|member| member.thread.join().is_ok())
+        let accepting = self.acceptor.map(|acceptor| acceptor.thread);
+        let threads = self.members.into_iter().map(|member| member.thread).chain(accepting);
+        // Every thread is waited for, whatever became of the one before.
+        threads.map(JoinHandle::join).filter(Result::is_err).count() == 0
     }
 }
 
 impl Member {
-    fn start(index: usize, plan: CurrentPlan, phases: watch::Receiver<Phase>) -> io::Result<Self> {
+    fn start(
+        index: usize,
+        plan: CurrentPlan,
+        limits: DownstreamLimits,
+        phases: watch::Receiver<Phase>,
+    ) -> io::Result<Self> {
         let stats = Arc::new(WorkerStats::default());
         let (handover, handed) = mpsc::channel(HANDOVER_MAX);
         let seed = fastrand::u64(..);
         let counted = stats.clone();
-        let thread =
-            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                match runtime(&counted).build_local(LocalOptions::default()) {
-                    Ok(runtime) => {
-                        runtime.block_on(work(Worker::new(index, plan, counted, seed), handed, phases))
-                    }
-                    Err(error) => tracing::error!("worker {index} cannot start: {error}"),
-                }
-            })?;
+        let life = move || work(Worker::new(index, plan, counted, limits, seed), handed, phases);
+        let thread = start_thread(format!("worker-{index}"), runtime(&stats), life)?;
         Ok(Self { stats, handover, thread })
     }
 }
 
-/// A worker's runtime, which measures how long each of its turns is: from waking up until it waits again.
+/// Starts a thread with a runtime of its own; the error is why it could not.
+fn start_thread<F: Future<Output = ()>>(
+    name: String,
+    mut runtime: Builder,
+    life: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let (starting, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        match runtime.build_local(LocalOptions::default()) {
+            Ok(runtime) => {
+                let _ = starting.send(Ok(()));
+                runtime.block_on(life());
+            }
+            // Whoever started it waits for this.
+            Err(error) => {
+                let _ = starting.send(Err(error));
+            }
+        }
+    })?;
+    started.recv().map_err(io::Error::other)??;
+    Ok(thread)
+}
+
+/// A worker's runtime, which measures how long each of its turns is.
 fn runtime(stats: &Arc<WorkerStats>) -> Builder {
-    let began_ns = Arc::new(AtomicU64::new(0));
-    let (begun, stats) = (began_ns.clone(), stats.clone());
+    let (waking, waiting) = (stats.clone(), stats.clone());
     let mut builder = Builder::new_current_thread();
     builder.enable_all();
-    builder.on_thread_unpark(move || began_ns.store(clock::now_ns(), Relaxed));
-    builder.on_thread_park(move || {
-        let began_ns = begun.load(Relaxed);
-        if began_ns > 0 {
-            stats.longest_turn_ns.fetch_max(clock::now_ns().saturating_sub(began_ns), Relaxed);
-        }
-    });
+    builder.on_thread_unpark(move || waking.turns.begin(clock::now_ns()));
+    builder.on_thread_park(move || waiting.turns.end(clock::now_ns()));
     builder
 }
 
 /// The life of a worker.
 async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phases: watch::Receiver<Phase>) {
     tokio::task::spawn_local(worker.sweep.clone().run());
-    let trimmed = worker.clone();
-    tokio::task::spawn_local(async move { trimmed.pools.trim().await });
+    let housekeeper = worker.clone();
+    tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     let stack = stack(worker.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let listeners = phases.clone();
     loop {
+        let next = async {
+            // A place first: whoever has none must still hear of a drain. Never closed.
+            let place = places.clone().acquire_owned().await.ok()?;
+            Some((handed.recv().await?, place))
+        };
         tokio::select! {
-            handover = handed.recv() => match handover {
+            next = next => match next {
                 None => return,
-                Some(Handover::Connection(stream, peer, direction, arrival)) => {
+                Some((Handover::Connection(stream, peer, direction, arrival), place)) => {
                     if let Ok(stream) = TcpStream::from_std(stream) {
-                        take(&worker, &stack, &places, stream, peer, direction).await;
+                        take(&worker, &stack, place, stream, peer, direction);
                     }
                     drop(arrival);
                 }
-                Some(Handover::Listener(listener, direction, accepting)) => {
+                Some((Handover::Listener(listener, direction, accepting), _)) => {
                     let Ok(listener) = TcpListener::from_std(listener) else { continue };
                     let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
-                        let take = async |stream, peer| take(&worker, &stack, &places, stream, peer, direction).await;
+                        let take = async |stream, peer| {
+                            if let Ok(place) = places.clone().acquire_owned().await {
+                                take(&worker, &stack, place, stream, peer, direction);
+                            }
+                        };
                         accept_until_drained(listener, direction, phases, take).await;
                         drop(accepting);
                     });
@@ -219,19 +242,17 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
     }
 }
 
-/// Serves a connection in a task of its own, once there is a place for it.
-async fn take<S>(
+/// Serves a connection in a task of its own.
+fn take<S>(
     worker: &Rc<Worker>,
     stack: &S,
-    places: &Arc<Semaphore>,
+    place: OwnedSemaphorePermit,
     stream: TcpStream,
     peer: SocketAddr,
     direction: Direction,
 ) where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    // Never closed.
-    let Ok(place) = places.clone().acquire_owned().await else { return };
     let downstream = Downstream::new(worker.clone(), direction, peer_value(peer.ip()));
     let stack = stack.clone();
     tokio::task::spawn_local(async move {
@@ -249,15 +270,12 @@ async fn accept_until_drained(
     take: impl AsyncFn(TcpStream, SocketAddr),
 ) {
     loop {
-        let accepted = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = accept(&listener) => accepted,
             // An error means that the process is going.
             _ = phases.wait_for(|phase| phase.drains(direction)) => break,
         };
-        match accepted {
-            Ok((stream, peer)) => take(stream, peer).await,
-            Err(error) => return tracing::error!("a listener failed: {error}"),
-        }
+        take(stream, peer).await;
     }
     for (stream, peer) in accept_queued(&listener).await {
         take(stream, peer).await;

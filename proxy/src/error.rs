@@ -62,8 +62,10 @@ pub enum Timeout {
     FirstByte,
     /// For opening an upstream connection.
     Connect,
-    /// Between two pieces of the request body.
+    /// For the client to send the next piece of the request body.
     RequestBody,
+    /// For the upstream to take the next piece of the request body.
+    UpstreamBody,
 }
 
 /// Why a request was not answered by an upstream. Closed: a new cause is a new row of the table in `docs/ERRORS.md`.
@@ -148,7 +150,12 @@ impl ProxyError {
             }
             Self::NoEndpoint(_)
             | Self::Timeout(
-                Timeout::Request | Timeout::Deadline | Timeout::Try | Timeout::FirstByte | Timeout::Connect,
+                Timeout::Request
+                | Timeout::Deadline
+                | Timeout::Try
+                | Timeout::FirstByte
+                | Timeout::Connect
+                | Timeout::UpstreamBody,
             )
             | Self::ConnectFailed { .. }
             | Self::Reset(_)

@@ -16,14 +16,14 @@ use smallvec::SmallVec;
 
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
+use crate::cluster::endpoint::{Endpoint, Outcome};
 use crate::cluster::hash_ring::stable_hash;
 use crate::error::{Limit, ProxyError, Side, Timeout};
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, Incoming, Progress, UpstreamBody};
 use crate::http::normalize::normalize_response;
 use crate::http::upgrade::{Switch, Upgraded};
-use crate::passage::{Admission, Passage};
+use crate::passage::{Admission, Attempt, Passage};
 use crate::pool::{Lease, SendError};
 use crate::sweep::Timer;
 use crate::worker::Worker;
@@ -77,14 +77,12 @@ async fn forward_prepared(worker: &Worker, prepared: Prepared) -> Result<Reply, 
         let endpoint = pick(worker, &cluster, key, &tried, started_ns)?;
         let known = tried.contains(&endpoint.id());
         tried.push(endpoint.id());
-        let mut in_flight = InFlight::start(endpoint);
-        match send(worker, &cluster, in_flight.endpoint(), request, upgrade.is_some(), &mut watch).await {
+        let mut attempt = Attempt::start(endpoint, started_ns, deadline_ns);
+        match send(worker, &cluster, attempt.endpoint(), request, upgrade.is_some(), &mut watch).await {
             Ok((lease, response)) => {
-                let now_ns = clock::now_ns();
                 let failed = response.status().is_server_error();
-                let outcome = if failed { Outcome::Failure } else { Outcome::Success };
-                in_flight.answered(outcome, now_ns - started_ns, now_ns);
-                let passage = Passage { lease, in_flight, admission, record: None };
+                attempt.answered(if failed { Outcome::Failure } else { Outcome::Success }, clock::now_ns());
+                let passage = Passage { lease, attempt, admission, record: None };
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     // Boxed: rare.
                     return Box::pin(switch(response.into_parts().0, passage, upgrade)).await;
@@ -92,10 +90,9 @@ async fn forward_prepared(worker: &Worker, prepared: Prepared) -> Result<Reply, 
                 return Ok(reply(response, passage, watch, &cluster, deadline_ns));
             }
             Err(failed) => {
-                let now_ns = clock::now_ns();
                 let blame = failed.error.side() == Side::Upstream;
-                let outcome = if blame { Outcome::Failure } else { Outcome::Cancelled };
-                in_flight.finish(outcome, now_ns - started_ns, now_ns);
+                attempt.answered(if blame { Outcome::Failure } else { Outcome::Cancelled }, clock::now_ns());
+                drop(attempt);
                 match failed.request {
                     // Nothing was sent, so another endpoint may have it, whatever its method.
                     Some(back)
@@ -183,9 +180,11 @@ impl Watch {
             |from_ns: u64, limit: Option<u64>| limit.map_or(u64::MAX, |limit| from_ns.saturating_add(limit));
         let wait = match &self.progress {
             Some(progress) if !progress.ended.get() => {
-                (after(progress.moved_ns.get(), self.stall_ns), Timeout::RequestBody)
+                let timeout =
+                    if progress.wanted.get() { Timeout::RequestBody } else { Timeout::UpstreamBody };
+                (after(progress.since_ns.get(), self.stall_ns), timeout)
             }
-            Some(progress) => (after(progress.moved_ns.get(), self.first_byte_ns), Timeout::FirstByte),
+            Some(progress) => (after(progress.since_ns.get(), self.first_byte_ns), Timeout::FirstByte),
             None => (after(self.started_ns, self.first_byte_ns), Timeout::FirstByte),
         };
         if self.try_ns <= wait.0 { (self.try_ns, Timeout::Try) } else { wait }

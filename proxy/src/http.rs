@@ -7,4 +7,5 @@ pub mod gather;
 pub mod io;
 pub mod normalize;
 pub mod server;
+pub mod stream;
 pub mod upgrade;

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Connections that the kernel holds for us.
 const BACKLOG: i32 = 4_096;
 
-/// Pause after the process ran out of file descriptors or memory for another connection.
+/// Pause after a connection could not be accepted, for want of file descriptors or other trouble.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket that cannot be had.
@@ -50,22 +50,24 @@ pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdListener, Bind
     bound().map_err(|error| BindError { address, flag, error })
 }
 
-/// Accepts one connection. Errors of a single connection are passed over, and so is want of descriptors after a pause; what is left is
-/// the listener's own.
-pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+/// Accepts one connection. Errors of a single connection are passed over. Any other is waited out, be it want of descriptors, a firewall
+/// or trouble of the network (accept(2) names a dozen): a listener that gave up would leave a proxy that seems well and serves nobody.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut told = false;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Fails only on a connection that is gone already.
                 let _ = stream.set_nodelay(true);
-                return Ok((stream, peer));
+                return (stream, peer);
             }
             Err(error) if is_connections_own(&error) => {}
-            Err(error) if is_exhaustion(&error) => {
-                tracing::warn!("cannot accept connections for now: {error}");
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!("cannot accept connections for now: {error}");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            Err(error) => return Err(error),
         }
     }
 }
@@ -75,12 +77,6 @@ fn is_connections_own(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
-}
-
-fn is_exhaustion(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
 /// Handshakes that are under way when a listener is closed have this long to complete.

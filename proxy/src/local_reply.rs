@@ -63,6 +63,7 @@ rows! {
     MalformedResponse = "upstream_malformed", 502, Internal;
     UnexpectedUpgrade = "upstream_upgrade", 502, Internal;
     ConnectTimeout = "connect_timeout", 504, Unavailable;
+    UpstreamBody = "upstream_body_timeout", 504, DeadlineExceeded;
     FirstByte = "first_byte_timeout", 504, DeadlineExceeded;
     Try = "try_timeout", 504, DeadlineExceeded;
     Request = "request_timeout", 504, DeadlineExceeded;
@@ -99,6 +100,7 @@ fn cause(error: &ProxyError) -> Cause {
         ProxyError::Timeout(Timeout::FirstByte) => Cause::FirstByte,
         ProxyError::Timeout(Timeout::Connect) => Cause::ConnectTimeout,
         ProxyError::Timeout(Timeout::RequestBody) => Cause::RequestBody,
+        ProxyError::Timeout(Timeout::UpstreamBody) => Cause::UpstreamBody,
         ProxyError::ConnectFailed { .. } => Cause::ConnectFailed,
         ProxyError::Reset(_) => Cause::Reset,
         ProxyError::Refused(_) => Cause::Refused,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock;
-use crate::cluster::endpoint::{InFlight, Outcome};
+use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
 use crate::pool::Lease;
 use crate::telemetry::metrics::{Direction, RequestStats};
@@ -139,13 +139,51 @@ impl Drop for Admission {
     }
 }
 
+/// A request on its way to an endpoint. One that is dropped unanswered, because its client left or its time is over, still tells for how
+/// long nothing came: else an endpoint that hangs would soon look like the fastest.
+#[derive(Debug)]
+pub struct Attempt {
+    in_flight: InFlight,
+    started_ns: u64,
+    deadline_ns: u64,
+    answered: bool,
+}
+
+impl Attempt {
+    /// A request sent to `endpoint` at `started_ns`, of which nobody wants an answer after `deadline_ns`.
+    pub fn start(endpoint: Arc<Endpoint>, started_ns: u64, deadline_ns: u64) -> Self {
+        Self { in_flight: InFlight::start(endpoint), started_ns, deadline_ns, answered: false }
+    }
+
+    /// Where it goes.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.in_flight.endpoint()
+    }
+
+    /// How it went, until the response head.
+    pub fn answered(&mut self, outcome: Outcome, now_ns: u64) {
+        self.answered = true;
+        self.in_flight.answered(outcome, now_ns.saturating_sub(self.started_ns), now_ns);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.answered {
+            let now_ns = clock::now_ns();
+            let late = now_ns >= self.deadline_ns;
+            self.answered(if late { Outcome::Failure } else { Outcome::Cancelled }, now_ns);
+        }
+    }
+}
+
 /// What a request occupies from the moment its endpoint is known.
 #[derive(Debug)]
 pub struct Passage {
     /// The upstream connection, or its stream. Dropped without [`Passage::complete`], an HTTP/1.1 connection is closed.
     pub lease: Lease,
     /// The endpoint's load.
-    pub in_flight: InFlight,
+    pub attempt: Attempt,
     /// The cluster's load.
     pub admission: Admission,
     /// The request's series; set once the response goes down.
@@ -160,6 +198,6 @@ impl Passage {
 
     /// The response broke off.
     pub fn fail(mut self) {
-        self.in_flight.answered(Outcome::Failure, 0, clock::now_ns());
+        self.attempt.answered(Outcome::Failure, clock::now_ns());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use outrigger_filters::FilterChain;
 use outrigger_filters::layer::Filters;
-use outrigger_snapshot::name::ClusterName;
+use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::router::Router;
 
 use crate::cluster::Cluster;
@@ -36,6 +36,8 @@ pub struct Version {
 pub struct Plan {
     /// Where it comes from.
     pub version: Version,
+    /// The service beside which the proxy stands.
+    pub service: ServiceName,
     /// Rules for the workload's own calls.
     pub outbound: Router<Arc<Rule>>,
     /// Rules for calls to the workload: by port of its service, the default first.

@@ -24,9 +24,6 @@ mod lease;
 /// Idle HTTP/1.1 connections kept per endpoint and worker.
 pub const IDLE_MAX: usize = 512;
 
-/// How often idle connections are looked through.
-const TRIM_INTERVAL: Duration = Duration::from_secs(5);
-
 /// A request that waits for a connection looks again after this even if nobody woke it: a connection of another worker may have
 /// made room under a shared limit.
 const WAIT_MAX: Duration = Duration::from_millis(20);
@@ -77,15 +74,11 @@ impl Pools {
         }
     }
 
-    /// Closes what has been idle too long and forgets pools without connections, for as long as the worker runs.
-    pub async fn trim(&self) {
-        loop {
-            tokio::time::sleep(TRIM_INTERVAL).await;
-            let now_ns = clock::now_ns();
-            for slot in self.slots.borrow_mut().iter_mut() {
-                if slot.as_ref().is_some_and(|pool| pool.trim(now_ns) && Rc::strong_count(pool) == 1) {
-                    *slot = None;
-                }
+    /// Closes what has been idle too long and forgets pools without connections.
+    pub fn trim(&self, now_ns: u64) {
+        for slot in self.slots.borrow_mut().iter_mut() {
+            if slot.as_ref().is_some_and(|pool| pool.trim(now_ns) && Rc::strong_count(pool) == 1) {
+                *slot = None;
             }
         }
     }
@@ -110,13 +103,15 @@ impl EndpointPool {
     fn trim(&self, now_ns: u64) -> bool {
         let oldest_ns = now_ns.saturating_sub(self.idle_ns.get());
         self.idle.borrow_mut().retain(|idle| idle.usable_since(oldest_ns));
-        self.shared.borrow_mut().retain(|shared| shared.usable_since(oldest_ns));
+        self.shared.borrow_mut().retain(|shared| shared.usable_since(oldest_ns, now_ns));
         self.idle.borrow().is_empty() && self.shared.borrow().is_empty() && self.connecting.get() == 0
     }
 
-    /// A connection that is there.
+    /// A connection that is there and has not been idle too long: its peer may be about to close it.
     pub fn take(self: &Rc<Self>, cluster: &Cluster) -> Option<Lease> {
-        if cluster.is_http2() { http2::take(self) } else { http1::take(self) }
+        let now_ns = clock::now_ns();
+        let oldest_ns = now_ns.saturating_sub(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
+        if cluster.is_http2() { http2::take(self, oldest_ns, now_ns) } else { http1::take(self, oldest_ns) }
     }
 
     /// A connection, opened or waited for within the cluster's limits.

@@ -139,11 +139,13 @@ fn outbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>
     }
 }
 
-/// Calls to the workload keep the host that the caller used, which may be that of another service whose route led here: only the
-/// port says something, and only where there are several.
+/// Calls to the workload keep the host that the caller used, which may be that of another service whose route led here: the port of that
+/// one says nothing here.
 fn inbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
-    let named =
-        head.authority().port().and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
+    let authority = head.authority();
+    let own = || plan.outbound.service(authority.host()) == Some(&plan.service);
+    let port = authority.port().filter(|_| plan.inbound.len() > 1 && own());
+    let named = port.and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
     let (_, rule) = named.or(plan.inbound.first()).ok_or(ProxyError::NoPort)?;
     Ok((rule.clone(), None))
 }

@@ -3,3 +3,4 @@
 pub mod export;
 pub mod exposition;
 pub mod metrics;
+pub mod turn;

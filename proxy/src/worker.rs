@@ -3,9 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Cache};
 
+use crate::clock;
+use crate::config::Downstream;
 use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
@@ -13,6 +16,9 @@ use crate::telemetry::metrics::{Direction, WorkerStats};
 
 /// The plan that is in force; `None` before the first.
 pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
+
+/// How often a worker keeps house.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Downstream settings that hold for every connection.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +33,18 @@ pub struct DownstreamLimits {
     pub streams: u32,
 }
 
-impl Default for DownstreamLimits {
-    fn default() -> Self {
-        const SECOND: u64 = 1_000_000_000;
-        Self { idle_ns: 300 * SECOND, head_ns: 10 * SECOND, age_ns: 3_600 * SECOND, streams: 100 }
+/// Streams of one downstream HTTP/2 connection.
+const STREAMS_MAX: u32 = 100;
+
+impl From<Downstream> for DownstreamLimits {
+    fn from(limits: Downstream) -> Self {
+        let nanoseconds = |limit: Duration| limit.as_nanos() as u64;
+        Self {
+            idle_ns: nanoseconds(limits.idle),
+            head_ns: nanoseconds(limits.head),
+            age_ns: nanoseconds(limits.age),
+            streams: STREAMS_MAX,
+        }
     }
 }
 
@@ -79,13 +93,19 @@ pub struct Worker {
 
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
-    pub fn new(index: usize, plan: CurrentPlan, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
+    pub fn new(
+        index: usize,
+        plan: CurrentPlan,
+        stats: Arc<WorkerStats>,
+        limits: DownstreamLimits,
+        seed: u64,
+    ) -> Rc<Self> {
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone()),
             stats,
-            limits: DownstreamLimits::default(),
+            limits,
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),
             phase: Cell::new(Phase::Running),
@@ -95,6 +115,16 @@ impl Worker {
     /// Looks something up in the plan that is in force now.
     pub fn with_plan<T>(&self, look: impl FnOnce(&Plan) -> T) -> Option<T> {
         self.plan.borrow_mut().load().as_deref().map(look)
+    }
+
+    /// Looks after what no request looks after, for as long as the worker runs: connections that are idle for too long, and a plan that
+    /// is out of force, which an idle worker would hold for good.
+    pub async fn keep_house(&self) {
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            self.pools.trim(clock::now_ns());
+            self.plan.borrow_mut().load();
+        }
     }
 
     /// 64 random bits (splitmix64, Steele et al. 2014): enough to balance by, not to keep secrets.

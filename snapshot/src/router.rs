@@ -120,9 +120,9 @@ impl<R> Router<R> {
         Ok(Found { service: &host.service, rule, prefix })
     }
 
-    /// Every rule, in no particular order.
-    pub fn rules(&self) -> impl Iterator<Item = &R> {
-        self.names.values().flatten().flat_map(|host| &host.ports).flat_map(|(_, table)| table.rules())
+    /// The service that is called by this host.
+    pub fn service(&self, host: &str) -> Option<&ServiceName> {
+        self.host(host).map(|host| &host.service)
     }
 
     /// A service by host: one of its further names, `n`, `n.ns` or `n.ns.svc`.

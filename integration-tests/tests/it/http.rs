@@ -10,6 +10,12 @@ use tokio::net::TcpStream;
 
 use crate::config::{all, service, service_of};
 
+mod frames;
+mod limits;
+mod passing;
+mod timeouts;
+mod upstreams;
+
 /// How long a raw exchange may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 

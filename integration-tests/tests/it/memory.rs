@@ -1,5 +1,7 @@
 //! What a sidecar needs when much is pushed while much is going on.
 
+use std::env;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Method, Version};
@@ -15,8 +17,14 @@ const ROUTES: usize = 10_000;
 const RULES_OF_A_ROUTE: usize = 16;
 const STREAMS: usize = 1_000;
 const CONNECTIONS: usize = 20;
+/// Pushes, unless `OUTRIGGER_MEMORY_PUSHES` says otherwise.
 const PUSHES: usize = 40;
 const SLACK_KIB: u64 = 32 * 1024;
+/// Endpoints that are replaced by each push, and how often.
+const CHURN: usize = 2_000;
+const CHURN_PUSHES: usize = 60;
+/// Of what was replaced, a few plans may be held for a moment; all of them would be more than twice this.
+const CHURN_SLACK_KIB: u64 = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_streams_hold_no_plans() {
@@ -35,7 +43,9 @@ async fn long_streams_hold_no_plans() {
     applied = one_more_apply(&shop, applied).await;
     let plan = shop.process.resident_kib().saturating_sub(before);
 
-    for push in 0..PUSHES {
+    let pushes =
+        env::var("OUTRIGGER_MEMORY_PUSHES").map_or(PUSHES, |pushes| pushes.parse().expect("a number"));
+    for push in 0..pushes {
         control_plane
             .apply(&mesh, &backend_policy("cart", &format!("timeouts: {{connect: {}ms}}", 2001 + push)));
         applied = one_more_apply(&shop, applied).await;
@@ -45,7 +55,37 @@ async fn long_streams_hold_no_plans() {
     let bound = before + 2 * plan + SLACK_KIB;
     assert!(
         after <= bound,
-        "{before} KiB before, a plan of {plan} KiB, then {after} KiB after {PUSHES} pushes"
+        "{before} KiB before, a plan of {plan} KiB, then {after} KiB after {pushes} pushes"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_sidecar_forgets_the_endpoints_of_old_plans() {
+    let app = App::start("cart").await;
+    let mesh = Mesh::new();
+    let services = |push: usize| {
+        let addresses = (0..CHURN).map(|index| {
+            let number = push * CHURN + index;
+            SocketAddr::from(([10, (number >> 16) as u8, (number >> 8) as u8, number as u8], 80))
+        });
+        let many = service("many", &addresses.collect::<Vec<_>>());
+        all(&[service("shop", &[]), service("cart", &[app.addr]), many])
+    };
+    mesh.publish(&services(0));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    // The worker has seen a plan, and will see no other.
+    client::fetch(shop.outbound, "cart", "/").await.unwrap();
+    let mut applied = applies(&shop).await.expect("the metrics page is there");
+    let before = shop.process.resident_kib();
+    for push in 1..=CHURN_PUSHES {
+        mesh.publish(&services(push));
+        applied = one_more_apply(&shop, applied).await;
+    }
+    let after = shop.process.resident_kib();
+    assert!(
+        after <= before + CHURN_SLACK_KIB,
+        "{before} KiB before, {after} KiB after {CHURN_PUSHES} pushes"
     );
 }
 

@@ -232,3 +232,34 @@ fn header(seen: &serde_json::Value, name: &str) -> Vec<String> {
     let pairs = seen["headers"].as_array().into_iter().flatten();
     pairs.filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).map(str::to_owned).collect()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbound_goes_by_the_port_of_its_own_hosts_only() {
+    let (public, operators) = (App::start("public").await, App::start("operators").await);
+    let mesh = Mesh::new();
+    let cart = format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: Service\nmetadata: {{name: cart}}\nspec:\n  ports:\n  \
+         - {{name: public, port: 80, targetPort: {}, protocol: HTTP}}\n  \
+         - {{name: operators, port: 8080, targetPort: {}, protocol: HTTP}}",
+        public.addr.port(),
+        operators.addr.port(),
+    );
+    // Another service, whose routes may lead here: its port 8080 is not that of the cart.
+    mesh.publish(&all(&[cart, service("front", &[])]));
+    let app = std::net::SocketAddr::from((public.addr.ip(), 0));
+    let sidecar = Proxy::start(&mesh, Sidecar::beside("cart").inbound_to(app)).await;
+    sidecar.ready().await;
+    let inbound = sidecar.inbound.expect("asked for above");
+    for (host, answers) in [
+        ("cart", "public"),
+        ("cart:80", "public"),
+        ("cart:8080", "operators"),
+        ("cart.default.svc:8080", "operators"),
+        ("front:8080", "public"),
+        ("elsewhere:8080", "public"),
+        ("cart:9999", "public"),
+    ] {
+        let answer = client::fetch(inbound, host, "/").await.unwrap();
+        assert_eq!(answer.header("x-app"), answers, "{host}");
+    }
+}

@@ -9,7 +9,7 @@ use outrigger_snapshot::name::ServiceName;
 
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
 use super::target::{self, Collector, ReportTarget, ReportUrl};
-use super::{Config, ConfigError, Drain, Inbound, StateFolder};
+use super::{Config, ConfigError, Downstream, Drain, Inbound, StateFolder};
 
 /// Longest node id and zone, in bytes.
 const NODE_BYTES_MAX: usize = 128;
@@ -51,6 +51,11 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     check_admin(&flags)?;
     check_listeners(&flags, inbound)?;
     Ok(Config {
+        downstream: Downstream {
+            idle: flags.downstream_idle,
+            head: flags.downstream_head,
+            age: flags.downstream_age,
+        },
         drain: drain(&flags)?,
         report: report(&flags)?,
         poll: flags.poll.unwrap_or(if is_folder { FOLDER_POLL } else { OBJECT_STORE_POLL }),

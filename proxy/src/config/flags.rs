@@ -23,6 +23,10 @@ pub(super) const FOLDER_POLL: Duration = Duration::from_secs(1);
 pub const OBJECT_STORE_POLL: Duration = Duration::from_secs(10);
 /// Largest `--workers`.
 pub const WORKERS_MAX: usize = 256;
+/// Shortest limit of a downstream connection.
+const DOWNSTREAM_MIN: Duration = Duration::from_millis(100);
+/// Longest limit of a downstream connection.
+const DOWNSTREAM_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Longest `--drain-grace` and `--drain-deadline`.
 const DRAIN_MAX: Duration = Duration::from_secs(24 * 3_600);
 
@@ -114,6 +118,18 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(super) report_ca_file: Option<PathBuf>,
 
+    /// How long a downstream connection may be without a request
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = downstream)]
+    pub(super) downstream_idle: Duration,
+
+    /// How long a request head may take from its first byte
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = downstream)]
+    pub(super) downstream_head: Duration,
+
+    /// After how long a downstream HTTP/2 connection is asked to end
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = downstream)]
+    pub(super) downstream_age: Duration,
+
     /// How long a drain still takes new connections
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = drain)]
     pub(super) drain_grace: Duration,
@@ -143,6 +159,15 @@ fn log_filter(text: &str) -> Result<String, String> {
 fn poll(text: &str) -> Result<Duration, String> {
     let poll = duration::parse(text)?;
     if (POLL_MIN..=POLL_MAX).contains(&poll) { Ok(poll) } else { Err("expected 20ms to 1h".to_owned()) }
+}
+
+fn downstream(text: &str) -> Result<Duration, String> {
+    let limit = duration::parse(text)?;
+    if (DOWNSTREAM_MIN..=DOWNSTREAM_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err("expected 100ms to 24h".to_owned())
+    }
 }
 
 fn drain(text: &str) -> Result<Duration, String> {

@@ -38,6 +38,9 @@ fn store_and_service_are_enough() {
     assert_eq!(config.workers.get(), 1);
     assert_eq!(config.drain.grace, Duration::from_secs(5));
     assert_eq!(config.drain.deadline, Duration::from_secs(25));
+    assert_eq!(config.downstream.idle, Duration::from_secs(300));
+    assert_eq!(config.downstream.head, Duration::from_secs(10));
+    assert_eq!(config.downstream.age, Duration::from_secs(3_600));
     assert!(config.trusts_on_first_use());
 }
 

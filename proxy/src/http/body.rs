@@ -10,7 +10,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 pub use hyper::body::Incoming;
 
+use super::stream::CutAt;
 use crate::clock;
+use crate::http::normalize::normalize_trailers;
 use crate::passage::Passage;
 use crate::sweep::Timer;
 
@@ -47,8 +49,10 @@ pub enum Body {
 /// How far a request body has come; the request's timers look at it.
 #[derive(Debug)]
 pub struct Progress {
-    /// When it moved last, or ended.
-    pub moved_ns: Cell<u64>,
+    /// Since when it has been as it is: when a piece of it last came or was asked for.
+    pub since_ns: Cell<u64>,
+    /// Whether the upstream would take more, and the client has not sent it.
+    pub wanted: Cell<bool>,
     /// Whether it has ended.
     pub ended: Cell<bool>,
 }
@@ -63,7 +67,8 @@ pub struct DownstreamBody {
 impl DownstreamBody {
     /// Wraps what hyper receives.
     pub fn new(incoming: Incoming, now_ns: u64) -> Self {
-        let progress = Rc::new(Progress { moved_ns: Cell::new(now_ns), ended: Cell::new(false) });
+        let since_ns = Cell::new(now_ns);
+        let progress = Rc::new(Progress { since_ns, wanted: Cell::new(false), ended: Cell::new(false) });
         Self { incoming, progress }
     }
 
@@ -74,11 +79,15 @@ impl DownstreamBody {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
-        if polled.is_ready() {
-            self.progress.moved_ns.set(clock::now_ns());
+        let wanted = polled.is_pending();
+        if !wanted || !self.progress.wanted.replace(wanted) {
+            self.progress.since_ns.set(clock::now_ns());
+        }
+        if !wanted {
+            self.progress.wanted.set(false);
             self.progress.ended.set(self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)));
         }
-        polled.map_err(BodyError::Downstream)
+        polled.map_ok(normalized).map_err(BodyError::Downstream)
     }
 }
 
@@ -91,6 +100,13 @@ pub struct UpstreamBody {
     /// After which the body is cut, however it moves.
     deadline_ns: u64,
     stall_ns: Option<u64>,
+    cut_at: CutAt,
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        self.cut_at.clear();
+    }
 }
 
 impl UpstreamBody {
@@ -102,7 +118,8 @@ impl UpstreamBody {
         deadline_ns: u64,
         stall_ns: Option<u64>,
     ) -> Self {
-        Self { incoming, passage: Some(passage), timer, deadline_ns, stall_ns }
+        let cut_at = CutAt::default();
+        Self { incoming, passage: Some(passage), timer, deadline_ns, stall_ns, cut_at }
     }
 
     /// The passage, while it lasts.
@@ -115,19 +132,34 @@ impl UpstreamBody {
         self.deadline_ns = self.deadline_ns.min(deadline_ns);
     }
 
+    /// Says where it is watched for, whether its client takes it: while that takes nothing, nobody polls the body.
+    pub fn watch(&mut self, cut_at: CutAt) {
+        self.cut_at = cut_at;
+        self.await_client();
+    }
+
+    /// The next move is the client's.
+    fn await_client(&self) {
+        let stall_ns = self.stall_ns.map_or(u64::MAX, |stall_ns| clock::now_ns().saturating_add(stall_ns));
+        self.cut_at.set(stall_ns.min(self.deadline_ns));
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let end = match Pin::new(&mut self.incoming).poll_frame(context) {
-            Poll::Pending => return self.poll_timer(context),
+            Poll::Pending => {
+                self.cut_at.clear();
+                return self.poll_timer(context);
+            }
             Poll::Ready(Some(Ok(frame))) => {
-                if self.incoming.is_end_stream()
-                    && let Some(passage) = self.passage.take()
-                {
-                    passage.complete();
-                }
                 if self.timer.armed() {
                     self.timer.disarm();
                 }
-                return Poll::Ready(Some(Ok(frame)));
+                if !self.incoming.is_end_stream() {
+                    self.await_client();
+                } else if let Some(passage) = self.passage.take() {
+                    passage.complete();
+                }
+                return Poll::Ready(Some(Ok(normalized(frame))));
             }
             Poll::Ready(Some(Err(error))) => Err(BodyError::Upstream(error)),
             Poll::Ready(None) => Ok(()),
@@ -156,6 +188,14 @@ impl UpstreamBody {
         }
         Poll::Pending
     }
+}
+
+/// Data as it is, trailers without what may not stand there.
+fn normalized(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        normalize_trailers(trailers);
+    }
+    frame
 }
 
 impl HttpBody for Body {

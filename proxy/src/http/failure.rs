@@ -23,12 +23,18 @@ pub fn upstream_failure(error: hyper::Error) -> ProxyError {
     }
 }
 
-/// RFC 9113 §8.7: a stream refused so was not processed.
+/// RFC 9113 §8.7: a stream refused so was not processed, nor one above the last of a GOAWAY. Of a GOAWAY without an error, h2 tells only
+/// those; of one with an error all, and they may have been.
 fn refuses_stream(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let gone = error.is_go_away() && error.is_remote();
+            return match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => true,
+                Some(h2::Reason::NO_ERROR) => gone,
+                _ => false,
+            };
         }
         source = cause.source();
     }

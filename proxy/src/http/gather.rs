@@ -2,7 +2,7 @@
 //! and they leave in one write when the connection's task has done its turn.
 //!
 //! hyper spawns the client's connection task itself, so the end of a turn is seen by the executor it is given: [`GatherExecutor`] wraps
-//! each future it spawns.
+//! each future it spawns. The tasks of streams run through it too; they never touch the socket, which wakes one task only.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -36,6 +36,8 @@ struct State {
     gathered: RefCell<BytesMut>,
     /// Read of the socket and not yet by hyper, which asks for little at a time.
     ahead: RefCell<BytesMut>,
+    /// Whether the task whose turn it is used the socket: then it is the connection's.
+    used: Cell<bool>,
     /// A write that failed at the end of a turn, for the connection to find.
     failed: Cell<Option<io::ErrorKind>>,
 }
@@ -94,13 +96,14 @@ pub fn gather(stream: TcpStream) -> (GatherIo, GatherExecutor) {
         stream: RefCell::new(stream),
         gathered: RefCell::new(BytesMut::new()),
         ahead: RefCell::new(BytesMut::new()),
+        used: Cell::new(false),
         failed: Cell::new(None),
     });
     (GatherIo(state.clone()), GatherExecutor(state))
 }
 
 impl GatherExecutor {
-    /// Writes out after each turn of `future`.
+    /// Writes out after each turn of `future`, if that is the connection's.
     pub fn wrap<F: Future>(&self, future: F) -> Gathering<F> {
         Gathering { future, state: self.0.clone() }
     }
@@ -131,9 +134,12 @@ impl<F: Future> Future for Gathering<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        this.state.used.set(false);
         let output = this.future.poll(context);
-        // If the socket takes no more, this task is woken when it does; an error waits for the connection.
-        let _ = this.state.poll_write_out(context);
+        if this.state.used.get() {
+            // If the socket takes no more, this task is woken when it does; an error waits for its next turn.
+            let _ = this.state.poll_write_out(context);
+        }
         output
     }
 }
@@ -144,6 +150,7 @@ impl AsyncRead for GatherIo {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.0.used.set(true);
         let mut ahead = self.0.ahead.borrow_mut();
         if ahead.is_empty() {
             if buffer.remaining() >= READ_BYTES {
@@ -185,6 +192,7 @@ impl AsyncWrite for GatherIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.used.set(true);
         match self.0.failed.get() {
             Some(kind) => Poll::Ready(Err(kind.into())),
             None => Poll::Ready(Ok(())),
@@ -199,6 +207,7 @@ impl AsyncWrite for GatherIo {
 
 impl GatherIo {
     fn make_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.used.set(true);
         if self.0.gathered.borrow().len() < GATHER_BYTES_MAX && self.0.failed.get().is_none() {
             return Poll::Ready(Ok(()));
         }

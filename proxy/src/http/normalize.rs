@@ -12,6 +12,28 @@ use crate::error::{Malformed, ProxyError};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+const FORBIDDEN_TRAILERS: [HeaderName; 19] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::HOST,
+    KEEP_ALIVE,
+    header::MAX_FORWARDS,
+    header::PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    header::SET_COOKIE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 /// A request as the rest of the proxy sees it.
 #[derive(Debug)]
 pub struct Normalized {
@@ -37,6 +59,7 @@ struct Seen {
     upgrade: bool,
     expect: bool,
     content_type: bool,
+    padded: bool,
 }
 
 impl Seen {
@@ -57,6 +80,8 @@ impl Seen {
                 "content-type" => seen.content_type = true,
                 _ => {}
             }
+            let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+            seen.padded |= blank(value.as_bytes().first()) || blank(value.as_bytes().last());
         }
         seen
     }
@@ -69,6 +94,9 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
         return Err(ProxyError::Connect);
     }
     let seen = Seen::scan(&headers);
+    if seen.padded {
+        trim_values(&mut headers);
+    }
     let authority = authority(&uri, version, &headers, &seen)?;
     let path_and_query = target(&method, uri)?;
     match seen.transfer_encodings {
@@ -108,8 +136,32 @@ pub fn normalize_response(headers: &mut HeaderMap) {
     if seen.upgrade {
         headers.remove(header::UPGRADE);
     }
+    if seen.padded {
+        trim_values(headers);
+    }
     strip_connection(headers, &seen);
     merge_content_length(headers);
+}
+
+/// Takes out of trailers what frames, routes or authenticates a message, or belongs to one connection (RFC 9110 §6.5.1, RFC 9113 §8.2.2):
+/// after the body it is too late to mean anything, but a peer may merge it into the head.
+pub fn normalize_trailers(trailers: &mut HeaderMap) {
+    for name in FORBIDDEN_TRAILERS {
+        trailers.remove(name);
+    }
+}
+
+/// RFC 9113 §8.2.1: no value begins or ends with a blank. HTTP/1.1 drops them, so that a rule would see another value than the upstream.
+fn trim_values(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let trimmed = value.as_bytes().trim_ascii();
+        if trimmed.len() < value.len()
+            && let Ok(mut trimmed) = HeaderValue::from_bytes(trimmed)
+        {
+            trimmed.set_sensitive(value.is_sensitive());
+            *value = trimmed;
+        }
+    }
 }
 
 /// `Content-Length: 2, 2` and repeated lines say one number (RFC 9110 §8.6); hyper has refused differing ones.

@@ -27,6 +27,7 @@ use crate::http::body::{Body, DownstreamBody};
 use crate::http::gather::gather;
 use crate::http::io::FlatIo;
 use crate::http::normalize::normalize_request;
+use crate::http::stream::{CutAt, StreamExecutor};
 use crate::http::upgrade::{Socket, Upgraded, tunnel};
 use crate::passage::{Activity, Record};
 use crate::stack::{Call, answer};
@@ -58,6 +59,8 @@ pub struct Downstream {
     pub peer: HeaderValue,
     /// What it is doing.
     pub activity: Rc<Activity>,
+    /// When its response is to be cut, over HTTP/1.1: there is one at a time.
+    cut_at: CutAt,
     /// The other side of a tunnel, once a response has switched protocols.
     tunnel: RefCell<Option<(Upgraded, Option<Record>)>>,
 }
@@ -68,10 +71,16 @@ impl Downstream {
         let activity = Rc::new(Activity::new(clock::now_ns()));
         worker.stats.downstream_connections[direction as usize].add(1);
         worker.stats.downstream_accepted[direction as usize].add(1);
-        Rc::new(Self { worker, direction, peer, activity, tunnel: RefCell::default() })
+        let cut_at = CutAt::default();
+        Rc::new(Self { worker, direction, peer, activity, cut_at, tunnel: RefCell::default() })
     }
 
-    async fn answer<S>(&self, stack: &S, request: Request<Incoming>) -> Result<Response<Body>, Infallible>
+    async fn answer<S>(
+        &self,
+        stack: &S,
+        request: Request<Incoming>,
+        cut_at: CutAt,
+    ) -> Result<Response<Body>, Infallible>
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone,
     {
@@ -86,7 +95,10 @@ impl Downstream {
         let request = normalize_request(parts);
         let (direction, peer) = (self.direction, self.peer.clone());
         let call = Call { request, body, direction, peer, version, started_ns };
-        let (reply, record) = answer(&self.worker, stack, call, record).await;
+        let (mut reply, record) = answer(&self.worker, stack, call, record).await;
+        if let Body::Upstream(body) = &mut reply.body {
+            body.watch(cut_at);
+        }
         let mut response = self.response(reply, record);
         if version < Version::HTTP_2 && self.worker.phase() >= Phase::Leaving {
             response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
@@ -120,7 +132,7 @@ where
     let shared = downstream.clone();
     let service = service_fn(move |request| {
         let (downstream, stack) = (shared.clone(), stack.clone());
-        async move { downstream.answer(&stack, request).await }
+        async move { downstream.answer(&stack, request, downstream.cut_at.clone()).await }
     });
     let io = HeadWatch { io: FlatIo::new(stream), activity: downstream.activity.clone() };
     let mut connection = http1::Builder::new()
@@ -131,6 +143,7 @@ where
         .serve_connection(io, service);
     let mut guard = Guard::new(&downstream, false);
     let ended = poll_fn(|context| {
+        downstream.worker.stats.turns.next(clock::now_ns());
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
             return Poll::Ready(Some(ended));
         }
@@ -159,12 +172,14 @@ where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
     let shared = downstream.clone();
+    let streams = StreamExecutor::new(downstream.worker.sweep.clone());
+    let spawning = streams.clone();
     let service = service_fn(move |request| {
-        let (downstream, stack) = (shared.clone(), stack.clone());
-        async move { downstream.answer(&stack, request).await }
+        let (downstream, stack, streams) = (shared.clone(), stack.clone(), streams.clone());
+        async move { downstream.answer(&stack, request, streams.cut_at()).await }
     });
     let (io, executor) = gather(stream);
-    let connection = http2::Builder::new(executor.clone())
+    let connection = http2::Builder::new(spawning)
         .auto_date_header(false)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -176,6 +191,7 @@ where
     let mut guard = Guard::new(&downstream, true);
     guard.retire_ns = clock::now_ns().saturating_add(downstream.worker.limits.age_ns);
     let serving = poll_fn(|context| {
+        downstream.worker.stats.turns.next(clock::now_ns());
         if connection.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
@@ -205,6 +221,9 @@ struct Guard {
     worker: Rc<Worker>,
     activity: Rc<Activity>,
     timer: Timer,
+    armed_ns: u64,
+    /// When the response under way is to be cut.
+    cut_at: CutAt,
     /// When it must take no more requests.
     retire_ns: u64,
     finishing: bool,
@@ -225,6 +244,8 @@ impl Guard {
             worker,
             activity: downstream.activity.clone(),
             timer,
+            armed_ns: u64::MAX,
+            cut_at: downstream.cut_at.clone(),
             retire_ns: u64::MAX,
             finishing: false,
             unspoken_until_ns: clock::now_ns().saturating_add(UNSPOKEN_NS),
@@ -237,14 +258,15 @@ impl Guard {
         let phase = self.worker.phase();
         if !self.finishing && (phase.drains(self.direction) || self.told && phase >= Phase::Leaving) {
             if self.activity.is_unspoken() && clock::now_ns() < self.unspoken_until_ns {
-                self.timer.arm(self.unspoken_until_ns, context.waker());
+                self.arm(self.unspoken_until_ns, context);
                 return Verdict::Stay;
             }
             self.finishing = true;
             return Verdict::Finish;
         }
         let head_begins = self.activity.head_begins();
-        if self.timer.armed() && !head_begins {
+        // Later is found out when it fires.
+        if self.timer.armed() && !head_begins && self.cut_at.get() >= self.armed_ns {
             return Verdict::Stay;
         }
         let now_ns = clock::now_ns();
@@ -253,15 +275,21 @@ impl Guard {
         }
         let due_ns = self.due_ns(now_ns);
         if due_ns > now_ns {
-            self.timer.arm(due_ns, context.waker());
+            self.arm(due_ns, context);
             return Verdict::Stay;
         }
-        if self.finishing || self.activity.head_since().is_some() {
+        let cut = self.cut_at.get() <= now_ns;
+        if self.finishing || cut || self.activity.head_since().is_some() {
             return Verdict::Cut;
         }
         self.finishing = true;
-        self.timer.arm(now_ns.saturating_add(self.worker.limits.idle_ns), context.waker());
+        self.arm(now_ns.saturating_add(self.worker.limits.idle_ns), context);
         Verdict::Finish
+    }
+
+    fn arm(&mut self, at_ns: u64, context: &Context<'_>) {
+        self.armed_ns = at_ns;
+        self.timer.arm(at_ns, context.waker());
     }
 
     /// When to look again, or act.
@@ -272,7 +300,7 @@ impl Guard {
         }
         let idle_ns = match self.activity.in_flight() {
             0 => self.activity.idle_since().saturating_add(limits.idle_ns),
-            _ => now_ns.saturating_add(limits.idle_ns),
+            _ => now_ns.saturating_add(limits.idle_ns).min(self.cut_at.get()),
         };
         if self.finishing { idle_ns } else { idle_ns.min(self.retire_ns) }
     }

@@ -84,7 +84,10 @@ impl Plan {
         let inbound = builder.inbound(policy, local);
         match builder.refused {
             Some(refusal) => Err(refusal),
-            None => Ok(Self { version, outbound, inbound, clusters: builder.clusters }),
+            None => {
+                let service = local.service.clone();
+                Ok(Self { version, service, outbound, inbound, clusters: builder.clusters })
+            }
         }
     }
 

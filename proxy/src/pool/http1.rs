@@ -33,14 +33,14 @@ impl Idle {
     }
 }
 
-/// The connection that was used last, if one is ready. One that is closed is dropped; one whose last exchange hyper has not quite
+/// The connection that was used last, if one is ready. One that is closed or was idle too long is dropped; one whose last exchange hyper has not quite
 /// wound up stays for the next request.
-pub(super) fn take(pool: &Rc<EndpointPool>) -> Option<Lease> {
+pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64) -> Option<Lease> {
     let mut idle = pool.idle.borrow_mut();
     let mut index = idle.len();
     while index > 0 {
         index -= 1;
-        if idle[index].sender.is_closed() {
+        if !idle[index].usable_since(oldest_ns) {
             idle.remove(index);
         } else if idle[index].sender.is_ready() {
             let Idle { sender, switch, .. } = idle.remove(index);

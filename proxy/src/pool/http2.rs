@@ -54,8 +54,8 @@ impl Shared {
         self.streams_max.get().saturating_sub(self.streams.get())
     }
 
-    pub(super) fn usable_since(&self, oldest_ns: u64) -> bool {
-        let young = clock::now_ns().saturating_sub(self.opened_ns) < AGE_MAX_NS;
+    pub(super) fn usable_since(&self, oldest_ns: u64, now_ns: u64) -> bool {
+        let young = now_ns.saturating_sub(self.opened_ns) < AGE_MAX_NS;
         !self.sender.is_closed() && young && (self.streams.get() > 0 || self.used_ns.get() >= oldest_ns)
     }
 }
@@ -93,9 +93,9 @@ impl Drop for Stream {
 }
 
 /// A stream of the connection with the most room, if any has room.
-pub(super) fn take(pool: &Rc<EndpointPool>) -> Option<Lease> {
+pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64, now_ns: u64) -> Option<Lease> {
     let mut connections = pool.shared.borrow_mut();
-    connections.retain(|shared| !shared.sender.is_closed());
+    connections.retain(|shared| shared.usable_since(oldest_ns, now_ns));
     let shared =
         connections.iter().max_by_key(|shared| shared.room()).filter(|shared| shared.room() > 0)?.clone();
     Some(Lease::Http2(Stream::new(pool.clone(), shared)))

@@ -1,7 +1,6 @@
 //! The data path's metrics as a scrape sees them: shards summed up.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::exposition::Exposition;
 use super::metrics::{
@@ -119,12 +118,11 @@ pub fn write_workers(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) 
             "Upstream connections that could not be opened.",
         )
         .sample(&[], sum(&|stats| &stats.upstream_connect_failed));
-    let longest_ns =
-        workers.iter().map(|stats| stats.longest_turn_ns.swap(0, Relaxed)).max().unwrap_or_default();
+    let longest_ns = workers.iter().map(|stats| stats.turns.take_longest_ns()).max().unwrap_or_default();
     exposition
         .gauge(
             "outrigger_worker_longest_turn_seconds",
-            "Longest time since the last scrape for which a worker did not look for new events.",
+            "Longest time since the last scrape for which a busy worker gave no connection a turn.",
         )
         .sample(&[], longest_ns as f64 / 1e9);
     for (index, row) in ROWS.iter().enumerate() {

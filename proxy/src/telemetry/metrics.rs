@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::turn::Turns;
 use crate::local_reply::ROWS;
 
 /// Upper bounds of the duration histogram, in nanoseconds; the last bucket has none.
@@ -149,8 +150,8 @@ pub struct WorkerStats {
     pub local_replies: LocalReplies,
     /// Requests that met no rule, inbound then outbound.
     pub unrouted: [RequestShard; 2],
-    /// Longest time since the last scrape from one event until the worker waited for the next, in nanoseconds.
-    pub longest_turn_ns: AtomicU64,
+    /// The turns of its loop.
+    pub turns: Turns,
 }
 
 impl WorkerStats {

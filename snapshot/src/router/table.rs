@@ -102,10 +102,6 @@ impl<R> Table<R> {
             cut = &cut[..cut.rfind('/')?];
         }
     }
-
-    pub(super) fn rules(&self) -> impl Iterator<Item = &R> {
-        self.rules.iter()
-    }
 }
 
 /// The beginning of `path` that has at most `depth` elements, without a trailing slash.

@@ -13,6 +13,9 @@ pub const DECAY: Duration = Duration::from_secs(10);
 /// The least an estimate decays to. Below it endpoints are equally good, and only what is in flight decides.
 pub const ESTIMATE_FLOOR: Duration = Duration::from_micros(10);
 
+/// A wait that was given up says something of an endpoint that never answered only from here on.
+pub const LONG_IN_ITSELF: Duration = Duration::from_millis(100);
+
 /// One tick of the stamp is 2^20 ns, about a millisecond; 32 bits of them last 52 days.
 const TICK_SHIFT: u32 = 20;
 
@@ -39,12 +42,13 @@ impl PeakEwma {
         });
     }
 
-    /// Takes in a round trip that was given up after `elapsed_ns`: it took at least that long, so it can only raise the estimate.
+    /// Takes in a round trip that was given up after `elapsed_ns`: it took at least that long, so it can only raise the estimate,
+    /// and make one only if that is long: a client that leaves at once says nothing.
     pub fn observe_at_least(&self, elapsed_ns: u64, now_ns: u64) {
         let elapsed = elapsed_ns as f32;
         self.update(now_ns, |before| match before {
             Some((estimate, weight)) => (elapsed > estimate * weight).then_some(elapsed),
-            None => None,
+            None => (elapsed_ns >= LONG_IN_ITSELF.as_nanos() as u64).then_some(elapsed),
         });
     }
 
@@ -146,6 +150,9 @@ mod tests {
         let ewma = PeakEwma::default();
         ewma.observe_at_least(50 * MS, 0);
         assert_eq!(ewma.read(0), None, "how long it would have taken is not known");
+        let hangs = PeakEwma::default();
+        hangs.observe_at_least(500 * MS, 0);
+        assert_eq!(hangs.read(0), Some(500.0 * MS as f32), "but this was long");
         ewma.observe(20 * MS, 0);
         ewma.observe_at_least(5 * MS, 0);
         assert_eq!(ewma.read(0), Some(20.0 * MS as f32));

@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 22] = [
+const VALUES: [(&str, [&str; 3]); 25] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
@@ -29,6 +29,9 @@ const VALUES: [(&str, [&str; 3]); 22] = [
     ("report-ca-file", ["/a", "/b", "/c"]),
     ("drain-grace", ["1s", "2s", "3s"]),
     ("drain-deadline", ["1s", "2s", "3s"]),
+    ("downstream-idle", ["1s", "2s", "3s"]),
+    ("downstream-head", ["1s", "2s", "3s"]),
+    ("downstream-age", ["1s", "2s", "3s"]),
     ("dns-server", ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
     ("log", ["error", "warn", "debug"]),
     ("config", ["", "", ""]),

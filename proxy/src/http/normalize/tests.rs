@@ -185,3 +185,31 @@ fn responses_leave_with_one_framing() {
     );
     assert_eq!(normalized(&[("upgrade", "h2c"), ("trailer", "x")]), ["trailer: x"]);
 }
+
+/// RFC 9113 §8.2.1: "A field value MUST NOT start or end with an ASCII whitespace character". HTTP/2 carries them, HTTP/1.1 drops them.
+#[test]
+fn values_lose_their_outer_blanks() {
+    let padded = [("host", " cart\t"), ("x-a", "  one two "), ("x-b", " "), ("x-c", "3")];
+    let normalized = normalize_request(parts("GET", "http://cart/", Version::HTTP_2, &padded)).unwrap();
+    assert_eq!(fields(normalized), ["host: cart", "x-a: one two", "x-b: ", "x-c: 3"]);
+
+    let mut headers = HeaderMap::new();
+    headers.insert("x-a", HeaderValue::from_static(" 1 "));
+    normalize_response(&mut headers);
+    assert_eq!(headers["x-a"], "1");
+}
+
+/// RFC 9110 §6.5.1: "Many fields cannot be processed outside the header section", and such a field "MUST NOT" be merged into it.
+#[test]
+fn trailers_say_nothing_about_framing_routing_or_the_connection() {
+    let mut trailers = HeaderMap::new();
+    for name in
+        ["content-length", "transfer-encoding", "host", "connection", "set-cookie", "te", "keep-alive"]
+    {
+        trailers.append(name, HeaderValue::from_static("1"));
+        trailers.append(name, HeaderValue::from_static("2"));
+    }
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    normalize_trailers(&mut trailers);
+    assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
+}

@@ -1,0 +1,120 @@
+//! Peers that hang: endpoints that do not answer or do not read, clients that do not read.
+
+use std::time::Duration;
+
+use http::Version;
+use outrigger_integration_tests::client::{self, Connection, Failure};
+use outrigger_integration_tests::{App, Mesh, Proxy, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::config::{all, backend_policy, service};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const REQUESTS: usize = 60;
+/// Some find out, and one may be under way while they do.
+const FOUND_OUT_BY: usize = 4;
+
+/// An address where connections are accepted by the kernel and nothing else happens.
+async fn silence() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("there is a free port")
+}
+
+async fn mesh(endpoints: &[std::net::SocketAddr], policy: &str) -> (Mesh, Proxy) {
+    let mesh = Mesh::new();
+    mesh.publish(&all(&[service("shop", &[]), service("cart", endpoints), backend_policy("cart", policy)]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    (mesh, shop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_misses_deadlines_is_avoided() {
+    let (app, hung) = (App::start("cart").await, silence().await);
+    let endpoints = [app.addr, hung.local_addr().unwrap()];
+    let (_mesh, shop) = mesh(&endpoints, "timeouts: {request: 200ms}").await;
+    let mut late = 0;
+    for _ in 0..REQUESTS {
+        let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
+        late += usize::from(answer.reason() == "request_timeout");
+    }
+    assert!((1..=FOUND_OUT_BY).contains(&late), "{late} of {REQUESTS} went to the endpoint that hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_clients_give_up_on_is_avoided() {
+    let (app, hung) = (App::start("cart").await, silence().await);
+    let (_mesh, shop) = mesh(&[app.addr, hung.local_addr().unwrap()], "timeouts: {connect: 1s}").await;
+    let mut given_up = 0;
+    for _ in 0..REQUESTS {
+        let answer =
+            tokio::time::timeout(Duration::from_millis(300), client::fetch(shop.outbound, "cart", "/"));
+        given_up += usize::from(answer.await.is_err());
+    }
+    assert!(
+        (1..=FOUND_OUT_BY).contains(&given_up),
+        "{given_up} of {REQUESTS} went to the endpoint that hangs"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_does_not_read_is_to_blame() {
+    let hung = silence().await;
+    let (_mesh, shop) = mesh(&[hung.local_addr().unwrap()], "timeouts: {bodyStall: 300ms}").await;
+    let mut client = TcpStream::connect(shop.outbound).await.unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: cart\r\nContent-Length: 100000000\r\n\r\n").await.unwrap();
+    let (mut reads, mut writes) = client.into_split();
+    let sending = tokio::spawn(async move { while writes.write_all(&[b'x'; 65536]).await.is_ok() {} });
+    let mut answer = Vec::new();
+    let mut part = [0; 4096];
+    let text = tokio::time::timeout(DEADLINE, async {
+        loop {
+            let count = reads.read(&mut part).await.expect("the answer comes before the end");
+            answer.extend_from_slice(&part[..count]);
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            if text.contains("\r\n\r\n") || count == 0 {
+                return text;
+            }
+        }
+    });
+    let text = text.await.expect("it is answered");
+    sending.abort();
+    assert!(text.starts_with("HTTP/1.1 504") && text.contains("upstream_body_timeout"), "{text}");
+}
+
+/// Requests that the sidecar has under way.
+async fn in_flight(shop: &Proxy) -> Option<u64> {
+    let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
+    let lines = page.lines().filter(|line| line.starts_with("outrigger_requests_in_flight{"));
+    Some(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_keeps_nothing_for_long() {
+    for policy in ["timeouts: {request: 1s}", "timeouts: {bodyStall: 500ms}"] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let app = App::start("cart").await;
+            let (_mesh, shop) = mesh(&[app.addr], policy).await;
+            let mut connection = Connection::open(shop.outbound, version).await.unwrap();
+            let request = match version {
+                Version::HTTP_2 => client::request2(http::Method::GET, "cart", "/chunked/100000", ""),
+                _ => client::request(http::Method::GET, "cart", "/chunked/100000", ""),
+            };
+            // Its head is read, its body is not.
+            let unread = connection.begin(request).await.unwrap();
+            assert_eq!(unread.status(), 200);
+            eventually(DEADLINE, "the request ends", async || {
+                in_flight(&shop).await.filter(|count| *count == 0)
+            })
+            .await;
+            if version == Version::HTTP_2 {
+                let other = connection.send(client::request2(http::Method::GET, "cart", "/", "")).await;
+                assert_eq!(
+                    other.map(|answer| answer.status.as_u16()),
+                    Ok::<_, Failure>(200),
+                    "other streams go on"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The thread that accepts for several workers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, watch};
+
+use super::{Arrival, Handover, Member, accept_until_drained, start_thread};
+use crate::telemetry::metrics::WorkerStats;
+use crate::worker::Phase;
+
+/// Listeners on their way to the thread: there are two.
+const LISTENERS_MAX: usize = 2;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) handover: mpsc::Sender<Handover>,
+    pub(super) thread: JoinHandle<()>,
+}
+
+/// A worker, as it is given connections.
+type Taker = (Arc<WorkerStats>, mpsc::Sender<Handover>);
+
+/// What a worker has, and what waits for it: a burst is accepted before any of it is counted.
+fn connections((stats, handover): &Taker) -> u64 {
+    stats.open_connections() + (handover.max_capacity() - handover.capacity()) as u64
+}
+
+impl Acceptor {
+    pub(super) fn start(
+        members: &[Member],
+        phases: watch::Receiver<Phase>,
+        arrivals: &Arc<[AtomicU64; 2]>,
+    ) -> io::Result<Self> {
+        let takers = members.iter().map(|member| (member.stats.clone(), member.handover.clone())).collect();
+        let (handover, handed) = mpsc::channel(LISTENERS_MAX);
+        let mut runtime = Builder::new_current_thread();
+        runtime.enable_all();
+        let arrivals = arrivals.clone();
+        let thread =
+            start_thread("acceptor".to_owned(), runtime, move || work(takers, handed, phases, arrivals))?;
+        Ok(Self { handover, thread })
+    }
+}
+
+async fn work(
+    takers: Arc<[Taker]>,
+    mut handed: mpsc::Receiver<Handover>,
+    mut phases: watch::Receiver<Phase>,
+    arrivals: Arc<[AtomicU64; 2]>,
+) {
+    let listeners = phases.clone();
+    loop {
+        tokio::select! {
+            handover = handed.recv() => {
+                let Some(Handover::Listener(listener, direction, accepting)) = handover else { return };
+                let Ok(listener) = TcpListener::from_std(listener) else { continue };
+                let (takers, phases, arrivals) = (takers.clone(), listeners.clone(), arrivals.clone());
+                tokio::task::spawn_local(async move {
+                    let hand_over = async |stream: TcpStream, peer: SocketAddr| {
+                        let least = takers.iter().min_by_key(|taker| connections(taker));
+                        if let (Some((_, taker)), Ok(stream)) = (least, stream.into_std()) {
+                            let arrival = Arrival::new(&arrivals, direction);
+                            let _ = taker.send(Handover::Connection(stream, peer, direction, arrival)).await;
+                        }
+                    };
+                    accept_until_drained(listener, direction, phases, hand_over).await;
+                    drop(accepting);
+                });
+            }
+            // An error means that the process is going.
+            _ = phases.wait_for(|phase| *phase == Phase::Stopped) => return,
+        }
+    }
+}
