@@ -1,7 +1,7 @@
 //! How a control plane is started: flags, `OUTRIGGER_*` variables and a bootstrap file, in this order of precedence.
 
 mod duration;
-mod file;
+mod layers;
 mod listen;
 
 use std::ffi::OsString;
@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use tracing_subscriber::EnvFilter;
 
-pub use file::FileError;
+pub use layers::{FileError, Origin};
 pub use listen::{Listen, ListenError, TlsFiles, Token};
 
 /// Where metrics are served when `--metrics` isn't given.
@@ -29,6 +30,9 @@ pub const INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Longest accepted `--interval`.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 
+/// Longest accepted `--collect-every`.
+pub const COLLECT_EVERY_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 const AFTER_HELP: &str = "\
 Each flag can also be set as OUTRIGGER_<FLAG> in the environment, or as a key of the file named by --config (TOML, keys as
 the flags without dashes in front). A flag wins over the environment, the environment over the file.
@@ -41,7 +45,7 @@ Examples:
 Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 the store refused to be used.";
 
 /// The control plane of an Outrigger mesh: takes pushed config, checks it, and publishes it as signed snapshots in a store.
-#[derive(Debug, Clone, Parser)]
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(
     name = "outrigger-control-plane",
     version,
@@ -61,6 +65,10 @@ pub struct Bootstrap {
     /// How often the store is read and published to [default: 1s on a folder, 10s on an object store]
     #[arg(long, value_name = "TIME", env = "OUTRIGGER_INTERVAL", value_parser = duration::parse_interval)]
     pub interval: Option<Duration>,
+
+    /// How often old releases and unneeded objects are removed from the store, as by `outrigger gc`; 0s for never
+    #[arg(long, value_name = "TIME", env = "OUTRIGGER_COLLECT_EVERY", default_value = "24h", value_parser = duration::parse_collect_every)]
+    pub collect_every: Duration,
 
     /// Where this control plane remembers the newest it has seen of the store [default: below $STATE_DIRECTORY,
     /// $XDG_STATE_HOME or ~/.local/state]
@@ -95,6 +103,10 @@ pub struct Bootstrap {
     #[arg(long, env = "OUTRIGGER_SINGLE_WRITER")]
     pub single_writer: bool,
 
+    /// Which events are logged: error, warn, info, debug, trace, or as in RUST_LOG
+    #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info", value_parser = log_filter)]
+    pub log: String,
+
     /// Bootstrap file (TOML)
     #[arg(long, value_name = "FILE", env = "OUTRIGGER_CONFIG")]
     pub config: Option<PathBuf>,
@@ -109,16 +121,57 @@ pub enum BootstrapError {
     /// The bootstrap file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A variable or a line of the file does not say what its flag takes.
+    #[error("{origin}: {problem}")]
+    Setting {
+        /// Where it stands.
+        origin: Origin,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file sets what is no flag.
+    #[error("{origin}: unknown key {key:?}{}; the keys are the flags without their dashes (--help lists them)", suggestion(.nearest.as_deref()))]
+    UnknownKey {
+        /// Where it stands.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// The flag that it resembles.
+        nearest: Option<String>,
+    },
+    /// Two listeners can't have one address.
+    #[error("--listen and --metrics are both {0}: give each its own (port 0 picks a free one)")]
+    OneAddress(SocketAddr),
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn suggestion(flag: Option<&str>) -> String {
+    flag.map_or_else(String::new, |flag| format!(", did you mean {flag:?}?"))
 }
 
 impl Bootstrap {
-    /// Reads `arguments` (the program's name first), the environment, and the bootstrap file that one of them names.
-    pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, BootstrapError> {
+    /// Reads `arguments` (the program's name first), the variables that `environment` knows, and the bootstrap file that one of
+    /// them names.
+    ///
+    /// # Errors
+    /// [`BootstrapError`].
+    pub fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, BootstrapError> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let command = Self::command();
-        let arguments = file::with_file(&command, arguments, |variable| std::env::var_os(variable))?;
-        let matches = command.try_get_matches_from(arguments)?;
-        Ok(Self::from_arg_matches(&matches)?)
+        let matches = layers::matches(&Self::command(), arguments, &environment)?;
+        let bootstrap = Self::from_arg_matches(&matches)?;
+        match bootstrap.metrics {
+            Some(metrics) if metrics == bootstrap.listen && metrics.port() != 0 => {
+                Err(BootstrapError::OneAddress(metrics))
+            }
+            _ => Ok(bootstrap),
+        }
     }
 
     /// The interval to use on a store of that kind.

@@ -12,6 +12,7 @@ mod output;
 mod published;
 mod quarantine;
 mod read;
+mod status;
 mod store;
 
 use std::ffi::OsString;
@@ -53,7 +54,7 @@ enum Verb {
     /// Check files, without a server
     Validate(local::Validate),
     /// Show what is published, and which proxies run what
-    Status(read::Status),
+    Status(status::Status),
     /// Show who changed what when
     History(read::History),
     /// Make a new revision with the content of an older one

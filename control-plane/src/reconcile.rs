@@ -1,5 +1,6 @@
-//! The loop: read, compile, publish, beat. It does the same work in each interval, whether or not anything has changed, so
-//! that a busy day is no different from a quiet one, and what was missed once is made good the next time.
+//! The loops. The first: read, compile, publish, beat. It does the same work in each interval, whether or not anything has changed, so
+//! that a busy day is no different from a quiet one, and what was missed once is made good the next time. The second, far
+//! slower: collect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,25 @@ pub(crate) async fn run(control_plane: Arc<ControlPlane>, mut stop: watch::Recei
             () = control_plane.pushed() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
+    }
+}
+
+/// Collects about once in a `period` until `stop` says true; never, if that is zero. All replicas may do it: to remove what is
+/// gone already is no failure.
+pub(crate) async fn collect(
+    control_plane: Arc<ControlPlane>,
+    period: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
+    // The first time anywhere in the period: replicas spread out, and one that is often restarted still has its turn.
+    let mut pause = period.mul_f64(fastrand::f64());
+    while !period.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        control_plane.collect().await;
+        pause = jittered(period, fastrand::f64());
     }
 }
 

@@ -8,6 +8,7 @@ mod tls;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -68,9 +69,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Stopped> {
-    let bootstrap = Bootstrap::from_arguments(arguments)?;
-    let filter = EnvFilter::try_from_env("OUTRIGGER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let bootstrap = Bootstrap::read(arguments, |name| std::env::var_os(name))?;
+    let filter = EnvFilter::try_new(&bootstrap.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let logged = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    logged.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -86,7 +88,12 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Stopped::System)?;
     let api_listener = Listener::bind(listen.address, "--listen").await?;
     let metrics_listener = bind_metrics(&bootstrap).await?;
-    let control_plane = Arc::new(ControlPlane::open(&bootstrap).await.map_err(Box::new)?);
+    let opened = tokio::select! {
+        opened = ControlPlane::open(&bootstrap) => opened,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let control_plane = Arc::new(opened.map_err(Box::new)?);
     let api_address = api_listener.address();
     let (stop, stopping) = watch::channel(false);
 
@@ -96,6 +103,10 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
     let metrics_address = metrics_listener.address();
     let metrics_router = probes::router(Arc::clone(&control_plane));
     let metrics_task = tokio::spawn(metrics_listener.serve(None, metrics_router, stopping.clone()));
+    let collecting =
+        reconcile::collect(Arc::clone(&control_plane), bootstrap.collect_every, stopping.clone());
+    // Not waited for at the end: what it has not removed, the next one will.
+    tokio::spawn(collecting);
     let loop_task = tokio::spawn(reconcile::run(Arc::clone(&control_plane), stopping));
 
     say(&format!("API listening on {api_address} (--listen)"));

@@ -124,8 +124,8 @@ fn spawn(name: &str, arguments: &[OsString]) -> Process {
     Process::start(&format!("proxy {name}"), &mut command)
 }
 
-/// Without what the environment of the test would tell it.
-fn program(path: PathBuf) -> Command {
+/// A program under test, without what the environment of the test would tell it.
+pub fn program(path: PathBuf) -> Command {
     let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use crate::wait::eventually;
+use crate::wait::{eventually, within};
 
 /// Until a started program listens.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -84,6 +84,11 @@ impl Process {
         self.signal(Signal::INT);
     }
 
+    /// SIGHUP: look again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: it stands still until [`Process::unfreeze`].
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
@@ -127,6 +132,14 @@ impl Drop for Process {
             eprintln!("---- log of {} ----\n{}\n----", self.name, self.log());
         }
     }
+}
+
+/// Runs `command` to its end, which must come within `deadline`; it is killed otherwise.
+pub async fn finished(command: Command, deadline: Duration) -> Output {
+    let what = format!("{command:?} ends by itself");
+    let mut command = tokio::process::Command::from(command);
+    let output = within(deadline, &what, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    output.expect("the programs under test are built")
 }
 
 fn lines(log: &Mutex<Vec<String>>) -> Vec<String> {

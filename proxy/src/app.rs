@@ -34,6 +34,9 @@ use crate::worker::{CurrentPlan, Phase};
 /// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
 
+/// How often a sidecar that waits for its first plan looks whether it can say that it is ready.
+const READY_TICK: Duration = Duration::from_millis(100);
+
 /// How often a drain looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
@@ -107,6 +110,7 @@ impl Listeners {
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
 pub async fn run(config: Config) -> Result<bool, AppError> {
+    let mut signals = Signals::new()?;
     let state = Arc::new(StateDir::open(&config.state, &format!("{} of {}", config.node, config.service))?);
     mark_panics(state.path());
     let listeners = Listeners::bind(&config)?;
@@ -150,15 +154,22 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     announce(&listeners);
     serve_admin(&listeners, &overview)?;
 
-    let started = source.start().await?;
+    let started = tokio::select! {
+        started = source.start() => started?,
+        () = told_to_end(&mut signals, &overview) => {
+            end_in_order(&state);
+            tell(Turn::Stopping);
+            return Ok(crew.stop());
+        }
+    };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
     crew.listen(listeners.outbound, Direction::Outbound).await;
     if let Some(inbound) = listeners.inbound {
         crew.listen(inbound, Direction::Inbound).await;
     }
-    tell(Turn::Ready);
-    let in_order = until_the_end(&config, &crew, &overview, &poll_now, &state).await?;
+    tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
+    let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
     Ok(crew.stop() && in_order)
 }
 
@@ -193,6 +204,25 @@ fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Resul
     Ok(())
 }
 
+/// Waits until someone wants the process to end that has not begun to serve.
+async fn told_to_end(signals: &mut Signals, overview: &Overview) {
+    loop {
+        tokio::select! {
+            wish = signals.next() => if wish != Wish::PollNow { return },
+            () = overview.drain.notified() => return,
+            () = overview.shutdown.notified() => return,
+        }
+    }
+}
+
+/// Tells systemd once the first plan runs: a sidecar that waits for one has nothing to offer those who start after it.
+async fn tell_when_ready(plan: CurrentPlan) {
+    while plan.load().is_none() {
+        sleep(READY_TICK).await;
+    }
+    tell(Turn::Ready);
+}
+
 /// Waits until every name has been asked for once, or long enough.
 async fn warm_up(names: &ResolveMetrics) {
     let unasked =
@@ -208,10 +238,10 @@ async fn until_the_end(
     config: &Config,
     crew: &Crew,
     overview: &Overview,
+    signals: &mut Signals,
     poll_now: &Notify,
     state: &StateDir,
-) -> std::io::Result<bool> {
-    let mut signals = Signals::new()?;
+) -> bool {
     loop {
         let wish = tokio::select! {
             wish = signals.next() => wish,
@@ -220,14 +250,16 @@ async fn until_the_end(
         };
         match wish {
             Wish::PollNow => {
-                tell(Turn::Reloading);
                 poll_now.notify_one();
-                tell(Turn::Ready);
+                if overview.plan.load().is_some() {
+                    tell(Turn::Reloading);
+                    tell(Turn::Ready);
+                }
             }
             Wish::Drain => break,
             Wish::Stop => {
                 end_in_order(state);
-                return Ok(true);
+                return true;
             }
         }
     }
@@ -236,9 +268,9 @@ async fn until_the_end(
     tell(Turn::Stopping);
     let stop = async { while signals.next().await != Wish::Stop {} };
     tokio::select! {
-        finished = drain(config, crew) => Ok(finished),
-        () = stop => Ok(true),
-        () = overview.shutdown.notified() => Ok(true),
+        finished = drain(config, crew) => finished,
+        () = stop => true,
+        () = overview.shutdown.notified() => true,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `outrigger-proxy`, the sidecar.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use outrigger_proxy::app;
@@ -16,7 +16,8 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let run = || {
         Builder::new_current_thread()
             .enable_all()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{INTERVAL_MAX, INTERVAL_MIN};
+use super::{COLLECT_EVERY_MAX, INTERVAL_MAX, INTERVAL_MIN};
 
 /// Parses `--interval`.
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -12,6 +12,12 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     } else {
         Err(format!("expected {INTERVAL_MIN:?} to {}s", INTERVAL_MAX.as_secs()))
     }
+}
+
+/// Parses `--collect-every`; zero is never.
+pub(super) fn parse_collect_every(text: &str) -> Result<Duration, String> {
+    let period = parse(text)?;
+    if period <= COLLECT_EVERY_MAX { Ok(period) } else { Err("expected at most 720h".to_owned()) }
 }
 
 fn parse(text: &str) -> Result<Duration, String> {

@@ -10,7 +10,7 @@ fn arguments(texts: &[&str]) -> Vec<OsString> {
 }
 
 fn parsed(texts: &[&str]) -> Bootstrap {
-    Bootstrap::from_arguments(arguments(texts)).unwrap()
+    Bootstrap::read(arguments(texts), |_| None).unwrap()
 }
 
 #[test]
@@ -32,47 +32,36 @@ fn intervals_have_a_unit_and_bounds() {
                     .map(|bad| (bad, None)),
             )
     {
-        let read = Bootstrap::from_arguments(arguments(&["--store", "mesh", &format!("--interval={text}")]));
+        let texts = ["--store", "mesh", &format!("--interval={text}")];
+        let read = Bootstrap::read(arguments(&texts), |_| None);
         assert_eq!(read.ok().map(|read| read.interval.unwrap().as_millis()), expected, "{text:?}");
     }
-}
-
-#[test]
-fn the_file_is_overridden_by_environment_and_flags() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("outrigger.toml");
-    std::fs::write(
-        &path,
-        "store = 'from-file'\nmetrics = '127.0.0.1:1'\ninterval = '3s'\nsingle-writer = true\n",
-    )
-    .unwrap();
-    let texts = ["--config", path.to_str().unwrap(), "--interval", "4s"];
-    let variable = |name: &str| (name == "OUTRIGGER_METRICS").then(|| OsString::from("127.0.0.1:2"));
-    let all = file::with_file(&Bootstrap::command(), arguments(&texts), variable).unwrap();
-    assert!(!all.iter().any(|argument| argument.to_str().unwrap().starts_with("--metrics")), "{all:?}");
-    let bootstrap = Bootstrap::try_parse_from(all).unwrap();
-    assert_eq!(bootstrap.store, "from-file");
-    assert_eq!(bootstrap.interval, Some(Duration::from_secs(4)));
-    assert!(bootstrap.single_writer);
 }
 
 #[test]
 fn a_wrong_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outrigger.toml");
-    for (text, part) in [
-        ("stor = 'x'", "sets \"stor\", which is no flag; it can set store, listen"),
-        ("store = 1979-05-27", "the value of \"store\" can't be a flag's"),
-        ("store = {}", "the value of \"store\" can't be a flag's"),
-        ("config = 'x'", "sets \"config\""),
-        ("store", "is not TOML"),
-    ] {
+    let read =
+        |path: &str| Bootstrap::read(arguments(&["--config", path]), |_| None).unwrap_err().to_string();
+    for (text, part) in [("store".to_owned(), "is not TOML"), ("#".repeat(70_000), "is larger than")] {
         std::fs::write(&path, text).unwrap();
-        let error = Bootstrap::from_arguments(arguments(&["--config", path.to_str().unwrap()])).unwrap_err();
-        assert!(error.to_string().contains(part), "{error}");
+        let error = read(path.to_str().unwrap());
+        assert!(error.contains(part) && error.contains(path.to_str().unwrap()), "{error}");
     }
-    let error = Bootstrap::from_arguments(arguments(&["--config=/nonexistent"])).unwrap_err();
-    assert!(error.to_string().contains("can't read the bootstrap file /nonexistent"), "{error}");
+    let error = read("/nonexistent");
+    assert!(error.contains("can't read the bootstrap file /nonexistent"), "{error}");
+}
+
+#[test]
+fn two_listeners_need_two_addresses() {
+    let both = |address: &str| {
+        let texts = ["--store", "mesh", "--listen", address, "--metrics", address];
+        Bootstrap::read(arguments(&texts), |_| None)
+    };
+    let error = both("127.0.0.1:15300").unwrap_err().to_string();
+    assert!(error.contains("--listen and --metrics are both 127.0.0.1:15300"), "{error}");
+    assert!(both("127.0.0.1:0").is_ok());
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(server: &Server) -> Result<Self, Failed> {
+        check_url(&server.server)?;
         let token = server.token_file.as_deref().map(Token::read).transpose();
         let token = token.map_err(|error| Failed::problem("can't talk to the control plane", &error))?;
         // Never through a proxy of the environment: `http_proxy` there may well be the mesh itself.
@@ -111,5 +112,18 @@ impl Client {
         let what = format!("the control plane at {} doesn't answer (--server); is it running?", self.server);
         // The URL is in `what`; reqwest would say it again.
         Failed::unreachable(&what, &error.without_url())
+    }
+}
+
+fn check_url(text: &str) -> Result<(), Failed> {
+    let wrong = |why: &str| {
+        Failed::usage(format!(
+            "{text:?} (--server) is no URL of a control plane ({why}); expected for example http://127.0.0.1:15300"
+        ))
+    };
+    let url = url::Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    match (url.scheme(), url.host_str()) {
+        ("http" | "https", Some(_)) => Ok(()),
+        (scheme, _) => Err(wrong(&format!("its scheme is {scheme}"))),
     }
 }

@@ -1,4 +1,4 @@
-//! `get`, `status`, `history`: what a control plane knows.
+//! `get`, `history`: what a control plane has.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,11 +8,8 @@ use serde_json::Value;
 use super::client::Client;
 use super::output::{self, Exit, Failed, Format, span};
 use super::{Server, difference};
-use crate::api::wire::{
-    History as HistoryBody, Resources as ResourcesBody, RevisionSummary, Status as StatusBody,
-};
+use crate::api::wire::{History as HistoryBody, Resources as ResourcesBody, RevisionSummary};
 use crate::config::Kind;
-use crate::reports::Proxy;
 
 #[derive(Debug, Args)]
 #[command(
@@ -29,16 +26,6 @@ pub(super) struct Resources {
     #[arg(long, value_name = "N", env = "OUTRIGGER_REVISION")]
     revision: Option<u64>,
     /// How to print them
-    #[arg(long, short, value_enum, default_value = "table", env = "OUTRIGGER_OUTPUT")]
-    output: Format,
-    #[command(flatten)]
-    server: Server,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  outrigger status")]
-pub(super) struct Status {
-    /// How to print it
     #[arg(long, short, value_enum, default_value = "table", env = "OUTRIGGER_OUTPUT")]
     output: Format,
     #[command(flatten)]
@@ -92,22 +79,6 @@ impl Resources {
     }
 }
 
-impl Status {
-    pub(super) async fn run(self) -> Result<Exit, Failed> {
-        let status: StatusBody = Client::new(&self.server)?.fetch("/v1/status", &[]).await?;
-        match self.output {
-            Format::Json => output::json(&status)?,
-            Format::Yaml => {
-                let value = serde_json::to_value(&status)
-                    .map_err(|error| Failed::problem("can't print this", &error))?;
-                output::line(difference::yaml(&value)?.trim_end());
-            }
-            Format::Table => print_status(&status),
-        }
-        Ok(Exit::Done)
-    }
-}
-
 impl History {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
         let query = [("limit", self.limit.to_string())];
@@ -142,81 +113,8 @@ fn row(resource: &Value) -> Vec<String> {
     vec![text("/kind"), text("/metadata/namespace"), text("/metadata/name")]
 }
 
-fn print_status(status: &StatusBody) {
-    let mut rows = vec![("store", status.store.clone())];
-    rows.extend(status.mesh.iter().map(|mesh| ("mesh", mesh.clone())));
-    rows.extend(status.trust_key.iter().map(|key| ("trust key", key.clone())));
-    let revision = status.revision.as_ref().map(|revision| {
-        let message =
-            if revision.message.is_empty() { String::new() } else { format!(": {}", revision.message) };
-        let RevisionSummary { revision: number, author, resources, .. } = revision;
-        format!("{number}, {resources} resources, {} ago by {author}{message}", ago(revision.time_unix_ms))
-    });
-    rows.push((
-        "revision",
-        revision.unwrap_or_else(|| "none yet: push one with `outrigger apply`".to_owned()),
-    ));
-    rows.extend(status.release.as_ref().map(|release| {
-        let rejected = if release.rejected { ", rejected" } else { "" };
-        let (number, of, compiler) = (release.release, release.revision, release.compiler);
-        let age = ago(release.time_unix_ms);
-        ("release", format!("{number}, of revision {of}, compiler {compiler}, {age} ago{rejected}"))
-    }));
-    rows.extend(status.heartbeat_age_ms.map(|age| ("heartbeat", format!("{} ago", span(age)))));
-    rows.extend(status.trouble.iter().map(|trouble| ("TROUBLE", trouble.clone())));
-    rows.push(("proxies", coverage(status)));
-    for (name, text) in rows {
-        output::line(&format!("{name:<10} {text}"));
-    }
-    if !status.proxies.is_empty() {
-        output::line("");
-        let header = ["SERVICE", "NODE", "RUNS", "SINCE", "SEEN", "REFUSALS", "VERSION", "STATE"];
-        output::table(&header, status.proxies.iter().map(proxy_row));
-    }
-}
-
-fn coverage(status: &StatusBody) -> String {
-    let counts = &status.coverage;
-    if counts.reporting + counts.silent == 0 {
-        return "none reports to this control plane (outrigger-proxy --report)".to_owned();
-    }
-    let mut parts = vec![format!("{} reporting", counts.reporting), format!("{} current", counts.current)];
-    for (count, what) in [
-        (counts.behind, "behind"),
-        (counts.without_plan, "without a plan"),
-        (counts.refusing, "refusing"),
-        (counts.quarantining, "with a quarantine"),
-        (counts.silent, "silent"),
-    ] {
-        if count > 0 {
-            parts.push(format!("{count} {what}"));
-        }
-    }
-    parts.join(", ")
-}
-
-fn proxy_row(proxy: &Proxy) -> Vec<String> {
-    let report = &proxy.report;
-    let state = match proxy {
-        Proxy { silent: true, .. } => "silent".to_owned(),
-        Proxy { current: true, .. } if report.quarantined.is_empty() => "current".to_owned(),
-        _ if !report.quarantined.is_empty() => "quarantine".to_owned(),
-        _ => report.last_refusal.clone().map_or_else(|| "behind".to_owned(), |why| format!("refused: {why}")),
-    };
-    vec![
-        report.service.clone(),
-        report.node.clone(),
-        report.running.as_ref().map_or_else(|| "-".to_owned(), |running| running.n.to_string()),
-        ago(report.since_unix_ms),
-        span(proxy.age_ms),
-        report.refusals.to_string(),
-        report.version.clone(),
-        state,
-    ]
-}
-
 /// How long ago a time was, in milliseconds since 1970.
-fn ago(unix_ms: u64) -> String {
+pub(super) fn ago(unix_ms: u64) -> String {
     if unix_ms == 0 {
         return "-".to_owned();
     }

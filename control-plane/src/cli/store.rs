@@ -1,6 +1,6 @@
 //! `publish`, `store`, `gc`: what works on a store itself, with no control plane.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
@@ -76,6 +76,9 @@ pub(super) enum Store {
 pub(super) struct Init {
     #[command(flatten)]
     target: Target,
+    /// Make it even in a store that ignores create-if-absent: then there must never be more than one writer
+    #[arg(long, env = "OUTRIGGER_SINGLE_WRITER")]
+    single_writer: bool,
 }
 
 #[derive(Debug, Args)]
@@ -146,8 +149,13 @@ impl Store {
 impl Init {
     async fn run(self) -> Result<Exit, Failed> {
         let (mut publisher, made) = self.target.publisher(true)?;
+        match publisher.probe().await {
+            // No folder yet: it is made with the mesh, and tried out then.
+            Err(WriteError::Store(StoreError::FolderMissing(_))) => {}
+            tried => judge(tried, self.single_writer)?,
+        }
         let epoch = publisher.init(now_ms()).await.map_err(|error| write_failed(&error))?;
-        publisher.probe().await.map_err(|error| write_failed(&error))?;
+        judge(publisher.probe().await, self.single_writer)?;
         if let Some(path) = made {
             output::remark(&format!("made a signing key: {} (back it up, keep it secret)", path.display()));
         }
@@ -195,8 +203,12 @@ impl Gc {
 
 impl Target {
     async fn control_plane(self, trust_keys: &[String], single_writer: bool) -> Result<ControlPlane, Failed> {
+        let store = Open::open(&self.store).map_err(|error| url_failed(&error))?;
+        if let Some(path) = self.key_path(&store) {
+            warn_of_exposure(&path);
+        }
         let settings = Settings {
-            store: Open::open(&self.store).map_err(|error| url_failed(&error))?,
+            store,
             interval: FOLDER_INTERVAL,
             signing_key: self.signing_key,
             trusted: trusted(trust_keys).map_err(|error| open_failed(&error))?,
@@ -209,11 +221,10 @@ impl Target {
     /// A publisher; if `make` allows it, with a new key beside a folder store that has none, whose file is returned.
     fn publisher(self, make: bool) -> Result<(Publisher, Option<PathBuf>), Failed> {
         let store = Open::open(&self.store).map_err(|error| url_failed(&error))?;
-        let beside = || store.folder().map(keyfile::beside);
-        let path = self.signing_key.clone().or_else(beside);
-        let path = path.ok_or_else(|| {
+        let path = self.key_path(&store).ok_or_else(|| {
             Failed::usage("a bucket needs --signing-key FILE; make one with `outrigger keys new`")
         })?;
+        warn_of_exposure(&path);
         let (key, made): (Result<SigningKey, KeyFileError>, _) = match keyfile::read(&path) {
             Err(KeyFileError::Absent(_)) if make && self.signing_key.is_none() => {
                 (keyfile::create(&path), Some(path))
@@ -224,6 +235,27 @@ impl Target {
         let state = memory(self.state_dir.as_ref())?.map(|memory| memory.dir);
         let publisher = Publisher::new(store, vec![key], [], state).map_err(|error| write_failed(&error))?;
         Ok((publisher, made))
+    }
+
+    fn key_path(&self, store: &Open) -> Option<PathBuf> {
+        self.signing_key.clone().or_else(|| store.folder().map(keyfile::beside))
+    }
+}
+
+/// What trying out the store has shown.
+fn judge(tried: Result<(), WriteError>, single_writer: bool) -> Result<(), Failed> {
+    match tried {
+        Err(WriteError::ConditionIgnored(_)) if single_writer => Ok(()),
+        Err(error @ WriteError::ConditionIgnored(_)) => {
+            Err(open_failed(&OpenFailure::ConditionIgnored { source: Box::new(error) }))
+        }
+        other => other.map_err(|error| write_failed(&error)),
+    }
+}
+
+fn warn_of_exposure(path: &Path) {
+    if let Some(exposure) = keyfile::exposure(path) {
+        output::remark(&format!("outrigger: warning: {exposure}"));
     }
 }
 

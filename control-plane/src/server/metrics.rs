@@ -41,6 +41,10 @@ metrics! {
     turns: "turns_total", "counter", "Turns of the publishing loop.";
     /// Turns that failed.
     failures: "turn_failures_total", "counter", "Turns of the publishing loop that failed.";
+    /// What was collected.
+    collected: "collected_total", "counter", "Releases, objects and leftovers removed from the store.";
+    /// Collections that failed.
+    collection_failures: "collection_failures_total", "counter", "Collections that failed.";
     /// Reports.
     reports: "reports_total", "counter", "Reports received from proxies.";
     /// Newest revision.
@@ -67,6 +71,11 @@ impl Value {
     /// One more.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Replaces it.

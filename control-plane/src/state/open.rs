@@ -150,7 +150,12 @@ impl ControlPlane {
         match control_plane.key_path() {
             None => return Err(OpenFailure::KeyNeeded(control_plane.store.place().to_owned())),
             Some(path) => match keyfile::read(&path) {
-                Ok(key) => control_plane.start(key).await?,
+                Ok(key) => {
+                    if let Some(exposure) = keyfile::exposure(&path) {
+                        tracing::warn!("{exposure}");
+                    }
+                    control_plane.start(key).await?;
+                }
                 Err(KeyFileError::Absent(_)) if control_plane.signing_key.is_none() => {
                     control_plane.check_keyless(path).await?;
                 }
@@ -161,7 +166,7 @@ impl ControlPlane {
     }
 
     /// The file of the signing key: the one that was named, or the one beside a folder store.
-    fn key_path(&self) -> Option<PathBuf> {
+    pub(super) fn key_path(&self) -> Option<PathBuf> {
         self.signing_key.clone().or_else(|| self.store.folder().map(keyfile::beside))
     }
 

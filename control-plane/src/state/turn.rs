@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use outrigger_snapshot::record::Release;
-use outrigger_store::write::{Head, Published, WriteError};
+use outrigger_store::write::{Collected, Head, Keep, Published, Publisher, WriteError, keyfile};
 
 use super::open::is_missing_folder;
 use super::{ControlPlane, MeshError, computed, draft, now_ms};
@@ -64,6 +64,41 @@ impl ControlPlane {
         let turned = published?;
         beaten?;
         Ok(turned)
+    }
+
+    /// Removes from the store what nothing needs any more. While something is wrong with the store, nothing is removed.
+    pub async fn collect(&self) {
+        if self.trouble().is_some() {
+            return;
+        }
+        match self.collected().await {
+            Ok(gone) => {
+                let count = gone.releases + gone.objects + gone.leftovers;
+                self.metrics.collected.add(count as u64);
+                if count > 0 {
+                    tracing::info!(
+                        releases = gone.releases,
+                        objects = gone.objects,
+                        leftovers = gone.leftovers,
+                        "removed from the store what nothing needs any more"
+                    );
+                }
+            }
+            Err(error) => {
+                self.metrics.collection_failures.increment();
+                let error = crate::cli::with_causes("", &error);
+                tracing::warn!("could not remove from the store what nothing needs any more: {error}");
+            }
+        }
+    }
+
+    /// By a publisher of its own: it may take long, and nobody's push should wait for it.
+    async fn collected(&self) -> Result<Collected, MeshError> {
+        let has_mesh = self.known().head.is_some();
+        let Some(path) = self.key_path().filter(|_| has_mesh) else { return Ok(Collected::default()) };
+        let trusted = self.trusted.iter().copied();
+        let mut publisher = Publisher::new(self.store.clone(), vec![keyfile::read(&path)?], trusted, None)?;
+        Ok(publisher.collect(Keep::default(), now_ms()).await?)
     }
 
     /// What is newest; `None` while nothing was pushed.

@@ -33,7 +33,17 @@ impl Emulator {
     /// A store at `prefix` in its bucket.
     pub(crate) fn store(&self, prefix: &str) -> Store {
         let variables = self.variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-        Store::open_with(&format!("{}/{prefix}", self.bucket), variables).unwrap()
+        Store::open_with(&self.url(prefix), variables).unwrap()
+    }
+
+    /// The URL of that store.
+    pub(crate) fn url(&self, prefix: &str) -> String {
+        format!("{}/{prefix}", self.bucket)
+    }
+
+    /// Tells a program how to reach it.
+    pub(crate) fn introduce_to(&self, command: &mut Command) {
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
     }
 }
 

@@ -9,6 +9,8 @@ mod emulators;
 #[cfg(test)]
 mod gcs;
 #[cfg(test)]
+mod single_writer;
+#[cfg(test)]
 mod stopped;
 #[cfg(test)]
 mod trace;

@@ -49,6 +49,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     }
     let inbound = inbound(&flags)?;
     check_admin(&flags)?;
+    check_listeners(&flags, inbound)?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
@@ -148,6 +149,22 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
         "refusing to serve the admin endpoints on {admin} (--admin): whoever reaches them can read all config and stop this proxy; \
          listen on 127.0.0.1, or say --expose-admin if that is meant. Metrics and readiness have a listener of their own (--metrics)"
     )))
+}
+
+fn check_listeners(flags: &Flags, inbound: Option<Inbound>) -> Result<(), ConfigError> {
+    let mut seen = vec![("--outbound", flags.outbound)];
+    let inbound = inbound.map(|inbound| ("--inbound", inbound.listen));
+    for (flag, address) in inbound.into_iter().chain([("--admin", flags.admin), ("--metrics", flags.metrics)])
+    {
+        let taken = seen.iter().find(|(_, other)| *other == address && address.port() != 0);
+        if let Some((other, _)) = taken {
+            return Err(ConfigError::Combination(format!(
+                "{other} and {flag} are both {address}: give each its own (port 0 picks a free one)"
+            )));
+        }
+        seen.push((flag, address));
+    }
+    Ok(())
 }
 
 fn drain(flags: &Flags) -> Result<Drain, ConfigError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
+use tracing_subscriber::EnvFilter;
 
 use super::target::{App, ReportUrl};
 use super::{check, duration};
@@ -142,12 +143,17 @@ pub(super) struct Flags {
     pub(super) dns_server: Vec<SocketAddr>,
 
     /// Which events are logged: error, warn, info, debug, trace, or as in RUST_LOG
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub(super) log: String,
 
     /// Bootstrap file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 fn poll(text: &str) -> Result<Duration, String> {

@@ -211,3 +211,6 @@ fn scalar(value: &DeValue<'_>) -> Option<OsString> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

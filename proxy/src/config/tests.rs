@@ -116,6 +116,7 @@ fn what_does_not_go_together_is_refused() {
             &["--drain-deadline", "--drain-grace"],
         ),
         (&["--store", "/m", "--service", "a", "--report-ca-file", "x"], &["--report"]),
+        (&["--store", "/m", "--service", "a", "--admin", "127.0.0.1:15001"], &["--outbound", "--admin"]),
         (
             &["--store", "/m", "--service", "a", "--report", "http://cp:1", "--report-token-file", "x"],
             &["https"],

@@ -33,4 +33,9 @@ impl Folder {
     pub(crate) fn exists(&self) -> bool {
         self.root.is_dir()
     }
+
+    /// Whether there is something that is no folder.
+    pub(crate) fn is_something_else(&self) -> bool {
+        self.root.exists() && !self.root.is_dir()
+    }
 }

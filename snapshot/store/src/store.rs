@@ -36,9 +36,13 @@ pub struct Store {
 pub enum StoreError {
     /// The folder is not there: not mounted, mistyped, or never made.
     #[error(
-        "the folder {0:?} does not exist; mount it, correct --store, or make a mesh in it with `outrigger store init`"
+        "the folder {0:?} does not exist; mount it, correct --store, make a mesh in it with `outrigger store init`, or bring one \
+         back with `outrigger store recover`"
     )]
     FolderMissing(PathBuf),
+    /// Something else than a folder is there.
+    #[error("{0:?} is not a folder; correct --store")]
+    NotAFolder(PathBuf),
     /// Something larger than anything honest. It was not read.
     #[error("{path} in {place} is {bytes} bytes, at most {max} are read")]
     TooLarge {
@@ -209,7 +213,12 @@ impl Store {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 StoreError::Denied { place, path, source }
             }
-            _ => StoreError::Unreachable { place, path, source },
+            _ => match &self.folder {
+                Some(folder) if folder.is_something_else() => {
+                    StoreError::NotAFolder(folder.root().to_owned())
+                }
+                _ => StoreError::Unreachable { place, path, source },
+            },
         }
     }
 }

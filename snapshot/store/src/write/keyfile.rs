@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use outrigger_snapshot::keys::{KeyError, SigningKey};
@@ -11,6 +11,8 @@ use outrigger_snapshot::keys::{KeyError, SigningKey};
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 /// Read and written by the owner only.
 const MODE: u32 = 0o600;
+/// Permissions that let others than the owner sign. The group may read: secrets are mounted so for processes of another user.
+const EXPOSING: u32 = 0o027;
 
 /// Why a key file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +80,19 @@ pub fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
         },
     )?;
     SigningKey::from_pem(&text).map_err(|source| KeyFileError::Key { path: path.to_owned(), source })
+}
+
+/// What is wrong with the permissions of the key at `path`, in a sentence, if anything is.
+pub fn exposure(path: &Path) -> Option<String> {
+    let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let mode = file.permissions().mode() & 0o7777;
+    (mode & EXPOSING != 0).then(|| {
+        format!(
+            "others can use the signing key {} (its mode is {mode:o}), and so decide what every proxy runs: chmod 600 it, and make \
+             another one if it was read",
+            path.display()
+        )
+    })
 }
 
 /// Written whole under another name and then linked: a crash leaves no half key, and nothing is overwritten.

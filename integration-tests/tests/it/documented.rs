@@ -1,0 +1,102 @@
+//! `docs/METRICS.md` is what a running mesh exposes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
+
+use crate::config::{all, service, service_by_dns};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
+
+/// Type and labels of each family.
+type Families = BTreeMap<String, (String, BTreeSet<String>)>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
+    let app = App::start("cart").await;
+    let mesh = Mesh::new();
+    let mut control_plane = mesh.control_plane("one").await;
+    let services = [
+        service("shop", &[app.addr]),
+        service("cart", &[app.addr]),
+        service("down", &[port::free()]),
+        service_by_dns("named", "named.test", 80),
+    ];
+    control_plane.apply(&mesh, &all(&services));
+    mesh.published().await;
+    let (url, no_dns) = (format!("http://{}", control_plane.api), port::free().to_string());
+    let sidecar = Sidecar::beside("shop").inbound_to(app.addr);
+    let shop = Proxy::start(&mesh, sidecar.with(&["--report", &url, "--dns-server", &no_dns])).await;
+    shop.ready().await;
+    // One of everything that is counted: an answer, a failure, a refusal.
+    for host in ["cart", "down", "named", "nobody"] {
+        client::fetch(shop.outbound, host, "/").await.unwrap();
+    }
+    client::fetch(shop.inbound.expect("asked for above"), "shop", "/").await.unwrap();
+    let control_metrics = control_plane.process.listening("--metrics").await;
+    let expected = documented();
+    assert!(expected.len() > 40, "the document is not read as it is written: {expected:?}");
+    let what = "everything that is documented is exposed, and nothing else";
+    let mut found = Families::new();
+    let complete = async {
+        eventually(DEADLINE, what, async || {
+            found = exposed(shop.metrics).await;
+            found.extend(exposed(control_metrics).await);
+            (found == expected).then_some(())
+        })
+        .await;
+    };
+    if tokio::time::timeout(DEADLINE / 2, complete).await.is_err() {
+        assert_eq!(found, expected);
+    }
+}
+
+/// What is exposed at `address`.
+async fn exposed(address: SocketAddr) -> Families {
+    let page = client::page(address, "/metrics").await.expect("it serves metrics").text();
+    let mut families = Families::new();
+    for line in page.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) {
+            families.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        }
+    }
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        let family =
+            ["_bucket", "_sum", "_count", ""].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+        let known = family.filter(|family| families.contains_key(*family)).unwrap_or(name);
+        assert!(families.contains_key(known), "{line} has no type");
+        let (_, labels) = families.get_mut(known).expect("checked one line above");
+        let pairs =
+            line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(pairs, _)| pairs);
+        let names =
+            pairs.split("\",").filter_map(|pair| pair.split_once("=\"")).map(|(label, _)| label.to_owned());
+        labels.extend(names.filter(|label| label != "le"));
+    }
+    families
+}
+
+/// What the tables of the document say.
+fn documented() -> Families {
+    let mut families = Families::new();
+    for row in DOCUMENT.lines().filter(|line| line.starts_with("| `outrigger_")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        // Rows of expressions that are worth an alert have other columns.
+        let [_, names, kind @ ("counter" | "gauge" | "histogram"), labels, meaning, ""] = cells[..] else {
+            continue;
+        };
+        assert!(!meaning.is_empty(), "{row}");
+        let labels: BTreeSet<String> =
+            labels.split(", ").filter(|label| !label.is_empty()).map(str::to_owned).collect();
+        for name in names.split(", ") {
+            let name = name.trim_matches('`').to_owned();
+            let before = families.insert(name, (kind.to_owned(), labels.clone()));
+            assert!(before.is_none(), "twice: {row}");
+        }
+    }
+    families
+}
