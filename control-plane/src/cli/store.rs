@@ -123,6 +123,12 @@ impl Publish {
             }
             _ => edit::tell(&pushed),
         }
+        if let Turned::Restored(release, objects) = &turned {
+            let n = release.serial.n;
+            output::line(&format!(
+                "the store had lost {objects} objects of release {n}; they are stored again"
+            ));
+        }
         if let Turned::Released(release) = &turned {
             let key = control_plane.status().trust_key.unwrap_or_default();
             output::line(&format!(

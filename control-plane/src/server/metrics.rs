@@ -37,6 +37,8 @@ metrics! {
     conflicts: "conflicts_total", "counter", "Pushes that another writer was faster than.";
     /// Releases.
     publishes: "publishes_total", "counter", "Releases published.";
+    /// Objects that the store had lost.
+    restored: "objects_restored_total", "counter", "Objects of the newest release that the store had lost and got again.";
     /// Turns of the loop.
     turns: "turns_total", "counter", "Turns of the publishing loop.";
     /// Turns that failed.
@@ -72,6 +74,11 @@ impl Value {
     /// Replaces it.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     /// What it is.
