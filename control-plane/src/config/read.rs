@@ -66,7 +66,7 @@ pub(crate) fn resource(node: &Node, report: &mut Report<'_>) -> Option<Resource>
     let key = Key { kind, namespace: namespace?, name: label(name)? };
     let damaged = report.problems.len() > before;
     let value = if damaged { Value::Null } else { canonical(node, kind, &key.namespace) };
-    Some(Resource::new(Parts { key, value, spec, file: report.file.to_owned(), at: name.at, damaged }))
+    Some(Resource::new(Parts { key, value, spec, file: report.file.to_owned(), at: name.at }))
 }
 
 fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) -> Spec {

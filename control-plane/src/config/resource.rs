@@ -118,8 +118,6 @@ pub(crate) struct Parts {
     pub(crate) file: String,
     /// Where its name stands there.
     pub(crate) at: Spot,
-    /// Whether it has problems, so that parts of it are missing in `spec`.
-    pub(crate) damaged: bool,
 }
 
 impl Resource {
