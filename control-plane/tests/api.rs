@@ -5,6 +5,9 @@
 mod support;
 
 #[cfg(test)]
+#[path = "api/based.rs"]
+mod based;
+#[cfg(test)]
 #[path = "api/guard.rs"]
 mod guard;
 #[cfg(test)]
