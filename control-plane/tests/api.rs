@@ -29,5 +29,8 @@ mod replicas;
 #[path = "api/reports.rs"]
 mod reports;
 #[cfg(test)]
+#[path = "api/rotation.rs"]
+mod rotation;
+#[cfg(test)]
 #[path = "api/store.rs"]
 mod store;
