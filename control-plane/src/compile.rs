@@ -9,7 +9,7 @@ use outrigger_snapshot::policy::{Policy, SCHEMA};
 
 use crate::config::Checked;
 
-pub use shrink::{Loss, SHRINK_PERCENT_MAX, Shrink, shrink};
+pub use shrink::{EXCHANGED_MAX, Loss, SHRINK_PERCENT_MAX, Shrink, shrink};
 
 mod backend;
 mod cluster;

@@ -12,7 +12,7 @@ use yaml::Budget;
 pub use check::{Checked, check};
 pub(crate) use check::{parent_ports, service_name};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Spot};
-pub use resource::{Key, Kind, Resource};
+pub use resource::{Key, Kind, REVISION_ANNOTATION, Resource};
 pub use yaml::{ALIAS_NODES_MAX, DEPTH_MAX, NODES_MAX};
 
 mod check;

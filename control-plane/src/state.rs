@@ -1,5 +1,6 @@
 //! One control plane: its store and keys, what it knows of the mesh, and what proxies told it.
 
+mod base;
 mod change;
 pub mod draft;
 mod error;

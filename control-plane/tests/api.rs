@@ -5,6 +5,9 @@
 mod support;
 
 #[cfg(test)]
+#[path = "api/based.rs"]
+mod based;
+#[cfg(test)]
 #[path = "api/guard.rs"]
 mod guard;
 #[cfg(test)]
@@ -25,6 +28,9 @@ mod replicas;
 #[cfg(test)]
 #[path = "api/reports.rs"]
 mod reports;
+#[cfg(test)]
+#[path = "api/rotation.rs"]
+mod rotation;
 #[cfg(test)]
 #[path = "api/store.rs"]
 mod store;

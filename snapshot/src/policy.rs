@@ -90,7 +90,7 @@ pub struct Rule {
     pub request_timeout_ms: Option<u64>,
     /// Milliseconds for one try; `None`: the destination cluster's.
     pub try_timeout_ms: Option<u64>,
-    /// Where it goes. May be empty only if a filter answers.
+    /// Where it goes. If it is empty, or no weight is above 0, and no filter answers, the proxy answers 500.
     pub backends: Vec<WeightedBackend>,
 }
 

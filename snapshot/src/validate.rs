@@ -267,10 +267,6 @@ fn check_rule(place: &str, rule: &Rule) -> Result<(), Invalid> {
         }
         check_filters(place, rule, &backend.filters)?;
     }
-    let answers = rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
-    if rule.backends.is_empty() && !answers {
-        return Err(invalid(place, "neither a backend nor a redirect".into()));
-    }
     Ok(())
 }
 

@@ -64,6 +64,9 @@ fn mesh_failure(error: &MeshError, text: String) -> (StatusCode, Failure) {
         MeshError::Stale { newest, .. } => {
             (StatusCode::CONFLICT, Failure { newest: Some(*newest), ..Failure::new("stale_base", text) })
         }
+        MeshError::Changed { newest, .. } => {
+            (StatusCode::CONFLICT, Failure { newest: Some(*newest), ..Failure::new("stale_resource", text) })
+        }
         MeshError::Busy => (StatusCode::CONFLICT, Failure::new("conflict", text)),
         MeshError::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("too_long", text)),
         MeshError::NoRevision(_) | MeshError::NothingBefore => {

@@ -121,6 +121,9 @@ pub struct Change {
 pub struct Resources {
     /// The revision; 0 if nothing was pushed yet.
     pub revision: u64,
+    /// Its epoch; 0 if nothing was pushed yet.
+    #[serde(default)]
+    pub epoch: u64,
     /// Sorted by kind, namespace and name.
     pub resources: Vec<Value>,
 }

@@ -16,7 +16,7 @@ use crate::state::ControlPlane;
     post, path = "/v1/resources", request_body = Push,
     responses(
         (status = 200, body = Pushed, description = "durable in the store; published with the next interval"),
-        (status = 409, body = Failure, description = "`base` isn't the newest revision"),
+        (status = 409, body = Failure, description = "`base` isn't the newest revision, or a resource changed since it was read"),
         (status = 422, body = Failure, description = "the push has problems, or would shrink a scope"),
         (status = 503, body = Failure, description = "the store can't be written, or isn't the one it was"),
     )

@@ -7,7 +7,7 @@ use super::difference;
 use super::files::Files;
 use super::output::{self, Exit, Failed};
 use super::{Reason, Server};
-use crate::api::wire::{Change, Difference, Push, Pushed, Rollback as RollbackBody, Verb};
+use crate::api::wire::{Change, Difference, History, Push, Pushed, Rollback as RollbackBody, Verb};
 
 #[derive(Debug, Args)]
 #[command(
@@ -61,7 +61,7 @@ pub(super) struct Rollback {
     /// The revision whose content to have again [default: the one before the newest]
     #[arg(long, value_name = "N", env = "OUTRIGGER_TO")]
     to: Option<u64>,
-    /// Refuse if the newest revision isn't this one
+    /// Refuse if the newest revision isn't this one [default: the newest when the command begins]
     #[arg(long, value_name = "N", env = "OUTRIGGER_BASE")]
     base: Option<u64>,
     #[command(flatten)]
@@ -130,14 +130,24 @@ impl Diff {
 
 impl Rollback {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let client = Client::new(&self.server)?;
+        // What is newest now is what is to be undone: not what someone pushes a moment later.
+        let base = match self.base {
+            Some(base) => Some(base),
+            None => {
+                let newest: History = client.fetch("/v1/history", &[("limit", "1".to_owned())]).await?;
+                newest.revisions.first().map(|newest| newest.revision)
+            }
+        };
+        let before = base.and_then(|base| base.checked_sub(1)).filter(|before| *before > 0);
         let body = RollbackBody {
-            to: self.to,
-            base: self.base,
+            to: self.to.or(before),
+            base,
             author: self.reason.author(),
             message: self.reason.message,
             allow_shrink: self.reason.allow_shrink,
         };
-        let pushed = Client::new(&self.server)?.post("/v1/rollback", &body).await?;
+        let pushed = client.post("/v1/rollback", &body).await?;
         tell(&pushed);
         Ok(Exit::Done)
     }

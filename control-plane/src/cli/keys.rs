@@ -1,5 +1,7 @@
 //! `keys`: signing keys.
 
+mod announce;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -18,6 +20,14 @@ pub(super) enum Keys {
     /// Show the public keys of signing keys, or those that a store offers
     #[command(after_help = "Examples:\n  outrigger keys list mesh.key\n  outrigger keys list --store ./mesh")]
     List(List),
+    /// Tell proxies which public keys to believe from the next release on
+    #[command(
+        after_help = "To change the signing key: announce the old and the new one, change it everywhere, announce the new one \
+                            alone (docs/OPERATIONS.md).\n\nExamples:\n  \
+                            outrigger keys announce --store ./mesh --signing-key old.key ed25519:OLD ed25519:NEW\n  \
+                            outrigger keys announce --store ./mesh --signing-key new.key --signing-key old.key ed25519:NEW"
+    )]
+    Announce(announce::Announce),
 }
 
 #[derive(Debug, Args)]
@@ -42,6 +52,7 @@ impl Keys {
         match self {
             Self::New(new) => new.run(),
             Self::List(list) => list.run().await,
+            Self::Announce(announce) => announce.run().await,
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use serde_json::Value;
+use outrigger_snapshot::record::Serial;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{self, Exit, Failed, Format, span};
 use super::{Server, difference};
 use crate::api::wire::{History as HistoryBody, Resources as ResourcesBody, RevisionSummary};
-use crate::config::Kind;
+use crate::config::{Kind, REVISION_ANNOTATION};
 
 #[derive(Debug, Args)]
 #[command(
@@ -60,10 +61,15 @@ impl Resources {
         }
         query.extend(self.namespace.iter().map(|namespace| ("namespace", namespace.clone())));
         query.extend(self.revision.map(|revision| ("revision", revision.to_string())));
-        let found: ResourcesBody = Client::new(&self.server)?.fetch("/v1/resources", &query).await?;
+        let mut found: ResourcesBody = Client::new(&self.server)?.fetch("/v1/resources", &query).await?;
         let asked_for_one = self.which.as_ref().is_some_and(|which| which.contains('/'));
         if let (true, true, Some(which)) = (asked_for_one, found.resources.is_empty(), &self.which) {
             return Err(Failed::refused(format!("there is no {which} in revision {}", found.revision)));
+        }
+        // Who asks for an older revision wants it back, whatever has changed since.
+        if self.revision.is_none() && found.epoch != 0 {
+            let serial = Serial { epoch: found.epoch, n: found.revision };
+            found.resources.iter_mut().for_each(|resource| note_revision(resource, serial));
         }
         match self.output {
             Format::Json => output::json(&found)?,
@@ -105,6 +111,15 @@ impl History {
             }
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Notes in a resource what it was read at, so that `apply` sees if someone else changed it meanwhile.
+fn note_revision(resource: &mut Value, serial: Serial) {
+    let metadata = resource.get_mut("metadata").and_then(Value::as_object_mut);
+    let annotations = metadata.map(|metadata| metadata.entry("annotations").or_insert_with(|| json!({})));
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+        annotations.insert(REVISION_ANNOTATION.to_owned(), serial.to_string().into());
     }
 }
 

@@ -101,6 +101,9 @@ pub(super) struct Gc {
     /// Days for which everything is kept
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=3650), env = "OUTRIGGER_KEEP_DAYS")]
     keep_days: u64,
+    /// A further public key (ed25519:...) whose releases are read; may be repeated
+    #[arg(long, value_name = "KEY", env = "OUTRIGGER_TRUST_KEY", value_delimiter = ',')]
+    trust_key: Vec<String>,
 }
 
 impl Publish {
@@ -126,6 +129,12 @@ impl Publish {
             }
             _ => edit::tell(&pushed),
         }
+        if let Turned::Restored(release, objects) = &turned {
+            let n = release.serial.n;
+            output::line(&format!(
+                "the store had lost {objects} objects of release {n}; they are stored again"
+            ));
+        }
         if let Turned::Released(release) = &turned {
             let key = control_plane.status().trust_key.unwrap_or_default();
             output::line(&format!(
@@ -148,7 +157,7 @@ impl Store {
 
 impl Init {
     async fn run(self) -> Result<Exit, Failed> {
-        let (mut publisher, made) = self.target.publisher(true)?;
+        let (mut publisher, made) = self.target.publisher(true, &[])?;
         match publisher.probe().await {
             // No folder yet: it is made with the mesh, and tried out then.
             Err(WriteError::Store(StoreError::FolderMissing(_))) => {}
@@ -175,7 +184,7 @@ impl Recover {
                  $STATE_DIRECTORY, $XDG_STATE_HOME/outrigger or ~/.local/state/outrigger)",
             ));
         }
-        let (mut publisher, _) = self.target.publisher(false)?;
+        let (mut publisher, _) = self.target.publisher(false, &[])?;
         let revision = publisher.recover(now_ms()).await.map_err(|error| write_failed(&error))?;
         let count = revision.resources.len();
         output::line(&format!(
@@ -189,7 +198,7 @@ impl Recover {
 
 impl Gc {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
-        let (mut publisher, _) = self.target.publisher(false)?;
+        let (mut publisher, _) = self.target.publisher(false, &self.trust_key)?;
         let age = Duration::from_secs(self.keep_days * 24 * 60 * 60);
         let keep = Keep { releases: self.keep_releases, age };
         let gone = publisher.collect(keep, now_ms()).await.map_err(|error| write_failed(&error))?;
@@ -219,7 +228,7 @@ impl Target {
     }
 
     /// A publisher; if `make` allows it, with a new key beside a folder store that has none, whose file is returned.
-    fn publisher(self, make: bool) -> Result<(Publisher, Option<PathBuf>), Failed> {
+    fn publisher(self, make: bool, trust_keys: &[String]) -> Result<(Publisher, Option<PathBuf>), Failed> {
         let store = Open::open(&self.store).map_err(|error| url_failed(&error))?;
         let path = self.key_path(&store).ok_or_else(|| {
             Failed::usage("a bucket needs --signing-key FILE; make one with `outrigger keys new`")
@@ -233,7 +242,9 @@ impl Target {
         };
         let key = key.map_err(|error| Failed::problem("", &error))?;
         let state = memory(self.state_dir.as_ref())?.map(|memory| memory.dir);
-        let publisher = Publisher::new(store, vec![key], [], state).map_err(|error| write_failed(&error))?;
+        let trusted = trusted(trust_keys).map_err(|error| open_failed(&error))?;
+        let publisher =
+            Publisher::new(store, vec![key], trusted, state).map_err(|error| write_failed(&error))?;
         Ok((publisher, made))
     }
 
@@ -259,11 +270,11 @@ fn warn_of_exposure(path: &Path) {
     }
 }
 
-fn memory(path: Option<&PathBuf>) -> Result<Option<Memory>, Failed> {
+pub(super) fn memory(path: Option<&PathBuf>) -> Result<Option<Memory>, Failed> {
     path.map(|path| Memory::open(path)).transpose().map_err(|error| Failed::problem("", &error))
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -293,7 +304,7 @@ fn mesh_failed(error: &MeshError) -> Failed {
     }
 }
 
-fn write_failed(error: &WriteError) -> Failed {
+pub(super) fn write_failed(error: &WriteError) -> Failed {
     match error {
         WriteError::Store(source) | WriteError::Read(ReadError::Store(source)) => store_failed(source, error),
         _ => Failed::problem("", error),

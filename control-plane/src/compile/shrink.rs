@@ -1,17 +1,22 @@
 //! The guard against a push that removes more than anyone meant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::net::SocketAddr;
 
-use outrigger_snapshot::facts::{Discovery, Facts};
-use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::Policy;
+use outrigger_snapshot::facts::{Cluster, Discovery, Facts};
+use outrigger_snapshot::name::{ClusterName, ServiceName};
+use outrigger_snapshot::policy::{Policy, Port, Service};
 use serde::{Deserialize, Serialize};
 
 use super::Compiled;
 
 /// The share of a scope's routes or endpoints that may go in one step, in percent.
 pub const SHRINK_PERCENT_MAX: usize = 30;
+
+/// How many routes or endpoints of a scope may be exchanged for as many others in one step, whatever their share: without it,
+/// a service of one endpoint could not move.
+pub const EXCHANGED_MAX: usize = 3;
 
 /// A loss that a person has to confirm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,15 +39,15 @@ pub enum Loss {
     Routes {
         /// How many there were.
         before: usize,
-        /// How many would be left.
-        after: usize,
+        /// How many of them would be gone.
+        removed: usize,
     },
     /// Too many of its endpoints. A name to look up counts as one.
     Endpoints {
         /// How many there were.
         before: usize,
-        /// How many would be left.
-        after: usize,
+        /// How many of them would be gone.
+        removed: usize,
     },
 }
 
@@ -55,35 +60,36 @@ impl fmt::Display for Shrink {
         let (verb, own) = if self.others > 0 { ("lose", "their") } else { ("loses", "its") };
         match self.loss {
             Loss::All => write!(formatter, " {verb} everything"),
-            Loss::Routes { before, after } => {
-                write!(formatter, " {verb} {} of {own} {before} routes", before - after)
+            Loss::Routes { before, removed } => {
+                write!(formatter, " {verb} {removed} of {own} {before} routes")
             }
-            Loss::Endpoints { before, after } => {
-                write!(formatter, " {verb} {} of {own} {before} endpoints", before - after)
+            Loss::Endpoints { before, removed } => {
+                write!(formatter, " {verb} {removed} of {own} {before} endpoints")
             }
         }
     }
 }
 
 /// What `new` takes away from the scopes of `old`, where it is everything or over [`SHRINK_PERCENT_MAX`] of their routes or
-/// endpoints. A scope that goes while others stay is no loss of its own: its sidecars keep their plan, and what it offered
-/// counts as a loss of those who could call it.
+/// endpoints. What is there under another name or address instead makes up for [`EXCHANGED_MAX`] of them only. A scope that
+/// goes while others stay is no loss of its own: its sidecars keep their plan, and what it offered counts as a loss of those
+/// who could call it.
 pub fn shrink(old: &Compiled, new: &Compiled) -> Vec<Shrink> {
     let mut found: Vec<Shrink> = Vec::new();
     let mut index: HashMap<(usize, usize, Loss), usize> = HashMap::new();
-    let routes_old: Vec<usize> = old.policies.iter().map(routes).collect();
-    let routes_new: Vec<usize> = new.policies.iter().map(routes).collect();
-    let endpoints_old: Vec<usize> = old.facts.iter().map(endpoints).collect();
-    let endpoints_new: Vec<usize> = new.facts.iter().map(endpoints).collect();
+    // Many scopes share their content: each pair is compared once.
+    let (mut routes, mut endpoints) = (HashMap::new(), HashMap::new());
     for (name, scope) in &old.scopes {
         let losses = match new.scopes.get(name) {
             None if new.scopes.is_empty() => vec![Loss::All],
             None => Vec::new(),
             Some(now) => {
-                let (before, after) = (routes_old[scope.policy], routes_new[now.policy]);
-                let routes = too_few(before, after).then_some(Loss::Routes { before, after });
-                let (before, after) = (endpoints_old[scope.facts], endpoints_new[now.facts]);
-                let endpoints = too_few(before, after).then_some(Loss::Endpoints { before, after });
+                let routes = *routes
+                    .entry((scope.policy, now.policy))
+                    .or_insert_with(|| route_loss(&old.policies[scope.policy], &new.policies[now.policy]));
+                let endpoints = *endpoints
+                    .entry((scope.facts, now.facts))
+                    .or_insert_with(|| endpoint_loss(&old.facts[scope.facts], &new.facts[now.facts]));
                 routes.into_iter().chain(endpoints).collect()
             }
         };
@@ -100,19 +106,56 @@ pub fn shrink(old: &Compiled, new: &Compiled) -> Vec<Shrink> {
     found
 }
 
-fn too_few(before: usize, after: usize) -> bool {
-    before > after && (before - after) * 100 > before * SHRINK_PERCENT_MAX
+/// Whether to lose `removed` of `before` is too much where `after` are left or new.
+fn too_many(before: usize, removed: usize, after: usize) -> bool {
+    let exceeds = |gone: usize| gone * 100 > before * SHRINK_PERCENT_MAX;
+    exceeds(before.saturating_sub(after)) || removed > EXCHANGED_MAX && exceeds(removed)
 }
 
-fn routes(policy: &Policy) -> usize {
-    let ports = policy.services.values().flat_map(|service| &service.ports);
-    ports.map(|port| port.rules.len().max(1)).sum()
-}
-
-fn endpoints(facts: &Facts) -> usize {
-    let of = |discovery: &Discovery| match discovery {
-        Discovery::Static(endpoints) => endpoints.len(),
-        Discovery::Dns(_) | Discovery::Srv(_) => 1,
+fn route_loss(old: &Policy, new: &Policy) -> Option<Loss> {
+    let count = |policy: &Policy| -> usize {
+        let ports = policy.services.values().flat_map(|service| &service.ports);
+        ports.map(|port| port.rules.len().max(1)).sum()
     };
-    facts.clusters.values().map(|cluster| of(&cluster.discovery)).sum()
+    let removed = |name: &ServiceName, port: &Port| {
+        let ports = new.services.get(name).map_or(&[][..], |service| &service.ports);
+        let Some(now) = ports.iter().find(|now| now.port == port.port) else {
+            return port.rules.len().max(1);
+        };
+        let kept: HashSet<&str> = now.rules.iter().map(|rule| rule.name.as_str()).collect();
+        port.rules.iter().filter(|rule| !kept.contains(rule.name.as_str())).count()
+    };
+    let of = |(name, service): (&ServiceName, &Service)| -> usize {
+        service.ports.iter().map(|port| removed(name, port)).sum()
+    };
+    let (before, removed) = (count(old), old.services.iter().map(of).sum());
+    too_many(before, removed, count(new)).then_some(Loss::Routes { before, removed })
+}
+
+/// What makes an endpoint the same as before.
+#[derive(PartialEq, Eq, Hash)]
+enum Identity<'a> {
+    Address(SocketAddr),
+    Dns(&'a str, u16),
+    Srv(&'a str),
+}
+
+fn endpoint_loss(old: &Facts, new: &Facts) -> Option<Loss> {
+    let count = |facts: &Facts| facts.clusters.values().map(|cluster| identities(cluster).len()).sum();
+    let removed = |(name, cluster): (&ClusterName, &Cluster)| {
+        let kept: HashSet<Identity<'_>> = new.clusters.get(name).into_iter().flat_map(identities).collect();
+        identities(cluster).iter().filter(|identity| !kept.contains(identity)).count()
+    };
+    let (before, removed) = (count(old), old.clusters.iter().map(removed).sum());
+    too_many(before, removed, count(new)).then_some(Loss::Endpoints { before, removed })
+}
+
+fn identities(cluster: &Cluster) -> Vec<Identity<'_>> {
+    match &cluster.discovery {
+        Discovery::Static(endpoints) => {
+            endpoints.iter().map(|endpoint| Identity::Address(endpoint.address)).collect()
+        }
+        Discovery::Dns(dns) => vec![Identity::Dns(&dns.name, dns.port)],
+        Discovery::Srv(srv) => vec![Identity::Srv(&srv.name)],
+    }
 }

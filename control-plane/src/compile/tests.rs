@@ -189,9 +189,41 @@ fn thirty_percent_may_go_and_not_more() {
     {
         let found =
             losses(&[service("default/a", &endpoints(before))], &[service("default/a", &endpoints(after))]);
-        let expected = Shrink { scope: name("a"), others: 0, loss: Loss::Endpoints { before, after } };
+        let expected = Shrink {
+            scope: name("a"),
+            others: 0,
+            loss: Loss::Endpoints { before, removed: before.saturating_sub(after) },
+        };
         assert_eq!(found, if lost { vec![expected] } else { Vec::new() }, "{before} to {after}");
     }
+}
+
+#[test]
+fn what_is_exchanged_for_others_is_lost_too() {
+    let at = |network: u8, count: usize| {
+        service("default/a", &endpoints(count).replace("10.0.0.", &format!("10.0.{network}.")))
+    };
+    let said =
+        |old: String, new: String| losses(&[old], &[new]).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(said(at(0, 10), at(1, 10)), ["scope default/a loses 10 of its 10 endpoints"]);
+    assert_eq!(said(at(0, 4), at(1, 9)), ["scope default/a loses 4 of its 4 endpoints"]);
+    // Few may move at once, also all there are.
+    assert!(said(at(0, 3), at(1, 3)).is_empty());
+    let services = ["default/a", "default/b"].map(|key| service(key, ""));
+    let routes = |prefix: &str| -> Vec<String> {
+        let route = |number| route(&format!("default/{prefix}{number}"), "default/a", "default/b");
+        (0..8).map(route).collect()
+    };
+    let mesh = |routes: &[String]| [&services[..], routes].concat();
+    let old = routes("r");
+    let all = losses(&mesh(&old), &mesh(&routes("s")));
+    assert_eq!(all[0].to_string(), "scope default/a and 1 more lose 8 of their 9 routes");
+    // A tenth of them, and a rule that only changes, is everyday work.
+    let some = [&old[..7], &routes("s")[7..]].concat();
+    assert!(losses(&mesh(&old), &mesh(&some)).is_empty());
+    let elsewhere: Vec<String> =
+        old.iter().map(|route| route.replace("name: b, port", "name: a, port")).collect();
+    assert!(losses(&mesh(&old), &mesh(&elsewhere)).is_empty());
 }
 
 #[test]
@@ -200,7 +232,7 @@ fn lost_routes_are_counted_once_for_scopes_of_equal_content() {
     let routes = ["default/r", "default/s", "default/t"].map(|key| route(key, "default/a", "default/b"));
     let old = [&services[..], &routes[..]].concat();
     let found = losses(&old, &[&services[..], &routes[..1]].concat());
-    let expected = Shrink { scope: name("a"), others: 2, loss: Loss::Routes { before: 5, after: 3 } };
+    let expected = Shrink { scope: name("a"), others: 2, loss: Loss::Routes { before: 5, removed: 2 } };
     assert_eq!(found, [expected]);
     assert_eq!(found[0].to_string(), "scope default/a and 2 more lose 2 of their 5 routes");
     assert_eq!(losses(&old, &[&services[..], &routes[..2]].concat()), []);

@@ -30,6 +30,8 @@ pub(crate) struct Service {
     /// `None`: it may call every service.
     pub(crate) uses: Option<Vec<Placed<ServiceName>>>,
     pub(crate) ports: Vec<Port>,
+    /// Whether `ports` are all that were written; those that could not be read are left out.
+    pub(crate) ports_whole: bool,
     pub(crate) endpoints: Option<Endpoints>,
 }
 

@@ -3,13 +3,14 @@
 use serde_json::{Map, Value};
 
 use outrigger_snapshot::name::{DEFAULT_NAMESPACE, ServiceName, check_label};
+use outrigger_snapshot::record::Serial;
 
 use super::RESOURCES_MAX;
 use super::model::{Placed, Spec};
 use super::nearest::nearest;
 use super::node::{Content, Node, Path, shortened};
 use super::problem::Problem;
-use super::resource::{Key, Kind, Parts, Resource};
+use super::resource::{Key, Kind, Parts, REVISION_ANNOTATION, Resource};
 use super::shape::{Object, Presence, Report, Shape};
 
 mod address;
@@ -64,9 +65,29 @@ pub(crate) fn resource(node: &Node, report: &mut Report<'_>) -> Option<Resource>
     let spec = read_spec(node, kind, namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), report);
     let name = metadata.field("name")?;
     let key = Key { kind, namespace: namespace?, name: label(name)? };
+    let base = base(metadata, report);
     let damaged = report.problems.len() > before;
     let value = if damaged { Value::Null } else { canonical(node, kind, &key.namespace) };
-    Some(Resource::new(Parts { key, value, spec, file: report.file.to_owned(), at: name.at, damaged }))
+    Some(Resource::new(Parts { key, value, spec, file: report.file.to_owned(), at: name.at, base }))
+}
+
+/// The revision that the resource was read at. Kubernetes has `resourceVersion` for that, and files from there still carry it,
+/// in numbers of another server.
+fn base(metadata: &Node, report: &mut Report<'_>) -> Option<Serial> {
+    let node = metadata.field("annotations")?.field(REVISION_ANNOTATION)?;
+    let text = node.text()?;
+    let serial = text.split_once('/').and_then(|(epoch, n)| {
+        let (epoch, n) = (epoch.parse().ok()?, n.parse().ok()?);
+        Some(Serial { epoch, n })
+    });
+    if serial.is_none() {
+        let path = Path::ROOT.field("metadata");
+        let path = path.field("annotations");
+        let message = format!("\"{}\" is no revision", shortened(text));
+        let expected = "EPOCH/NUMBER as `outrigger get` writes it, or no such annotation";
+        report.unexpected(node.at, &path.field(REVISION_ANNOTATION), message, expected);
+    }
+    serial
 }
 
 fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) -> Spec {
@@ -133,6 +154,11 @@ fn canonical(node: &Node, kind: Kind, namespace: &str) -> Value {
         metadata.insert("namespace".to_owned(), namespace.into());
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(LAST_APPLIED);
+            // Or each revision would differ from the one before in it.
+            annotations.remove(REVISION_ANNOTATION);
+            if annotations.is_empty() {
+                metadata.remove("annotations");
+            }
         }
     }
     value

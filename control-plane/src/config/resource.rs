@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use outrigger_snapshot::record::Serial;
+
 use super::model::Spec;
 use super::problem::{Problem, Spot};
 use super::shape::{Object, Shape, backend_policy, http_route, ignored, required, resource, service};
@@ -105,6 +107,9 @@ impl fmt::Display for Key {
     }
 }
 
+/// The annotation in which `outrigger get` notes the revision that a resource was read at. It is never stored.
+pub const REVISION_ANNOTATION: &str = "outrigger.dev/revision";
+
 /// A resource that is well-formed in itself. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Resource(Arc<Parts>);
@@ -118,8 +123,8 @@ pub(crate) struct Parts {
     pub(crate) file: String,
     /// Where its name stands there.
     pub(crate) at: Spot,
-    /// Whether it has problems, so that parts of it are missing in `spec`.
-    pub(crate) damaged: bool,
+    /// The revision that it was read at, if it says so.
+    pub(crate) base: Option<Serial>,
 }
 
 impl Resource {
@@ -151,6 +156,11 @@ impl Resource {
     /// [`Resource::from_value`] reads it.
     pub fn value(&self) -> &Value {
         &self.0.value
+    }
+
+    /// The revision that it was read at before it was edited, if it says so ([`REVISION_ANNOTATION`]).
+    pub fn base(&self) -> Option<Serial> {
+        self.0.base
     }
 
     pub(crate) fn spec(&self) -> &Spec {

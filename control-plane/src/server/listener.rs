@@ -1,17 +1,21 @@
 //! Sockets of the control plane: bound once, each connection served under limits, drained at the end.
 
+mod activity;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use activity::Activity;
 use axum::Router;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
 
 /// Most connections at a time on one listener; the next ones wait in the accept queue.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -19,8 +23,11 @@ const CONNECTIONS_MAX: usize = 1_024;
 /// How long a client may take over its TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
-/// How long a client may take to send a request's head.
+/// How long a client may take to send a request's head; the first one counts from when the connection can carry it.
 const HEAD_MAX: Duration = Duration::from_secs(10);
+
+/// How long a connection is kept after its last request was answered, also if the client takes as long to read the answer.
+const IDLE_MAX: Duration = Duration::from_secs(90);
 
 /// How long requests in flight may take to end once the process was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -128,13 +135,31 @@ async fn serve_http(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).keep_alive_interval(HEAD_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let activity = Activity::new();
+    let service = service_fn(|request| {
+        let asked = activity.request();
+        let answer = router.clone().oneshot(request);
+        async move {
+            let answer = answer.await;
+            drop(asked);
+            answer
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        // The limits above begin only once the client has shown which HTTP it speaks, and don't end an idle HTTP/2 connection.
+        () = activity.lapsed() => return tracing::debug!("a connection without requests was closed"),
         _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "connection ended early");
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended early");
+        },
+        () = activity.lapsed() => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

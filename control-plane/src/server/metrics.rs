@@ -37,6 +37,8 @@ metrics! {
     conflicts: "conflicts_total", "counter", "Pushes that another writer was faster than.";
     /// Releases.
     publishes: "publishes_total", "counter", "Releases published.";
+    /// Objects that the store had lost.
+    restored: "objects_restored_total", "counter", "Objects of the newest release that the store had lost and got again.";
     /// Turns of the loop.
     turns: "turns_total", "counter", "Turns of the publishing loop.";
     /// Turns that failed.

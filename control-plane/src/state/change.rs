@@ -5,6 +5,7 @@ use std::sync::Arc;
 use outrigger_snapshot::record::{AUTHOR_BYTES_MAX, MESSAGE_BYTES_MAX};
 use outrigger_store::write::{self, PushError, WriteError};
 
+use super::base::pinned;
 use super::draft::{self, Draft};
 use super::open::is_missing_folder;
 use super::{ControlPlane, MeshError, Revision, computed, now_ms};
@@ -24,7 +25,7 @@ struct Reason {
 
 /// What is wanted.
 #[derive(Clone)]
-enum Wish {
+pub(super) enum Wish {
     Edit(Verb, Arc<Vec<Source>>),
     /// The content of a revision; of the one before the newest if none is named.
     Restore(Option<u64>),
@@ -58,6 +59,7 @@ impl ControlPlane {
         let newest = self.newest().await?;
         check_base(push.base, newest.as_ref())?;
         let drafted = self.drafted(&Wish::Edit(push.verb, sources(push.sources)), newest.clone()).await?;
+        self.check_based(&drafted, newest.as_ref()).await?;
         Ok(Difference {
             revision: number(newest.as_ref()),
             changes: drafted.changes,
@@ -70,7 +72,9 @@ impl ControlPlane {
         match &outcome {
             Ok(pushed) if pushed.changes.is_empty() => {}
             Ok(_) => self.metrics.pushes.increment(),
-            Err(MeshError::Stale { .. } | MeshError::Busy) => self.metrics.conflicts.increment(),
+            Err(MeshError::Stale { .. } | MeshError::Changed { .. } | MeshError::Busy) => {
+                self.metrics.conflicts.increment()
+            }
             Err(_) => self.metrics.refusals.increment(),
         }
         outcome
@@ -80,14 +84,16 @@ impl ControlPlane {
         check_length("author", &reason.author, AUTHOR_BYTES_MAX)?;
         check_length("message", &reason.message, MESSAGE_BYTES_MAX)?;
         let mut notes = Vec::new();
+        let (wish, base) = pinned(wish, reason.base, self.newest().await?.as_ref())?;
         for _ in 0..TRIES_MAX {
             let newest = self.newest().await?;
-            check_base(reason.base, newest.as_ref())?;
-            let drafted = self.drafted(wish, newest.clone()).await?;
+            check_base(base, newest.as_ref())?;
+            let drafted = self.drafted(&wish, newest.clone()).await?;
             if let (true, Some(newest)) = (drafted.changes.is_empty(), &newest) {
                 let (epoch, revision) = (newest.serial.epoch, newest.serial.n);
                 return Ok(Pushed { revision, epoch, changes: Vec::new(), notes });
             }
+            self.check_based(&drafted, newest.as_ref()).await?;
             if !drafted.shrinks.is_empty() && !reason.allow_shrink {
                 return Err(MeshError::Shrinks(drafted.shrinks));
             }
@@ -95,12 +101,12 @@ impl ControlPlane {
             let next = write::Draft {
                 resources: drafted.resources,
                 author: if reason.author.is_empty() { "unknown".to_owned() } else { reason.author.clone() },
-                message: self.message(wish, &reason, newest.as_ref()),
+                message: message(&wish, &reason),
                 allow_shrink: reason.allow_shrink,
             };
             match self.create(number(newest.as_ref()), next, &mut notes).await {
                 Ok((epoch, revision)) => return Ok(Pushed { revision, epoch, changes, notes }),
-                Err(MeshError::Stale { .. }) if reason.base.is_none() => self.metrics.conflicts.increment(),
+                Err(MeshError::Stale { .. }) if base.is_none() => self.metrics.conflicts.increment(),
                 Err(error) => return Err(error),
             }
         }
@@ -166,19 +172,17 @@ impl ControlPlane {
         };
         made.map_err(MeshError::Refused)
     }
+}
 
-    /// The message of the history: a rollback without one says what it is.
-    fn message(&self, wish: &Wish, reason: &Reason, newest: Option<&Revision>) -> String {
-        match wish {
-            Wish::Restore(to) if reason.message.is_empty() => {
-                wanted(*to, newest).map(|n| format!("rollback to revision {n}")).unwrap_or_default()
-            }
-            _ => reason.message.clone(),
-        }
+/// The message of the history: a rollback without one says what it is.
+fn message(wish: &Wish, reason: &Reason) -> String {
+    match wish {
+        Wish::Restore(Some(n)) if reason.message.is_empty() => format!("rollback to revision {n}"),
+        _ => reason.message.clone(),
     }
 }
 
-fn wanted(to: Option<u64>, newest: Option<&Revision>) -> Result<u64, MeshError> {
+pub(super) fn wanted(to: Option<u64>, newest: Option<&Revision>) -> Result<u64, MeshError> {
     match to {
         Some(0) => Err(MeshError::NoRevision(0)),
         Some(n) => Ok(n),
@@ -200,7 +204,7 @@ fn check_length(field: &'static str, text: &str, max: usize) -> Result<(), MeshE
     if text.len() > max { Err(MeshError::TooLong { field, bytes: text.len(), max }) } else { Ok(()) }
 }
 
-fn number(newest: Option<&Revision>) -> u64 {
+pub(super) fn number(newest: Option<&Revision>) -> u64 {
     newest.map_or(0, |newest| newest.serial.n)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use outrigger_snapshot::canonical::{self, EncodeError};
 use outrigger_snapshot::policy::SCHEMA;
+use outrigger_snapshot::record::Serial;
 use outrigger_store::write::{Compiled as Stored, ScopeContent};
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ pub struct Draft {
     pub changes: Vec<Change>,
     /// What of it needs `allow_shrink`, a sentence each.
     pub shrinks: Vec<String>,
+    /// The changed resources that say which revision they were read at.
+    pub based: Vec<(Key, Serial)>,
 }
 
 /// What doing `verb` with `sources` makes of `current`.
@@ -92,9 +95,18 @@ fn compare(before: &[Resource], after: &Checked) -> Draft {
         }
     };
     let resources = after.resources();
+    let changes = changes(before, resources);
+    let changed: BTreeSet<(&str, &str, &str)> = changes
+        .iter()
+        .map(|change| (change.kind.as_str(), change.namespace.as_str(), change.name.as_str()))
+        .collect();
+    let based = resources.iter().filter_map(|resource| Some((resource.key(), resource.base()?)));
     Draft {
+        based: based
+            .filter(|(key, _)| changed.contains(&(key.kind.name(), &key.namespace, &key.name)))
+            .collect(),
         resources: resources.iter().map(|resource| resource.value().clone()).collect(),
-        changes: changes(before, resources),
+        changes,
         shrinks,
     }
 }

@@ -4,7 +4,7 @@ use outrigger_snapshot::canonical::EncodeError;
 use outrigger_store::write::WriteError;
 use outrigger_store::write::keyfile::KeyFileError;
 
-use crate::config::Problems;
+use crate::config::{Problems, REVISION_ANNOTATION};
 
 /// Why a change was not made, or a question not answered. After any of these the mesh is as it was, but for
 /// [`WriteError::Unsettled`].
@@ -24,6 +24,19 @@ pub enum MeshError {
     Stale {
         /// What the push names.
         base: u64,
+        /// The newest there is.
+        newest: u64,
+        /// Who pushed that.
+        author: String,
+    },
+    /// Someone else has changed since what is to be replaced.
+    #[error(
+        "changed since: {}; the newest revision is {newest}{}; nothing was applied. Get it again (`outrigger get -o yaml`) and \
+         make your change there, or drop its annotation {REVISION_ANNOTATION} to replace whatever is there", .resources.join(", "), by(.author)
+    )]
+    Changed {
+        /// Each with the revision that it was read at.
+        resources: Vec<String>,
         /// The newest there is.
         newest: u64,
         /// Who pushed that.

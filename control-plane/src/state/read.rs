@@ -17,11 +17,12 @@ impl ControlPlane {
     pub async fn resources(&self, revision: Option<u64>) -> Result<Resources, MeshError> {
         if let Some(n) = revision {
             let older = self.older(n).await?;
-            return Ok(Resources { revision: n, resources: older.resources });
+            return Ok(Resources { revision: n, epoch: older.serial.epoch, resources: older.resources });
         }
         let newest = self.newest().await?;
-        Ok(newest.map_or(Resources { revision: 0, resources: Vec::new() }, |newest| Resources {
+        Ok(newest.map_or(Resources { revision: 0, epoch: 0, resources: Vec::new() }, |newest| Resources {
             revision: newest.serial.n,
+            epoch: newest.serial.epoch,
             resources: newest.resources.clone(),
         }))
     }

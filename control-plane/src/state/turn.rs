@@ -19,6 +19,8 @@ pub enum Turned {
     Released(Arc<Release>),
     /// What is published is right already.
     Unchanged(Arc<Release>),
+    /// So it is, but the store had lost so many of its objects; they are there again.
+    Restored(Arc<Release>, usize),
 }
 
 impl ControlPlane {
@@ -32,6 +34,10 @@ impl ControlPlane {
         let trouble = match outcome {
             Ok(Turned::Released(release)) => {
                 tracing::info!(release = %release.serial, revision = release.revision, "published");
+                None
+            }
+            Ok(Turned::Restored(release, objects)) => {
+                tracing::warn!(release = %release.serial, objects, "the store had lost objects of this release; stored again");
                 None
             }
             Ok(Turned::Nothing | Turned::Unchanged(_)) => None,
@@ -135,6 +141,10 @@ impl ControlPlane {
                 Ok(Turned::Released(release))
             }
             Published::Identical(release) | Published::Superseded(release) => Ok(Turned::Unchanged(release)),
+            Published::Restored(release, objects) => {
+                self.metrics.restored.add(objects as u64);
+                Ok(Turned::Restored(release, objects))
+            }
             Published::Rejected(release) => Err(MeshError::Rejected(release.revision)),
             // Recovered meanwhile: the next turn reads the new epoch.
             Published::EpochOver(_) => {

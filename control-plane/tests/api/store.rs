@@ -103,3 +103,32 @@ async fn a_store_that_is_published_to_by_hand_is_followed() {
     succeeded(&outrigger(&["gc", "--store", &store]));
     control_plane.published(2).await;
 }
+
+#[tokio::test]
+async fn objects_that_the_store_lost_are_stored_again() {
+    let folder = Folder::new();
+    let objects = folder.store().join("objects");
+    let names = || {
+        let entries = std::fs::read_dir(&objects).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let lose = || names().iter().for_each(|name| std::fs::remove_file(objects.join(name)).unwrap());
+    let control_plane = ControlPlane::start(&folder, "one");
+    control_plane.push(&service("a", 2), json!({})).await;
+    let release = control_plane.published(1).await;
+    assert_eq!(control_plane.terminate().code(), Some(0));
+    let whole = names();
+    lose();
+    let mut control_plane = ControlPlane::start(&folder, "one");
+    control_plane.says("the store had lost objects");
+    eventually(async || names() == whole).await;
+    assert_eq!(control_plane.published(1).await, release, "nothing was to be published");
+    eventually(async || control_plane.metric("objects_restored_total").await == whole.len() as u64).await;
+    assert_eq!(control_plane.terminate().code(), Some(0));
+    lose();
+    let store = folder.store().display().to_string();
+    let file = folder.file("a.yaml", &service("a", 2));
+    let said = succeeded(&outrigger(&["publish", "--store", &store, "-f", &file]));
+    assert!(said.contains("the store had lost 2 objects of release 1"), "{said}");
+    assert_eq!(names(), whole);
+}

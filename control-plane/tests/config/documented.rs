@@ -133,6 +133,34 @@ status:
     );
 }
 
+/// What the specification has answered with 500, or with a redirect to the same place.
+#[test]
+fn rules_that_lead_nowhere_are_taken_as_the_specification_has_them() {
+    let route = |rule: &str| {
+        format!(
+            "{CART}\n---\n{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: z}}, \
+             spec: {{parentRefs: [{{group: '', kind: Service, name: cart-v1}}], rules: [{rule}]}}}}"
+        )
+    };
+    for (rule, weights) in [
+        ("{}", &[][..]),
+        ("{backendRefs: []}", &[]),
+        ("{filters: [{type: URLRewrite, urlRewrite: {hostname: a.example}}]}", &[]),
+        (
+            "{backendRefs: [{name: cart-v1, port: 80, weight: 0}, {name: cart-v2, port: 80, weight: 0}]}",
+            &[0, 0],
+        ),
+        ("{filters: [{type: RequestRedirect, requestRedirect: {statusCode: 307}}]}", &[]),
+    ] {
+        let compiled = compile(&load_text(&route(rule)).unwrap_or_else(|problems| panic!("{problems}")));
+        let policy = &compiled.policies[0];
+        policy.check().unwrap_or_else(|invalid| panic!("{rule}: {invalid}"));
+        let compiled_rule = &policy.services[&"cart-v1".parse().unwrap()].ports[0].rules[0];
+        let found: Vec<u32> = compiled_rule.backends.iter().map(|backend| backend.weight).collect();
+        assert_eq!(found, weights, "{rule}");
+    }
+}
+
 #[test]
 fn kinds_are_found_as_people_name_them() {
     for (text, kind) in [

@@ -13,12 +13,13 @@ pub mod keyfile;
 mod probe;
 mod publish;
 mod push;
+mod verify;
 
 use std::collections::HashMap;
 
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::keys::{SigningKey, TrustedKeys};
-use outrigger_snapshot::record::Record;
+use outrigger_snapshot::record::{Record, Serial};
 use outrigger_snapshot::signed;
 
 pub use collect::{Collected, Keep};
@@ -47,6 +48,8 @@ pub struct Publisher {
     head: Option<Head>,
     /// Objects that were seen young at some time, and when.
     stored: HashMap<Digest, u64>,
+    /// The release whose objects were all found, and when that was.
+    verified: Option<(Serial, u64)>,
 }
 
 impl Publisher {
@@ -70,7 +73,16 @@ impl Publisher {
             Some(state) => state.load()?,
             None => None,
         };
-        Ok(Self { store, keys, trusted, state, high_water, head: None, stored: HashMap::new() })
+        Ok(Self {
+            store,
+            keys,
+            trusted,
+            state,
+            high_water,
+            head: None,
+            stored: HashMap::new(),
+            verified: None,
+        })
     }
 
     /// The store.

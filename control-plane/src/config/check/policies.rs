@@ -8,7 +8,7 @@ use super::super::model::{Service, Spec, Target};
 use super::super::nearest::nearest;
 use super::super::problem::Problems;
 use super::super::resource::Resource;
-use super::routes::names_of;
+use super::routes::{missing, names_of};
 use super::{Services, written};
 
 pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
@@ -43,14 +43,14 @@ fn field(target: &Target) -> String {
 fn check_target(resource: &Resource, target: &Target, services: &Services<'_>, problems: &mut Problems) {
     let name = &target.service.value;
     let here = format!("{}.name", field(target));
-    let Some((found, service)) = services.find(resource, name, target.service.at, &here, problems) else {
+    let Some((_, service)) = services.find(resource, name, target.service.at, &here, problems) else {
         return;
     };
     let Some(section) = &target.section else { return };
-    if found.parts().damaged || has_port(service, &section.value) {
+    if has_port(service, &section.value) {
         return;
     }
-    problems.add(|| {
+    missing(service, problems, || {
         let message = format!("{name} has no port named \"{}\"", section.value);
         let names = service.ports.iter().map(|port| port.name.as_str());
         resource

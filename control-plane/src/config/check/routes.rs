@@ -7,7 +7,7 @@ use outrigger_snapshot::validate::RULES_MAX;
 
 use super::super::model::{BackendRef, HttpRoute, Parent, Port, Service, Spec};
 use super::super::nearest::nearest;
-use super::super::problem::Problems;
+use super::super::problem::{Problem, Problems};
 use super::super::resource::Resource;
 use super::Services;
 
@@ -21,17 +21,13 @@ pub(super) fn check(
     for parent in &route.parents {
         let field = format!("spec.parentRefs[{}]", parent.service.position);
         let name = &parent.service.value;
-        let Some((target, service)) =
-            services.find(resource, name, parent.service.at, &format!("{field}.name"), problems)
-        else {
-            continue;
-        };
-        if target.parts().damaged {
-            continue;
-        }
+        let found = services.find(resource, name, parent.service.at, &format!("{field}.name"), problems);
+        let Some((_, service)) = found else { continue };
         check_parent(resource, parent, service, &field, problems);
         for port in parent_ports(parent, service) {
-            if let Some(other) = attached.insert((name, port.port), parent.service.position) {
+            // A port that stands twice in its Service is a problem there, not here.
+            let other = attached.insert((name, port.port), parent.service.position);
+            if let Some(other) = other.filter(|other| *other != parent.service.position) {
                 problems.add(|| {
                     let message =
                         format!("attaches to port {} of {name}, as parentRefs[{other}] does", port.port);
@@ -65,21 +61,23 @@ fn check_parent(
     problems: &mut Problems,
 ) {
     let name = &parent.service.value;
+    let port = |wanted: u16| service.ports.iter().find(|port| port.port == wanted);
+    let section = |wanted: &str| service.ports.iter().find(|port| port.name == wanted);
     let mut found = true;
     if let Some(wanted) = &parent.port
-        && !service.ports.iter().any(|port| port.port == wanted.value)
+        && port(wanted.value).is_none()
     {
         found = false;
-        problems.add(|| {
+        missing(service, problems, || {
             let message = format!("{name} has no port {}", wanted.value);
             resource.problem(wanted.at, format!("{field}.port"), message).expected(numbers(service))
         });
     }
     if let Some(wanted) = &parent.section
-        && !service.ports.iter().any(|port| port.name == wanted.value)
+        && section(&wanted.value).is_none()
     {
         found = false;
-        problems.add(|| {
+        missing(service, problems, || {
             let message = format!("{name} has no port named \"{}\"", wanted.value);
             let names = service.ports.iter().map(|port| port.name.as_str());
             resource
@@ -88,7 +86,9 @@ fn check_parent(
                 .nearest(nearest(&wanted.value, names))
         });
     }
-    if found && parent_ports(parent, service).next().is_none() {
+    // Without either, all ports are meant, also those that could not be read.
+    let known = service.ports_whole || parent.port.is_some() || parent.section.is_some();
+    if found && known && parent_ports(parent, service).next().is_none() {
         problems.add(|| {
             let message = match (&parent.port, &parent.section) {
                 (Some(_), Some(_)) => {
@@ -111,14 +111,8 @@ fn check_backend(
     problems: &mut Problems,
 ) {
     let (name, wanted) = (&backend.service.value, &backend.port);
-    let Some((target, service)) =
-        services.find(resource, name, backend.service.at, &format!("{field}.name"), problems)
-    else {
-        return;
-    };
-    if target.parts().damaged {
-        return;
-    }
+    let found = services.find(resource, name, backend.service.at, &format!("{field}.name"), problems);
+    let Some((_, service)) = found else { return };
     match service.ports.iter().find(|port| port.port == wanted.value) {
         Some(port) if port.protocol.is_http() => {}
         Some(_) => problems.add(|| {
@@ -127,10 +121,17 @@ fn check_backend(
                 .problem(wanted.at, format!("{field}.port"), message)
                 .expected("a port of protocol HTTP, HTTP2 or GRPC")
         }),
-        None => problems.add(|| {
+        None => missing(service, problems, || {
             let message = format!("{name} has no port {}", wanted.value);
             resource.problem(wanted.at, format!("{field}.port"), message).expected(numbers(service))
         }),
+    }
+}
+
+/// Reports a port that is not there, unless it may be among those that could not be read.
+pub(super) fn missing(service: &Service, problems: &mut Problems, problem: impl FnOnce() -> Problem) {
+    if service.ports_whole {
+        problems.add(problem);
     }
 }
 

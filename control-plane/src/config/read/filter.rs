@@ -158,10 +158,10 @@ fn redirect(node: &Node, path: &Path<'_>, place: Place, report: &mut Report<'_>)
         let expected = "301, 302, 303, 307 or 308";
         report.unexpected(status.at, &path.field("statusCode"), format!("{code} is no redirect"), expected);
     }
-    let changes = ["scheme", "hostname", "path", "port"];
-    if changes.iter().all(|name| node.field(name).is_none()) {
-        let expected = "at least one of scheme, hostname, path, port";
-        report.unexpected(node.at, path, "redirects a request to itself", expected);
+    let settings = ["scheme", "hostname", "path", "port", "statusCode"];
+    if settings.iter().all(|name| node.field(name).is_none()) {
+        let expected = "at least one of scheme, hostname, path, port, statusCode";
+        report.unexpected(node.at, path, "says nothing", expected);
     }
     Some(Redirect {
         scheme: node.text_of("scheme").map(str::to_owned),

@@ -93,38 +93,21 @@ fn backends(
     backends
 }
 
-/// A rule either redirects or has a backend that gets requests.
+/// A rule that redirects has no backend. One that has none, or none with a weight, is answered with 500 (Gateway API v1,
+/// `HTTPRouteRule.backendRefs`).
 fn check_destination(rule: &Node, path: &Path<'_>, filters: &[Filter], report: &mut Report<'_>) {
     let redirects = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
-    let unread = rule.list("filters").len() > filters.len();
-    let here = path.field("backendRefs");
-    let field = rule.field("backendRefs");
-    let at = field.map_or(rule.at, |field| field.at);
-    match rule.list("backendRefs") {
-        [] if !redirects && !unread => {
-            report.unexpected(
-                at,
-                &here,
-                "the rule goes nowhere",
-                "a backend, or a RequestRedirect among the filters",
-            );
-        }
-        [_, ..] if redirects => {
-            report.unexpected(
-                at,
-                &here,
-                "would never be used: the rule redirects",
-                "no backend beside a RequestRedirect",
-            );
-        }
-        items
-            if !items.is_empty()
-                && items.iter().all(|item| item.field("weight").and_then(Node::integer) == Some(0)) =>
-        {
-            report.unexpected(at, &here, "no backend gets a request", "a weight above 0");
-        }
-        _ => {}
-    }
+    let Some(backends) =
+        rule.field("backendRefs").filter(|backends| redirects && !backends.items().is_empty())
+    else {
+        return;
+    };
+    report.unexpected(
+        backends.at,
+        &path.field("backendRefs"),
+        "would never be used: the rule redirects",
+        "no backend beside a RequestRedirect",
+    );
 }
 
 fn timeouts(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> (Option<u64>, Option<u64>) {

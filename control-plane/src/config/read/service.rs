@@ -12,10 +12,12 @@ use super::super::shape::Report;
 use super::address;
 
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> Service {
+    let ports = ports(spec, path, report);
     Service {
         hosts: hosts(spec, path, report),
         uses: spec.field("uses").map(|uses| used(uses, namespace)),
-        ports: ports(spec, path, report),
+        ports_whole: !ports.is_empty() && ports.len() == spec.list("ports").len(),
+        ports,
         endpoints: spec
             .field("endpoints")
             .and_then(|endpoints| self::endpoints(endpoints, &path.field("endpoints"), spec, report)),

@@ -63,7 +63,7 @@ static RULE: Object = Object {
         optional(
             "backendRefs",
             Shape::List { of: &Shape::Object(&BACKEND), least: 0, most: LIST_MAX },
-            "where the request goes; needed unless the rule redirects",
+            "where the request goes; without any, and where all weights are 0, the answer is 500",
         ),
         optional("timeouts", Shape::Object(&TIMEOUTS), "time limits; the backend's if absent"),
         unsupported("retry", "retries"),

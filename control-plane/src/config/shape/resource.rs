@@ -9,7 +9,7 @@ pub(crate) static METADATA: Object = Object {
         required("name", Shape::Text(Text::Label), "the name, a DNS label"),
         optional("namespace", Shape::Text(Text::Label), "the namespace, a DNS label; `default` if absent"),
         inert("labels", Shape::Texts, "kept, without effect"),
-        inert("annotations", Shape::Texts, "kept, without effect"),
+        inert("annotations", Shape::Texts, "kept, without effect but for `outrigger.dev/revision`"),
         unsupported("generateName", "a name made by the server"),
         ignored("creationTimestamp", "written by a Kubernetes server"),
         ignored("deletionGracePeriodSeconds", "written by a Kubernetes server"),

@@ -136,7 +136,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Rule("{filters: [{type: RequestRedirect, requestRedirect: {}}]}"),
         &[
-            "m.yaml:6:53: spec.rules[0].filters[0].requestRedirect: redirects a request to itself; expected at least one of scheme, hostname, path, port",
+            "m.yaml:6:53: spec.rules[0].filters[0].requestRedirect: says nothing; expected at least one of scheme, hostname, path, port, statusCode",
         ],
     ),
     (

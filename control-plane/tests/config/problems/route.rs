@@ -106,18 +106,6 @@ const CASES: &[(Wrong, &[&str])] = &[
         ],
     ),
     (
-        Wrong::Rule("{}"),
-        &[
-            "m.yaml:6:1: spec.rules[0].backendRefs: the rule goes nowhere; expected a backend, or a RequestRedirect among the filters",
-        ],
-    ),
-    (
-        Wrong::Rule("{backendRefs: []}"),
-        &[
-            "m.yaml:6:15: spec.rules[0].backendRefs: the rule goes nowhere; expected a backend, or a RequestRedirect among the filters",
-        ],
-    ),
-    (
         Wrong::Rule("{backendRefs: [{name: web}]}"),
         &["m.yaml:6:16: spec.rules[0].backendRefs[0].port: is missing; expected the port of the Service"],
     ),
@@ -150,10 +138,6 @@ const CASES: &[(Wrong, &[&str])] = &[
         &[
             "m.yaml:6:46: spec.rules[0].backendRefs[0].weight: is the number -1; expected a whole number from 0 to 1000000",
         ],
-    ),
-    (
-        Wrong::Rule("{backendRefs: [{name: web, port: 80, weight: 0}]}"),
-        &["m.yaml:6:15: spec.rules[0].backendRefs: no backend gets a request; expected a weight above 0"],
     ),
     (
         Wrong::Rule("{backendRefs: [{kind: ServiceImport, name: web, port: 80}]}"),

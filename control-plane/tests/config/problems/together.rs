@@ -44,6 +44,34 @@ fn a_reference_to_a_resource_with_problems_is_not_dangling() {
 }
 
 #[test]
+fn references_to_a_service_with_problems_are_checked_against_the_ports_that_it_has() {
+    let service =
+        "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: web}, spec: {PORTS, weird: 1}}";
+    let route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r}, spec: {parentRefs: [\
+                 {group: '', kind: Service, name: web, port: 81}], rules: [{backendRefs: [{name: web, port: 82}]}]}}";
+    let policy = "{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: p}, spec: {targetRefs: \
+                  [{kind: Service, name: web, sectionName: nope}]}}";
+    let fields = |ports: &str| -> Vec<String> {
+        let text = format!("{}\n---\n{route}\n---\n{policy}", service.replace("PORTS", ports));
+        load_text(&text).unwrap_err().iter().map(|problem| problem.field.clone()).collect()
+    };
+    let references =
+        ["spec.parentRefs[0].port", "spec.rules[0].backendRefs[0].port", "spec.targetRefs[0].sectionName"];
+    assert_eq!(
+        fields("ports: [{name: http, port: 80, protocol: HTTP}]"),
+        [&["spec.weird"][..], &references].concat()
+    );
+    // A port that could not be read may be the one that is meant.
+    let unread = "ports: [{name: http, port: 80, protocol: HTTP}, {name: more, port: 0, protocol: HTTP}]";
+    assert_eq!(fields(unread), ["spec.ports[1].port", "spec.weird"]);
+    // What could be read is known to be wrong, whatever the others are.
+    let tcp = "ports: [{name: a, port: 81, protocol: TCP}, {name: b, port: 82, protocol: TCP}, {port: 0}]";
+    let found = fields(tcp);
+    assert!(found.iter().any(|field| field == "spec.parentRefs[0]"), "{found:?}");
+    assert!(found.iter().any(|field| field == references[1]), "{found:?}");
+}
+
+#[test]
 fn what_is_stored_is_named_by_its_key_and_may_be_replaced() {
     let web = "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80, protocol: HTTP}]}}";
     let route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: route}, spec: {parentRefs: \

@@ -55,8 +55,17 @@ impl Store {
 
     /// When `path` was last written, in milliseconds since 1970; `None` if it is absent.
     pub(crate) async fn written_ms(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.meta(path).await?.as_ref().map(modified_ms))
+    }
+
+    /// The bytes that `path` has; `None` if it is absent.
+    pub(crate) async fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.meta(path).await?.map(|meta| meta.size))
+    }
+
+    async fn meta(&self, path: &str) -> Result<Option<ObjectMeta>, StoreError> {
         match self.backend.head(&self.at(path)).await {
-            Ok(meta) => Ok(Some(modified_ms(&meta))),
+            Ok(meta) => Ok(Some(meta)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(self.failed(path, source)),
         }

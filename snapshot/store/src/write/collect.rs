@@ -87,7 +87,12 @@ impl Publisher {
         let Some(found) = self.store.record::<Release>(path, &self.trusted).await? else {
             return Ok(Vec::new());
         };
-        let (mut objects, shards) = named(&found.record);
+        self.objects_of(&found.record).await
+    }
+
+    /// Every object that `release` names, itself or in its shards.
+    pub(super) async fn objects_of(&self, release: &Release) -> Result<Vec<Digest>, WriteError> {
+        let (mut objects, shards) = named(release);
         for object in shards {
             let content = match self.store.object(&object).await {
                 Ok(content) => content,

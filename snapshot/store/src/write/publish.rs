@@ -14,6 +14,7 @@ use outrigger_snapshot::record::{
 use outrigger_snapshot::signed::SealError;
 
 use super::compiled::Digested;
+use super::verify::Verified;
 use super::{ATTEMPTS_MAX, Compiled, Head, Publisher, STORED_MAX, WriteError};
 use crate::store::Created;
 
@@ -24,7 +25,7 @@ const REWRITE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
 /// For how long an object that was seen young is not looked at again.
 const STORED_AGE_MS: u64 = REWRITE_AGE_MS / 2;
 /// Objects that are written at once.
-const WRITES_AT_ONCE: usize = 16;
+pub(super) const WRITES_AT_ONCE: usize = 16;
 /// Revisions whose shrink permission is looked up when several are published in one step.
 const SHRINK_LOOKBACK_MAX: u64 = 256;
 
@@ -35,6 +36,8 @@ pub enum Published {
     Released(Arc<Release>),
     /// The newest release says the same already.
     Identical(Arc<Release>),
+    /// So does it here, but the store had lost so many of the objects that it names. They are there again.
+    Restored(Arc<Release>, usize),
     /// The newest release is of a higher revision, or of the same one by a compiler that is not older.
     Superseded(Arc<Release>),
     /// The revision was rejected, and stays so.
@@ -60,8 +63,17 @@ impl Publisher {
         let meaning = digested.meaning(&lanes)?;
         for _ in 0..ATTEMPTS_MAX {
             let head = self.head().await?;
-            if let Some(outcome) = decide(&head, revision, compiler, meaning)? {
-                return Ok(outcome);
+            match decide(&head, revision, compiler, meaning)? {
+                None => {}
+                Some(Published::Identical(release)) => {
+                    match self.verify(&release, &mut digested, now_ms).await? {
+                        Verified::Whole => return Ok(Published::Identical(release)),
+                        Verified::Restored(objects) => return Ok(Published::Restored(release, objects)),
+                        // The same content as new objects, under a release that names those.
+                        Verified::Lost => {}
+                    }
+                }
+                Some(outcome) => return Ok(outcome),
             }
             let before = head.release.as_ref();
             let shrink = self.shrink_allowed_between(before.map_or(0, |release| release.revision), revision);
@@ -156,7 +168,7 @@ impl Publisher {
     }
 
     /// A release with the content of the newest one, but for what `change` does.
-    async fn amend(
+    pub(super) async fn amend(
         &mut self,
         now_ms: u64,
         change: impl Fn(&mut Release),

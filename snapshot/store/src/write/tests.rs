@@ -16,6 +16,7 @@ pub(crate) mod interposed;
 mod publishing;
 mod recovery;
 mod rotation;
+mod verifying;
 
 pub(crate) const NOW: u64 = 1_700_000_000_000;
 pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
