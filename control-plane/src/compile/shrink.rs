@@ -143,8 +143,7 @@ enum Identity<'a> {
 fn endpoint_loss(old: &Facts, new: &Facts) -> Option<Loss> {
     let count = |facts: &Facts| facts.clusters.values().map(|cluster| identities(cluster).len()).sum();
     let removed = |(name, cluster): (&ClusterName, &Cluster)| {
-        let kept: HashSet<Identity<'_>> =
-            new.clusters.get(name).into_iter().flat_map(|now| identities(now)).collect();
+        let kept: HashSet<Identity<'_>> = new.clusters.get(name).into_iter().flat_map(identities).collect();
         identities(cluster).iter().filter(|identity| !kept.contains(identity)).count()
     };
     let (before, removed) = (count(old), old.clusters.iter().map(removed).sum());
