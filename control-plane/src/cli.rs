@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use output::{Exit, Failed, with_causes};
+pub use output::{Exit, Failed};
 
 const AFTER_HELP: &str = "\
 Each flag can also be set as OUTRIGGER_<FLAG> in the environment.

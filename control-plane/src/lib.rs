@@ -1,6 +1,7 @@
 //! Operators' intent in, snapshots out.
 pub mod api;
 pub mod bootstrap;
+pub mod causes;
 pub mod cli;
 pub mod compile;
 pub mod config;

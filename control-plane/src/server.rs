@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::api;
 use crate::bootstrap::{Bootstrap, BootstrapError, ListenError};
-use crate::cli::with_causes;
+use crate::causes::with_causes;
 use crate::reconcile;
 use crate::state::{ControlPlane, OpenFailure};
 

@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::wire::Failure;
-use crate::cli::with_causes;
+use crate::causes::with_causes;
 use crate::reports::ReportError;
 use crate::state::MeshError;
 

@@ -10,6 +10,7 @@ use super::Server;
 use super::output::{self, Failed};
 use crate::api::wire::Failure;
 use crate::bootstrap::Token;
+use crate::causes::with_causes;
 
 /// How long a connection may take to open.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -51,9 +52,8 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<T, Failed> {
-        let mut url = url::Url::parse(&format!("{}{path}", self.server)).map_err(|error| {
-            Failed::usage(output::with_causes(&format!("--server {}", self.server), &error))
-        })?;
+        let mut url = url::Url::parse(&format!("{}{path}", self.server))
+            .map_err(|error| Failed::usage(with_causes(&format!("--server {}", self.server), &error)))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }

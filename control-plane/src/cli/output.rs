@@ -1,10 +1,11 @@
 //! What the command line prints, and how it ends.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use crate::causes::with_causes;
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
@@ -63,21 +64,6 @@ impl Failed {
     pub fn unreachable(what: &str, error: &(dyn Error + 'static)) -> Self {
         Self { kind: Kind::Unreachable, message: with_causes(what, error) }
     }
-}
-
-/// `what`, the error, and what caused it, in one line.
-pub fn with_causes(what: &str, error: &(dyn Error + 'static)) -> String {
-    let mut text = what.to_owned();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            let separator = if text.is_empty() { "" } else { ": " };
-            write!(text, "{separator}{said}").expect("a String can always be written to");
-        }
-        next = error.source();
-    }
-    text
 }
 
 /// Prints a line. A reader that has gone away (`outrigger get | head`) is no error.

@@ -16,6 +16,7 @@ use super::output::{self, Exit, Failed};
 use super::{Reason, edit};
 use crate::api::wire::{Push, Verb};
 use crate::bootstrap::FOLDER_INTERVAL;
+use crate::causes::with_causes;
 use crate::state::{ControlPlane, Memory, MeshError, OpenFailure, Settings, Turned, trusted};
 
 /// Which store, and what to sign with.
@@ -280,12 +281,12 @@ pub(super) fn now_ms() -> u64 {
 }
 
 pub(super) fn url_failed(error: &OpenError) -> Failed {
-    Failed::usage(output::with_causes("--store", error))
+    Failed::usage(with_causes("--store", error))
 }
 
 fn open_failed(error: &OpenFailure) -> Failed {
     match error {
-        failure if failure.is_usage() => Failed::usage(output::with_causes("", error)),
+        failure if failure.is_usage() => Failed::usage(with_causes("", error)),
         OpenFailure::Store(error) => write_failed(error),
         _ => Failed::problem("", error),
     }

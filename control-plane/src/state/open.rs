@@ -181,7 +181,7 @@ impl ControlPlane {
                 Err(OpenFailure::ConditionIgnored { source: Box::new(source) })
             }
             Err(error) => {
-                let error = crate::cli::with_causes("", &error);
+                let error = crate::causes::with_causes("", &error);
                 tracing::warn!("the store couldn't be tried out, going on: {error}");
                 Ok(())
             }

@@ -41,7 +41,7 @@ impl ControlPlane {
                 None
             }
             Ok(Turned::Nothing | Turned::Unchanged(_)) => None,
-            Err(error) => Some(crate::cli::with_causes("", &error)),
+            Err(error) => Some(crate::causes::with_causes("", &error)),
         };
         self.metrics.ready.set(u64::from(trouble.is_none()));
         let mut known = self.known();
@@ -92,7 +92,7 @@ impl ControlPlane {
             }
             Err(error) => {
                 self.metrics.collection_failures.increment();
-                let error = crate::cli::with_causes("", &error);
+                let error = crate::causes::with_causes("", &error);
                 tracing::warn!("could not remove from the store what nothing needs any more: {error}");
             }
         }

@@ -9,6 +9,7 @@ use outrigger_store::write::{Publisher, keyfile};
 
 use super::super::output::{self, Exit, Failed};
 use super::super::store::{memory, now_ms, url_failed, write_failed};
+use crate::causes::with_causes;
 use crate::state::trusted;
 
 #[derive(Debug, Args)]
@@ -34,8 +35,7 @@ impl Announce {
             let beside = store.folder().map(keyfile::beside);
             self.signing_key.extend(beside);
         }
-        let announced =
-            trusted(&self.keys).map_err(|error| Failed::usage(output::with_causes("", &error)))?;
+        let announced = trusted(&self.keys).map_err(|error| Failed::usage(with_causes("", &error)))?;
         let signing: Vec<SigningKey> = self
             .signing_key
             .iter()
