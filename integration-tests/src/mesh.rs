@@ -75,11 +75,21 @@ impl Mesh {
         assert!(out.status.success(), "publish: {}", said(&out));
     }
 
-    /// The same, whatever comes of it.
+    /// The same, where most of what was there is to go.
+    pub fn publish_shrunk(&self, yaml: &str) {
+        let out = self.run_publish(yaml, &["--allow-shrink"]);
+        assert!(out.status.success(), "publish: {}", said(&out));
+    }
+
+    /// Publishes these resources, whatever comes of it.
     pub fn try_publish(&self, yaml: &str) -> Output {
+        self.run_publish(yaml, &[])
+    }
+
+    fn run_publish(&self, yaml: &str, arguments: &[&str]) -> Output {
         let file = self.file(yaml);
         let mut command = program(binaries::outrigger());
-        command.args(["publish", "--store"]).arg(self.store()).arg("-f").arg(file);
+        command.args(["publish", "--store"]).arg(self.store()).arg("-f").arg(file).args(arguments);
         command.output().expect("outrigger is built")
     }
 

@@ -79,7 +79,7 @@ async fn an_idle_sidecar_forgets_the_endpoints_of_old_plans() {
     let mut applied = applies(&shop).await.expect("the metrics page is there");
     let before = shop.process.resident_kib();
     for push in 1..=CHURN_PUSHES {
-        mesh.publish(&services(push));
+        mesh.publish_shrunk(&services(push));
         applied = one_more_apply(&shop, applied).await;
     }
     let after = shop.process.resident_kib();
