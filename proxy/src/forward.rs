@@ -1,11 +1,12 @@
 //! The last step of the stack: cluster → endpoint → connection → the wire.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use futures_util::future::Either;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Uri;
 use http::{Method, Request, Response, StatusCode, Version, uri};
@@ -40,15 +41,27 @@ pub const DEADLINE: HeaderName = HeaderName::from_static("outrigger-deadline-ms"
 /// Sends a request where its rule says; the future is for the response head. What the exchange is made of is used up at once, so that the
 /// future holds little more than it needs to wait.
 pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = Result<Reply, ProxyError>> {
-    let prepared = Prepared::new(&worker, exchange);
-    async move { forward_prepared(&worker, prepared?).await }
+    let (mut prepared, request) = match Prepared::new(&worker, exchange) {
+        Ok(prepared) => prepared,
+        Err(error) => return Either::Right(ready(Err(error))),
+    };
+    // A block and no function: the arguments of an `async fn` stand twice in its future.
+    Either::Left(async move {
+        let (lease, attempt, response) = prepared.try_endpoints(&worker, request).await?;
+        let Prepared { cluster, admission, watch, upgrade, deadline_ns, .. } = prepared;
+        let passage = Passage { lease, attempt, admission, record: None };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // Boxed: rare.
+            return Box::pin(switch(response.into_parts().0, passage, upgrade)).await;
+        }
+        Ok(reply(response, passage, watch, &cluster, deadline_ns))
+    })
 }
 
-/// A request on its way to a cluster.
+/// A request on its way to a cluster, but for the request itself.
 struct Prepared {
     cluster: Arc<Cluster>,
     admission: Admission,
-    request: Box<Request<Body>>,
     watch: Watch,
     /// What consistent hashing goes by.
     key: Option<u64>,
@@ -57,7 +70,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(worker: &Worker, exchange: Exchange) -> Result<Self, ProxyError> {
+    fn new(worker: &Worker, exchange: Exchange) -> Result<(Self, Box<Request<Body>>), ProxyError> {
         let Exchange { head, body, resolution, upgrade, trailers, deadline_ns, peer, .. } = exchange;
         let cluster = resolution.destination().ok_or(ProxyError::NoBackend)?.cluster.clone();
         let admission = Admission::enter(&cluster.load, cluster.limits.requests)
@@ -65,42 +78,43 @@ impl Prepared {
         let key = hash_key(&cluster.balance, &head, &peer);
         let watch = Watch::new(worker, &cluster, &resolution.rule, &body, clock::now_ns());
         let request = Box::new(upstream_request(head, body, &cluster, upgrade.as_ref(), trailers));
-        Ok(Self { cluster, admission, request, watch, key, upgrade, deadline_ns })
+        Ok((Self { cluster, admission, watch, key, upgrade, deadline_ns }, request))
     }
-}
 
-async fn forward_prepared(worker: &Worker, prepared: Prepared) -> Result<Reply, ProxyError> {
-    let Prepared { cluster, admission, mut request, mut watch, key, upgrade, deadline_ns } = prepared;
-    let mut tried = SmallVec::<[u32; ENDPOINTS_TRIED_MAX]>::new();
-    loop {
-        let started_ns = clock::now_ns();
-        let endpoint = pick(worker, &cluster, key, &tried, started_ns)?;
-        let known = tried.contains(&endpoint.id());
-        tried.push(endpoint.id());
-        let mut attempt = Attempt::start(endpoint, started_ns, deadline_ns);
-        match send(worker, &cluster, attempt.endpoint(), request, upgrade.is_some(), &mut watch).await {
-            Ok((lease, response)) => {
-                let failed = response.status().is_server_error();
-                attempt.answered(if failed { Outcome::Failure } else { Outcome::Success }, clock::now_ns());
-                let passage = Passage { lease, attempt, admission, record: None };
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    // Boxed: rare.
-                    return Box::pin(switch(response.into_parts().0, passage, upgrade)).await;
+    /// Sends to one endpoint, and to others if that could not be reached.
+    async fn try_endpoints(
+        &mut self,
+        worker: &Worker,
+        mut request: Box<Request<Body>>,
+    ) -> Result<(Lease, Attempt, Response<Incoming>), ProxyError> {
+        let mut tried = SmallVec::<[u32; ENDPOINTS_TRIED_MAX]>::new();
+        loop {
+            let started_ns = clock::now_ns();
+            let endpoint = pick(worker, &self.cluster, self.key, &tried, started_ns)?;
+            let known = tried.contains(&endpoint.id());
+            tried.push(endpoint.id());
+            let mut attempt = Attempt::start(endpoint, started_ns, self.deadline_ns);
+            let (endpoint, may_switch) = (attempt.endpoint(), self.upgrade.is_some());
+            match send(worker, &self.cluster, endpoint, request, may_switch, &mut self.watch).await {
+                Ok((lease, response)) => {
+                    let failed = response.status().is_server_error();
+                    let outcome = if failed { Outcome::Failure } else { Outcome::Success };
+                    attempt.answered(outcome, clock::now_ns());
+                    return Ok((lease, attempt, response));
                 }
-                return Ok(reply(response, passage, watch, &cluster, deadline_ns));
-            }
-            Err(failed) => {
-                let blame = failed.error.side() == Side::Upstream;
-                attempt.answered(if blame { Outcome::Failure } else { Outcome::Cancelled }, clock::now_ns());
-                drop(attempt);
-                match failed.request {
-                    // Nothing was sent, so another endpoint may have it, whatever its method.
-                    Some(back)
-                        if failed.error.unprocessed() && !known && tried.len() < ENDPOINTS_TRIED_MAX =>
-                    {
-                        request = back;
+                Err(failed) => {
+                    let blame = failed.error.side() == Side::Upstream;
+                    attempt
+                        .answered(if blame { Outcome::Failure } else { Outcome::Cancelled }, clock::now_ns());
+                    match failed.request {
+                        // Nothing was sent, so another endpoint may have it, whatever its method.
+                        Some(back)
+                            if failed.error.unprocessed() && !known && tried.len() < ENDPOINTS_TRIED_MAX =>
+                        {
+                            request = back;
+                        }
+                        _ => return Err(failed.error),
                     }
-                    _ => return Err(failed.error),
                 }
             }
         }
