@@ -100,12 +100,12 @@ pub struct UpstreamBody {
     /// After which the body is cut, however it moves.
     deadline_ns: u64,
     stall_ns: Option<u64>,
-    cut_at: CutAt,
+    cut_at: Option<CutAt>,
 }
 
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        self.cut_at.clear();
+        self.cut_at.iter().for_each(CutAt::clear);
     }
 }
 
@@ -118,8 +118,7 @@ impl UpstreamBody {
         deadline_ns: u64,
         stall_ns: Option<u64>,
     ) -> Self {
-        let cut_at = CutAt::default();
-        Self { incoming, passage: Some(passage), timer, deadline_ns, stall_ns, cut_at }
+        Self { incoming, passage: Some(passage), timer, deadline_ns, stall_ns, cut_at: None }
     }
 
     /// The passage, while it lasts.
@@ -134,20 +133,23 @@ impl UpstreamBody {
 
     /// Says where it is watched for, whether its client takes it: while that takes nothing, nobody polls the body.
     pub fn watch(&mut self, cut_at: CutAt) {
-        self.cut_at = cut_at;
+        self.cut_at = Some(cut_at);
         self.await_client();
     }
 
     /// The next move is the client's.
     fn await_client(&self) {
-        let stall_ns = self.stall_ns.map_or(u64::MAX, |stall_ns| clock::now_ns().saturating_add(stall_ns));
-        self.cut_at.set(stall_ns.min(self.deadline_ns));
+        if let Some(cut_at) = &self.cut_at {
+            let stall_ns =
+                self.stall_ns.map_or(u64::MAX, |stall_ns| clock::now_ns().saturating_add(stall_ns));
+            cut_at.set(stall_ns.min(self.deadline_ns));
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let end = match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Pending => {
-                self.cut_at.clear();
+                self.cut_at.iter().for_each(CutAt::clear);
                 return self.poll_timer(context);
             }
             Poll::Ready(Some(Ok(frame))) => {
