@@ -94,8 +94,8 @@ impl Prepared {
             let known = tried.contains(&endpoint.id());
             tried.push(endpoint.id());
             let mut attempt = Attempt::start(endpoint, started_ns, self.deadline_ns);
-            let (endpoint, may_switch) = (attempt.endpoint(), self.upgrade.is_some());
-            match send(worker, &self.cluster, endpoint, request, may_switch, &mut self.watch).await {
+            let may_switch = self.upgrade.is_some();
+            match send(worker, &self.cluster, &attempt, request, may_switch, &mut self.watch).await {
                 Ok((lease, response)) => {
                     let failed = response.status().is_server_error();
                     let outcome = if failed { Outcome::Failure } else { Outcome::Success };
@@ -237,14 +237,14 @@ struct Failed {
 async fn send(
     worker: &Worker,
     cluster: &Cluster,
-    endpoint: &Arc<Endpoint>,
+    attempt: &Attempt,
     mut request: Box<Request<Body>>,
     may_switch: bool,
     watch: &mut Watch,
 ) -> Result<(Lease, Response<Incoming>), Box<Failed>> {
-    let pool = worker.pools.of(endpoint, cluster);
+    let pool = worker.pools.of(attempt.endpoint(), cluster);
     for _ in 0..UNSENT_TRIES_MAX {
-        let mut lease = match pool.take(cluster) {
+        let mut lease = match pool.take(cluster, attempt.started_ns()) {
             Some(lease) => lease,
             // Boxed: rare, and an idle connection should not be as large as this.
             None => match watch.limit(Box::pin(pool.open(cluster))).await {
@@ -264,7 +264,7 @@ async fn send(
         }
     }
     let error = ProxyError::ConnectFailed {
-        address: endpoint.address(),
+        address: attempt.endpoint().address(),
         error: std::io::ErrorKind::ConnectionAborted.into(),
     };
     Err(Box::new(Failed { error, request: Some(request) }))

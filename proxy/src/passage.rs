@@ -160,6 +160,11 @@ impl Attempt {
         self.in_flight.endpoint()
     }
 
+    /// When it was sent.
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
     /// How it went, until the response head.
     pub fn answered(&mut self, outcome: Outcome, now_ns: u64) {
         self.answered = true;

@@ -128,8 +128,7 @@ impl EndpointPool {
     }
 
     /// A connection that is there and has not been idle too long: its peer may be about to close it.
-    pub fn take(self: &Rc<Self>, cluster: &Cluster) -> Option<Lease> {
-        let now_ns = clock::now_ns();
+    pub fn take(self: &Rc<Self>, cluster: &Cluster, now_ns: u64) -> Option<Lease> {
         let oldest_ns = now_ns.saturating_sub(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
         if cluster.is_http2() { http2::take(self, oldest_ns, now_ns) } else { http1::take(self, oldest_ns) }
     }
@@ -142,7 +141,7 @@ impl EndpointPool {
         }
         let _pending = Pending(&cluster.load);
         loop {
-            if let Some(lease) = self.take(cluster) {
+            if let Some(lease) = self.take(cluster, clock::now_ns()) {
                 return Ok(lease);
             }
             let enough =

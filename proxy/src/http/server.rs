@@ -82,11 +82,11 @@ impl Downstream {
         stack: &S,
         request: Request<Incoming>,
         cut_at: CutAt,
+        started_ns: u64,
     ) -> Result<Response<Body>, Infallible>
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone,
     {
-        let started_ns = clock::now_ns();
         let record = Record::start(self.worker.clone(), self.activity.clone(), self.direction, started_ns);
         let (parts, incoming) = request.into_parts();
         let version = parts.version;
@@ -134,7 +134,11 @@ where
     let shared = downstream.clone();
     let service = service_fn(move |request| {
         let (downstream, stack) = (shared.clone(), stack.clone());
-        async move { downstream.answer(&stack, request, downstream.cut_at.clone()).await }
+        async move {
+            // In the turn that read the request.
+            let started_ns = downstream.worker.stats.turns.began_ns();
+            downstream.answer(&stack, request, downstream.cut_at.clone(), started_ns).await
+        }
     });
     let io = HeadWatch { io: FlatIo::new(stream), activity: downstream.activity.clone() };
     let mut connection = http1::Builder::new()
@@ -178,7 +182,7 @@ where
     let spawning = streams.clone();
     let service = service_fn(move |request| {
         let (downstream, stack, streams) = (shared.clone(), stack.clone(), streams.clone());
-        async move { downstream.answer(&stack, request, streams.cut_at()).await }
+        async move { downstream.answer(&stack, request, streams.cut_at(), clock::now_ns()).await }
     });
     let (io, executor) = gather(stream);
     let connection = http2::Builder::new(spawning)

@@ -23,6 +23,11 @@ impl Turns {
         self.begin(now_ns);
     }
 
+    /// When the turn under way began: the time, as far as a turn can tell.
+    pub fn began_ns(&self) -> u64 {
+        self.began_ns.load(Relaxed)
+    }
+
     /// The worker has nothing more to do, and waits.
     pub fn end(&self, now_ns: u64) {
         let began_ns = self.began_ns.load(Relaxed);
