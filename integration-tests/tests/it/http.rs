@@ -13,20 +13,20 @@ use crate::config::{all, service, service_of};
 mod frames;
 mod limits;
 mod passing;
-mod timeouts;
+pub(crate) mod timeouts;
 mod upstreams;
 
 /// How long a raw exchange may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-struct Fixture {
-    shop: Proxy,
+pub(crate) struct Fixture {
+    pub(crate) shop: Proxy,
     app: App,
     _mesh: Mesh,
 }
 
 /// One application, called as `cart` over HTTP/1.1 and as `cart2` over HTTP/2.
-async fn fixture() -> Fixture {
+pub(crate) async fn fixture() -> Fixture {
     let app = App::start("cart").await;
     let mesh = Mesh::new();
     mesh.publish(&all(&[

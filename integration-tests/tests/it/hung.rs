@@ -6,14 +6,13 @@ use http::Version;
 use outrigger_integration_tests::client::{self, Connection, Failure};
 use outrigger_integration_tests::{App, Mesh, Proxy, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::config::{all, backend_policy, service, service_of};
+use crate::http::timeouts::deaf;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// A connection within the machine takes no time.
-const CONNECT: Duration = Duration::from_millis(300);
 const REQUESTS: usize = 60;
 /// Some find out, and one may be under way while they do.
 const FOUND_OUT_BY: usize = 4;
@@ -122,26 +121,13 @@ async fn a_client_that_does_not_read_keeps_nothing_for_long() {
     }
 }
 
-/// A socket whose queue is full: the kernel answers no further handshake.
-async fn deaf() -> (TcpListener, Vec<TcpStream>) {
-    let socket = TcpSocket::new_v4().expect("a socket can be had");
-    socket.bind(([127, 0, 0, 1], 0).into()).expect("there is a free port");
-    let listener = socket.listen(1).expect("a bound socket can listen");
-    let addr = listener.local_addr().expect("a bound socket has an address");
-    let mut queued = Vec::new();
-    while let Ok(Ok(stream)) = tokio::time::timeout(CONNECT, TcpStream::connect(addr)).await {
-        queued.push(stream);
-    }
-    (listener, queued)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_connection_that_fails_fails_with_it() {
-    let (deaf, _queued) = deaf().await;
+    let (_listener, _queued, addr) = deaf().await;
     let mesh = Mesh::new();
     mesh.publish(&all(&[
         service("shop", &[]),
-        service_of("cart", "HTTP2", &[deaf.local_addr().unwrap()]),
+        service_of("cart", "HTTP2", &[addr]),
         // Five attempts one after the other would take longer.
         backend_policy("cart", "timeouts: {connect: 300ms, request: 1200ms}"),
     ]));

@@ -7,12 +7,12 @@ use http::{Method, Request, Version};
 use http_body_util::BodyExt;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use outrigger_integration_tests::Proxy;
 use outrigger_integration_tests::client::{self, Body};
-use outrigger_integration_tests::{App, Mesh, Proxy};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::config::{all, service, service_of};
+use crate::http::fixture;
 
 /// For bodies of this size, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,20 +21,6 @@ const BODY_KIB: usize = 32 * 1024;
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// Streams at once: each has a task of its own beside that of the connection.
 const STREAMS: usize = 3;
-
-/// The application of `cart` over HTTP/1.1 and of `cart2` over HTTP/2.
-async fn fixture() -> (Mesh, App, Proxy) {
-    let app = App::start("cart").await;
-    let mesh = Mesh::new();
-    mesh.publish(&all(&[
-        service("shop", &[]),
-        service("cart", &[app.addr]),
-        service_of("cart2", "HTTP2", &[app.addr]),
-    ]));
-    let shop = mesh.proxy("shop").await;
-    shop.ready().await;
-    (mesh, app, shop)
-}
 
 /// An HTTP/2 connection that takes whatever comes.
 async fn wide(shop: &Proxy) -> http2::SendRequest<Body> {
@@ -63,9 +49,9 @@ async fn length(mut sender: http2::SendRequest<Body>, request: Request<Body>) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_answers_pass_over_http2() {
-    let (_mesh, _app, shop) = fixture().await;
+    let mesh = fixture().await;
     for host in ["cart", "cart2"] {
-        let sender = wide(&shop).await;
+        let sender = wide(&mesh.shop).await;
         let mut answers = JoinSet::new();
         for _ in 0..STREAMS {
             let request = client::request2(Method::GET, host, &format!("/chunked/{BODY_KIB}"), "");
@@ -78,7 +64,7 @@ async fn large_answers_pass_over_http2() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_requests_pass_over_http2() {
-    let (_mesh, _app, shop) = fixture().await;
+    let mesh = fixture().await;
     let body = Bytes::from(vec![b'x'; BODY_KIB * 1024]);
     for version in [Version::HTTP_11, Version::HTTP_2] {
         let mut answers = JoinSet::new();
@@ -87,7 +73,7 @@ async fn large_requests_pass_over_http2() {
                 Version::HTTP_2 => client::request2(Method::POST, "cart2", "/", body.clone()),
                 _ => client::request(Method::POST, "cart2", "/", body.clone()),
             };
-            answers.spawn(client::send(shop.outbound, request));
+            answers.spawn(client::send(mesh.shop.outbound, request));
         }
         let answers = tokio::time::timeout(PATIENCE, answers.join_all()).await.expect("they are answered");
         for answer in answers {

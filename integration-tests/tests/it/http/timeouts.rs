@@ -51,7 +51,7 @@ fn call(path: &str) -> Request<Body> {
 }
 
 /// A socket whose queue is full: the kernel answers no further SYN.
-async fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+pub(crate) async fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket can be had");
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("there is a free port");
     let listener = socket.listen(1).expect("a bound socket can listen");

@@ -1,4 +1,3 @@
-use crate::telemetry::metrics::Direction;
 use std::net::SocketAddr;
 
 use outrigger_snapshot::facts::TlsMode;
@@ -7,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::endpoint::{EndpointKey, InFlight, Outcome};
+use crate::telemetry::metrics::Direction;
 
 const MS: u64 = 1_000_000;
 
