@@ -76,6 +76,7 @@ impl Prepared {
         let admission = Admission::enter(&cluster.load, cluster.limits.requests)
             .ok_or(ProxyError::Limit(Limit::Requests))?;
         let key = hash_key(&cluster.balance, &head, &peer);
+        // The clock is read once for this and the first attempt.
         let watch = Watch::new(worker, &cluster, &resolution.rule, &body, clock::now_ns());
         let request = Box::new(upstream_request(head, body, &cluster, upgrade.as_ref(), trailers));
         Ok((Self { cluster, admission, watch, key, upgrade, deadline_ns }, request))
@@ -88,8 +89,8 @@ impl Prepared {
         mut request: Box<Request<Body>>,
     ) -> Result<(Lease, Attempt, Response<Incoming>), ProxyError> {
         let mut tried = SmallVec::<[u32; ENDPOINTS_TRIED_MAX]>::new();
+        let mut started_ns = self.watch.started_ns;
         loop {
-            let started_ns = clock::now_ns();
             let endpoint = pick(worker, &self.cluster, self.key, &tried, started_ns)?;
             let known = tried.contains(&endpoint.id());
             tried.push(endpoint.id());
@@ -112,6 +113,7 @@ impl Prepared {
                             if failed.error.unprocessed() && !known && tried.len() < ENDPOINTS_TRIED_MAX =>
                         {
                             request = back;
+                            started_ns = clock::now_ns();
                         }
                         _ => return Err(failed.error),
                     }

@@ -10,6 +10,10 @@ use outrigger_proxy::source::chain;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing_subscriber::EnvFilter;
 
+// docs/decisions/0004-the-allocator.md
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let config = match Config::read(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(config) => config,

@@ -80,6 +80,7 @@ pub struct Record {
     direction: Direction,
     started_ns: u64,
     status: Option<u16>,
+    ended_ns: Option<u64>,
 }
 
 impl Record {
@@ -89,7 +90,7 @@ impl Record {
         activity.spoken.set(true);
         activity.head_begins.set(false);
         activity.head_since_ns.set(None);
-        Self { worker, activity, stats: None, direction, started_ns, status: None }
+        Self { worker, activity, stats: None, direction, started_ns, status: None, ended_ns: None }
     }
 
     /// Names the series.
@@ -102,11 +103,16 @@ impl Record {
     pub fn status(&mut self, status: u16) {
         self.status = Some(status);
     }
+
+    /// Ends at `now_ns`. Dropped instead, it reads the clock itself.
+    pub fn end(mut self, now_ns: u64) {
+        self.ended_ns = Some(now_ns);
+    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let now_ns = clock::now_ns();
+        let now_ns = self.ended_ns.unwrap_or_else(clock::now_ns);
         self.activity.in_flight.set(self.activity.in_flight.get() - 1);
         self.activity.idle_since_ns.set(now_ns);
         let unrouted = &self.worker.stats.unrouted[self.direction as usize];
@@ -198,7 +204,11 @@ pub struct Passage {
 impl Passage {
     /// The response is complete: the connection can carry the next request.
     pub fn complete(self) {
-        self.lease.release();
+        let now_ns = clock::now_ns();
+        self.lease.release(now_ns);
+        if let Some(record) = self.record {
+            record.end(now_ns);
+        }
     }
 
     /// The response broke off.

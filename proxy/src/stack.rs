@@ -113,7 +113,7 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
     let Call { request, body, direction, peer, started_ns, .. } = call;
-    let Normalized { mut head, upgrade, trailers, .. } = request?;
+    let Normalized { mut head, upgrade, trailers, timed, .. } = request?;
     let (rule, prefix_bytes) = worker
         .with_plan(|plan| match direction {
             Direction::Outbound => outbound(plan, &head),
@@ -124,7 +124,11 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let resolution = Resolution { rule, destination };
     record.stats(resolution.stats().clone());
 
-    let deadline_ns = deadline(&mut head, direction, &resolution, started_ns)?;
+    if timed && direction == Direction::Inbound {
+        // Until peers are authenticated, nobody's word counts here.
+        head.remove_header(&forward::DEADLINE);
+    }
+    let deadline_ns = deadline(&mut head, timed, &resolution, started_ns)?;
     add_forwarded(&mut head, &peer, &mut || worker.random());
     let context = Context { prefix_bytes, tls: false };
     Ok(Exchange { head, body, resolution, context, upgrade, trailers, deadline_ns, peer })
@@ -153,30 +157,26 @@ fn inbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>)
 /// When nobody waits any more: the caller's deadline or the route's, whichever is first. The upstream is told what remains.
 fn deadline(
     head: &mut RequestHead,
-    direction: Direction,
+    timed: bool,
     resolution: &Resolution,
     started_ns: u64,
 ) -> Result<u64, ProxyError> {
-    if direction == Direction::Inbound {
-        // Until peers are authenticated, nobody's word counts here.
-        head.remove_header(&forward::DEADLINE);
-    }
     let configured = resolution
         .rule
         .request_timeout_ms
         .or_else(|| resolution.destination().map(|destination| destination.cluster.timeouts.request_ms));
-    let carried_ns = carried_ns(head);
+    let carried_ns = if timed { carried_ns(head) } else { None };
     let Some(limit_ns) = carried_ns.into_iter().chain(configured.and_then(clock::limit_ns)).min() else {
         return Ok(u64::MAX);
     };
-    let spent_ns = clock::now_ns().saturating_sub(started_ns);
-    let remaining_ms = limit_ns.saturating_sub(spent_ns) / 1_000_000;
-    if remaining_ms == 0 {
+    let limit_ms = limit_ns / 1_000_000;
+    if limit_ms == 0 {
         return Err(ProxyError::Timeout(crate::error::Timeout::Deadline));
     }
-    head.set_header(forward::DEADLINE, HeaderValue::from(remaining_ms));
-    if head.header(&GRPC_TIMEOUT).is_some()
-        && let Ok(value) = HeaderValue::from_str(&format!("{}m", remaining_ms.min(99_999_999)))
+    head.set_header(forward::DEADLINE, HeaderValue::from(limit_ms));
+    if timed
+        && head.header(&GRPC_TIMEOUT).is_some()
+        && let Ok(value) = HeaderValue::from_str(&format!("{}m", limit_ms.min(99_999_999)))
     {
         head.set_header(GRPC_TIMEOUT, value);
     }

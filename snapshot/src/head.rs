@@ -70,6 +70,11 @@ impl RequestHead {
         self.headers.get_all(name).iter()
     }
 
+    /// The names of all fields, each once.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.keys()
+    }
+
     /// Replaces a field, or adds it.
     pub fn set_header(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.insert(name, value);

@@ -132,16 +132,15 @@ impl UpstreamBody {
     }
 
     /// Says where it is watched for, whether its client takes it: while that takes nothing, nobody polls the body.
-    pub fn watch(&mut self, cut_at: CutAt) {
+    pub fn watch(&mut self, cut_at: CutAt, now_ns: u64) {
         self.cut_at = Some(cut_at);
-        self.await_client();
+        self.await_client(now_ns);
     }
 
     /// The next move is the client's.
-    fn await_client(&self) {
+    fn await_client(&self, now_ns: u64) {
         if let Some(cut_at) = &self.cut_at {
-            let stall_ns =
-                self.stall_ns.map_or(u64::MAX, |stall_ns| clock::now_ns().saturating_add(stall_ns));
+            let stall_ns = self.stall_ns.map_or(u64::MAX, |stall_ns| now_ns.saturating_add(stall_ns));
             cut_at.set(stall_ns.min(self.deadline_ns));
         }
     }
@@ -157,7 +156,7 @@ impl UpstreamBody {
                     self.timer.disarm();
                 }
                 if !self.incoming.is_end_stream() {
-                    self.await_client();
+                    self.await_client(clock::now_ns());
                 } else if let Some(passage) = self.passage.take() {
                     passage.complete();
                 }

@@ -45,6 +45,8 @@ pub struct Normalized {
     pub trailers: bool,
     /// Whether the client speaks gRPC.
     pub grpc: bool,
+    /// Whether it may say how long the client waits: `outrigger-deadline-ms` or `grpc-timeout` is there.
+    pub timed: bool,
 }
 
 /// What a scan over the fields found; each is rare, and is dealt with only if it is there.
@@ -59,6 +61,9 @@ struct Seen {
     upgrade: bool,
     expect: bool,
     content_type: bool,
+    content_lengths: u32,
+    length_list: bool,
+    timed: bool,
     padded: bool,
 }
 
@@ -78,6 +83,11 @@ impl Seen {
                 "upgrade" => seen.upgrade = true,
                 "expect" => seen.expect = true,
                 "content-type" => seen.content_type = true,
+                "content-length" => {
+                    seen.content_lengths += 1;
+                    seen.length_list |= value.as_bytes().contains(&b',');
+                }
+                "outrigger-deadline-ms" | "grpc-timeout" => seen.timed = true,
                 _ => {}
             }
             let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
@@ -122,6 +132,7 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
         upgrade,
         trailers,
         grpc,
+        timed: seen.timed,
     })
 }
 
@@ -140,7 +151,9 @@ pub fn normalize_response(headers: &mut HeaderMap) {
         trim_values(headers);
     }
     strip_connection(headers, &seen);
-    merge_content_length(headers);
+    if seen.content_lengths > 1 || seen.length_list {
+        merge_content_length(headers);
+    }
 }
 
 /// Takes out of trailers what frames, routes or authenticates a message, or belongs to one connection (RFC 9110 §6.5.1, RFC 9113 §8.2.2):
@@ -166,15 +179,11 @@ fn trim_values(headers: &mut HeaderMap) {
 
 /// `Content-Length: 2, 2` and repeated lines say one number (RFC 9110 §8.6); hyper has refused differing ones.
 fn merge_content_length(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lines.next() else { return };
-    let list = first.to_str().ok().and_then(|text| text.split_once(','));
-    let number = match list {
-        Some((number, _)) => HeaderValue::from_str(number.trim()).ok(),
-        None if lines.next().is_some() => Some(first.clone()),
-        None => None,
+    let Some(first) = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()) else {
+        return;
     };
-    if let Some(number) = number {
+    let number = first.split_once(',').map_or(first, |(number, _)| number);
+    if let Ok(number) = HeaderValue::from_str(number.trim()) {
         headers.insert(header::CONTENT_LENGTH, number);
     }
 }

@@ -99,7 +99,7 @@ impl Downstream {
         let call = Call { request, body, direction, peer, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
-            body.watch(cut_at);
+            body.watch(cut_at, self.worker.stats.turns.began_ns());
         }
         let mut response = self.response(reply, record);
         if version < Version::HTTP_2 && self.worker.phase() >= Phase::Leaving {

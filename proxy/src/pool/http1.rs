@@ -6,7 +6,6 @@ use hyper::client::conn::http1::SendRequest;
 
 use super::lease::Lease;
 use super::{EndpointPool, IDLE_MAX};
-use crate::clock;
 use crate::http::body::Body;
 use crate::http::upgrade::Switch;
 
@@ -20,11 +19,11 @@ pub struct Idle {
 
 impl Idle {
     /// Puts a connection back, or closes it if enough are idle.
-    pub(super) fn put(pool: &Rc<EndpointPool>, sender: SendRequest<Body>, switch: Switch) {
+    pub(super) fn put(pool: &Rc<EndpointPool>, sender: SendRequest<Body>, switch: Switch, now_ns: u64) {
         if sender.is_closed() || pool.idle.borrow().len() >= IDLE_MAX {
             return;
         }
-        pool.idle.borrow_mut().push(Self { sender, switch, since_ns: clock::now_ns() });
+        pool.idle.borrow_mut().push(Self { sender, switch, since_ns: now_ns });
         pool.notify_free();
     }
 

@@ -64,9 +64,9 @@ impl Lease {
     }
 
     /// The request is over and its response complete.
-    pub fn release(self) {
+    pub fn release(self, now_ns: u64) {
         match self {
-            Self::Http1 { pool, sender, switch } => Idle::put(&pool, sender, switch),
+            Self::Http1 { pool, sender, switch } => Idle::put(&pool, sender, switch, now_ns),
             Self::Http2(_) => {}
         }
     }
