@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServiceName;
 
+pub use resilience::{
+    Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
+};
+
+mod resilience;
+
 /// The schema this build writes and reads.
 pub const SCHEMA: u32 = 1;
 
@@ -90,6 +96,8 @@ pub struct Rule {
     pub request_timeout_ms: Option<u64>,
     /// Milliseconds for one try; `None`: the destination cluster's.
     pub try_timeout_ms: Option<u64>,
+    /// When it is sent again; `None`: as the destination cluster says.
+    pub retry: Option<RuleRetry>,
     /// Where it goes. If it is empty, or no weight is above 0, and no filter answers, the proxy answers 500.
     pub backends: Vec<WeightedBackend>,
 }
@@ -228,6 +236,18 @@ pub struct Backend {
     pub limits: Limits,
     /// What an empty DNS answer means.
     pub on_empty: OnEmpty,
+    /// When a request is sent again.
+    pub retry: Retry,
+    /// When a second try is sent beside the first; `None`: never.
+    pub hedge: Option<Hedge>,
+    /// When an endpoint is left alone.
+    pub ejection: Ejection,
+    /// When the cluster is left alone.
+    pub breaker: Breaker,
+    /// How endpoints are asked whether they are well; `None`: they are not.
+    pub health_check: Option<HealthCheck>,
+    /// A new or recovered endpoint's share grows to its own over this; 0: at once.
+    pub slow_start_ms: u64,
 }
 
 /// How an endpoint is picked.
@@ -275,6 +295,8 @@ pub struct Timeouts {
     pub idle_ms: u64,
     /// Between two pieces of a body, in either direction; 0: none.
     pub body_stall_ms: u64,
+    /// For a tunnel through which nothing moves; 0: none.
+    pub tunnel_idle_ms: u64,
 }
 
 /// Caps of one cluster in one proxy.
@@ -307,7 +329,18 @@ impl Backend {
         if protocol == Protocol::Grpc {
             timeouts.first_byte_ms = 0;
         }
-        Self { balance: Balance::default(), timeouts, limits: Limits::default(), on_empty: OnEmpty::Keep }
+        Self {
+            balance: Balance::default(),
+            timeouts,
+            limits: Limits::default(),
+            on_empty: OnEmpty::Keep,
+            retry: Retry::default(),
+            hedge: None,
+            ejection: Ejection::default(),
+            breaker: Breaker::default(),
+            health_check: None,
+            slow_start_ms: 0,
+        }
     }
 }
 
@@ -321,6 +354,7 @@ impl Default for Timeouts {
             first_byte_ms: 60_000,
             idle_ms: 60_000,
             body_stall_ms: 300_000,
+            tunnel_idle_ms: 3_600_000,
         }
     }
 }

@@ -9,6 +9,10 @@ use crate::facts::{Discovery, Facts};
 use crate::name::check_label;
 use crate::policy::{Backend, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service};
 
+mod resilience;
+
+pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
+
 /// Features beyond the first schema that this build understands.
 pub const FEATURES: &[&str] = &[];
 
@@ -216,7 +220,8 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
 
 fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
     let t = &backend.timeouts;
-    for timeout in [t.connect_ms, t.request_ms, t.try_ms, t.first_byte_ms, t.idle_ms, t.body_stall_ms] {
+    let idle = [t.idle_ms, t.body_stall_ms, t.tunnel_idle_ms, backend.slow_start_ms];
+    for timeout in [t.connect_ms, t.request_ms, t.try_ms, t.first_byte_ms].into_iter().chain(idle) {
         check_timeout(place, timeout)?;
     }
     if t.connect_ms == 0 || t.idle_ms == 0 {
@@ -226,7 +231,7 @@ fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
     if l.connections == 0 || l.requests == 0 {
         return Err(invalid(place, "a limit of 0 connections or requests".into()));
     }
-    Ok(())
+    resilience::check(place, backend)
 }
 
 fn check_timeout(place: &str, timeout_ms: u64) -> Result<(), Invalid> {
@@ -255,6 +260,9 @@ fn check_rule(place: &str, rule: &Rule) -> Result<(), Invalid> {
     }
     for timeout in [rule.request_timeout_ms, rule.try_timeout_ms].into_iter().flatten() {
         check_timeout(place, timeout)?;
+    }
+    if let Some(retry) = &rule.retry {
+        resilience::check_rule_retry(place, retry)?;
     }
     check_filters(place, rule, &rule.filters)?;
     at_most(place, "backends", rule.backends.len(), BACKENDS_MAX)?;

@@ -56,6 +56,7 @@ fn policy() -> Policy {
         ],
         request_timeout_ms: Some(10_000),
         try_timeout_ms: Some(2_000),
+        retry: Some(RuleRetry { attempts: Some(1), statuses: Some(vec![503]), backoff_base_ms: Some(10) }),
         backends: vec![WeightedBackend {
             service: "cart".parse().unwrap(),
             port: 80,
@@ -71,6 +72,8 @@ fn policy() -> Policy {
         rules: vec![rule],
         backend: Backend {
             balance: Balance::ConsistentHash(HashKey::Header(text("x"))),
+            hedge: Some(Hedge { percentile: 95, delay_min_ms: 1 }),
+            health_check: Some(HealthCheck::new(Probe::Http { path: text("/ok"), host: None })),
             ..Backend::defaults_for(Protocol::Http)
         },
     };

@@ -44,6 +44,7 @@ fn rule(route: &Attached<'_>, rule: &Rule) -> policy::Rule {
         filters: rule.filters.clone(),
         request_timeout_ms: rule.request_timeout_ms,
         try_timeout_ms: rule.try_timeout_ms,
+        retry: None,
         backends: rule
             .backends
             .iter()

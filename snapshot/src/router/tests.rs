@@ -37,6 +37,7 @@ fn port(number: u16, protocol: Protocol, rules: &[(&str, Vec<RouteMatch>)]) -> P
         filters: vec![],
         request_timeout_ms: None,
         try_timeout_ms: None,
+        retry: None,
         backends: vec![],
     };
     Port {
