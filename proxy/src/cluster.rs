@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use outrigger_snapshot::policy::{Backend, Balance, Limits, Protocol, Timeouts};
+use outrigger_snapshot::policy::{Backend, Balance, Limits, Protocol, Retry, Timeouts};
 
 use self::balance::EndpointSet;
+use crate::retry::budget::{Budget, BudgetSettings};
 
 pub mod balance;
 pub mod endpoint;
@@ -25,6 +26,10 @@ pub struct Cluster {
     pub timeouts: Timeouts,
     /// Caps.
     pub limits: Limits,
+    /// When its requests are sent again, where the rule says nothing else.
+    pub retry: Retry,
+    /// What retries may add to its load.
+    pub budget: BudgetSettings,
     /// Where it is. Replaced in place when DNS says something new, by the thread that builds plans.
     pub endpoints: ArcSwap<EndpointSet>,
     /// What is under way, across plans and workers.
@@ -33,7 +38,13 @@ pub struct Cluster {
 
 impl Cluster {
     /// A cluster without endpoints.
-    pub fn new(name: Arc<str>, protocol: Protocol, backend: &Backend, load: Arc<ClusterLoad>) -> Self {
+    pub fn new(
+        name: Arc<str>,
+        protocol: Protocol,
+        backend: &Backend,
+        peers: u32,
+        load: Arc<ClusterLoad>,
+    ) -> Self {
         let nowhere = EndpointSet::new(Vec::new(), &backend.balance);
         Self {
             name,
@@ -41,6 +52,8 @@ impl Cluster {
             balance: backend.balance.clone(),
             timeouts: backend.timeouts,
             limits: backend.limits,
+            retry: backend.retry.clone(),
+            budget: BudgetSettings::new(&backend.retry.budget, peers),
             endpoints: ArcSwap::from_pointee(nowhere),
             load,
         }
@@ -61,6 +74,8 @@ pub struct ClusterLoad {
     pub pending: Gauge,
     /// Open upstream connections.
     pub connections: Gauge,
+    /// Retries.
+    pub retries: Budget,
 }
 
 /// A number of things that are now, shared by all workers.

@@ -6,6 +6,7 @@ pub mod forwarded;
 pub mod gather;
 pub mod io;
 pub mod normalize;
+pub mod replay;
 pub mod server;
 pub mod stream;
 pub mod upgrade;

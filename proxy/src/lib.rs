@@ -24,6 +24,7 @@ pub mod quarantine;
 pub mod registry;
 pub mod report;
 pub mod resolve;
+pub mod retry;
 pub mod signals;
 pub mod source;
 pub mod stack;

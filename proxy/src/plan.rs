@@ -10,6 +10,7 @@ use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::router::Router;
 
 use crate::cluster::Cluster;
+use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::RequestStats;
 
 pub use build::{App, Local, Refusal, Resolved};
@@ -72,6 +73,8 @@ pub struct Destination {
     pub cluster: Arc<Cluster>,
     /// Run after the rule's own filters.
     pub filters: FilterChain,
+    /// When its requests are sent again.
+    pub retry: RetryPolicy,
     /// Its share of the rule's total.
     pub weight: u32,
     /// Counts its requests.

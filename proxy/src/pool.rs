@@ -133,15 +133,15 @@ impl EndpointPool {
         if cluster.is_http2() { http2::take(self, oldest_ns, now_ns) } else { http1::take(self, oldest_ns) }
     }
 
-    /// A connection, opened or waited for within the cluster's limits.
-    pub async fn open(self: &Rc<Self>, cluster: &Cluster) -> Result<Lease, ProxyError> {
+    /// A connection, opened or waited for within the cluster's limits. Unless it is to be `fresh`, one that became free meanwhile will do.
+    pub async fn open(self: &Rc<Self>, cluster: &Cluster, mut fresh: bool) -> Result<Lease, ProxyError> {
         self.idle_ns.set(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
         if !cluster.load.pending.enter(cluster.limits.pending) {
             return Err(ProxyError::Limit(Limit::Pending));
         }
         let _pending = Pending(&cluster.load);
         loop {
-            if let Some(lease) = self.take(cluster, clock::now_ns()) {
+            if !fresh && let Some(lease) = self.take(cluster, clock::now_ns()) {
                 return Ok(lease);
             }
             let enough =
@@ -156,6 +156,8 @@ impl EndpointPool {
                 self.freed.notify_waiters();
                 return opened;
             }
+            // Where no other may be opened, any that is there is better than none.
+            fresh = false;
             let failed_before = self.failed.get().0;
             let waiting = Counted::new(&self.waiting);
             let _ = tokio::time::timeout(WAIT_MAX, self.freed.notified()).await;

@@ -88,7 +88,7 @@ where
                     }
                     (reply, None)
                 }
-                Body::Empty | Body::Full(_) | Body::Downstream(_) => (reply, Some(record)),
+                Body::Empty | Body::Full(_) | Body::Downstream(_) | Body::Replay(_) => (reply, Some(record)),
             }
         }
         Err(error) => {

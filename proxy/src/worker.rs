@@ -9,6 +9,7 @@ use arc_swap::{ArcSwapOption, Cache};
 
 use crate::clock;
 use crate::config::Downstream;
+use crate::http::replay::ReplayPool;
 use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
@@ -82,6 +83,8 @@ pub struct Worker {
     pub sweep: Rc<Sweep>,
     /// Its upstream connections.
     pub pools: Pools,
+    /// Request bodies that it keeps to send them again.
+    pub replay: ReplayPool,
     /// Its counters.
     pub stats: Arc<WorkerStats>,
     /// Downstream settings.
@@ -104,6 +107,7 @@ impl Worker {
             index,
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone()),
+            replay: ReplayPool::default(),
             stats,
             limits,
             plan: RefCell::new(Cache::new(plan)),

@@ -10,6 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 pub use hyper::body::Incoming;
 
+use super::replay::ReplayBody;
 use super::stream::CutAt;
 use crate::clock;
 use crate::http::normalize::normalize_trailers;
@@ -31,6 +32,9 @@ pub enum BodyError {
     /// The request's time is over.
     #[error("the request's deadline passed")]
     Deadline,
+    /// The request is being sent again elsewhere.
+    #[error("another try has taken over")]
+    Superseded,
 }
 
 /// A body in either direction.
@@ -42,6 +46,8 @@ pub enum Body {
     Full(Bytes),
     /// From the client.
     Downstream(DownstreamBody),
+    /// From the client, kept to be sent again.
+    Replay(ReplayBody),
     /// From the upstream.
     Upstream(Box<UpstreamBody>),
 }
@@ -77,7 +83,19 @@ impl DownstreamBody {
         self.progress.clone()
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// Its length, as far as the client has said.
+    pub fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
         let wanted = polled.is_pending();
         if !wanted || !self.progress.wanted.replace(wanted) {
@@ -95,6 +113,8 @@ impl DownstreamBody {
 #[derive(Debug)]
 pub struct UpstreamBody {
     incoming: Incoming,
+    /// Taken from it already, to see whether it is worth passing on.
+    ahead: Option<Frame<Bytes>>,
     passage: Option<Passage>,
     timer: Timer,
     /// After which the body is cut, however it moves.
@@ -118,12 +138,32 @@ impl UpstreamBody {
         deadline_ns: u64,
         stall_ns: Option<u64>,
     ) -> Self {
-        Self { incoming, passage: Some(passage), timer, deadline_ns, stall_ns, cut_at: None }
+        Self { incoming, ahead: None, passage: Some(passage), timer, deadline_ns, stall_ns, cut_at: None }
+    }
+
+    /// Puts a frame in front of the rest, from where it was taken.
+    pub fn put_back(&mut self, frame: Frame<Bytes>) {
+        self.ahead = Some(frame);
     }
 
     /// The passage, while it lasts.
     pub fn passage(&mut self) -> Option<&mut Passage> {
         self.passage.as_mut()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_none() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.incoming.size_hint();
+        let Some(data) = self.ahead.as_ref().and_then(Frame::data_ref) else { return rest };
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + data.len() as u64);
+        }
+        hint.set_lower(rest.lower() + data.len() as u64);
+        hint
     }
 
     /// Brings the deadline forward.
@@ -146,7 +186,11 @@ impl UpstreamBody {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let end = match Pin::new(&mut self.incoming).poll_frame(context) {
+        let polled = match self.ahead.take() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => Pin::new(&mut self.incoming).poll_frame(context),
+        };
+        let end = match polled {
             Poll::Pending => {
                 self.cut_at.iter().for_each(CutAt::clear);
                 return self.poll_timer(context);
@@ -216,6 +260,7 @@ impl HttpBody for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Self::Downstream(downstream) => downstream.poll(context),
+            Self::Replay(replay) => replay.poll(context),
             Self::Upstream(upstream) => upstream.poll(context),
         }
     }
@@ -224,8 +269,9 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Downstream(downstream) => downstream.incoming.is_end_stream(),
-            Self::Upstream(upstream) => upstream.incoming.is_end_stream(),
+            Self::Downstream(downstream) => downstream.is_end_stream(),
+            Self::Replay(replay) => replay.is_end_stream(),
+            Self::Upstream(upstream) => upstream.is_end_stream(),
         }
     }
 
@@ -233,8 +279,9 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Downstream(downstream) => downstream.incoming.size_hint(),
-            Self::Upstream(upstream) => upstream.incoming.size_hint(),
+            Self::Downstream(downstream) => downstream.size_hint(),
+            Self::Replay(replay) => replay.size_hint(),
+            Self::Upstream(upstream) => upstream.size_hint(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use outrigger_filters::{FilterChain, FilterError};
-use outrigger_snapshot::facts::{Discovery, Facts, TlsMode};
+use outrigger_snapshot::facts::{Discovery, Facts, PEERS_DEFAULT, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{self, Backend, Policy, Protocol};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::balance::{EndpointSet, Entry};
 use crate::cluster::endpoint::EndpointKey;
 use crate::registry::Registry;
+use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
 
 /// Why a snapshot became no plan.
@@ -123,8 +124,10 @@ fn entries(
 impl Builder<'_> {
     fn add_cluster(&mut self, name: ClusterName, protocol: Protocol, backend: &Backend) -> Arc<Cluster> {
         let load = self.registry.cluster(Direction::Outbound, &name);
-        let cluster = Cluster::new(name.to_string().into(), protocol, backend, load);
-        let entries = match self.facts.clusters.get(&name).map(|facts| &facts.discovery) {
+        let facts = self.facts.clusters.get(&name);
+        let peers = facts.map_or(PEERS_DEFAULT, |facts| facts.peers);
+        let cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load);
+        let entries = match facts.map(|facts| &facts.discovery) {
             None => Vec::new(),
             Some(Discovery::Static(endpoints)) => {
                 let listed = endpoints.iter().map(|endpoint| {
@@ -189,6 +192,7 @@ impl Builder<'_> {
         };
         Destination {
             filters: self.filters(rule, &backend.filters),
+            retry: RetryPolicy::new(&cluster.retry, rule.retry.as_ref()),
             weight: backend.weight,
             stats: self.registry.requests(labels),
             cluster,
@@ -207,13 +211,19 @@ impl Builder<'_> {
         let name = cluster.name.clone();
         let labels = RequestLabels { direction, rule: name.clone(), cluster: name.clone() };
         let stats = self.registry.requests(labels);
+        let retry = match direction {
+            // The caller retries, and may do so elsewhere.
+            Direction::Inbound => RetryPolicy::never(),
+            Direction::Outbound => RetryPolicy::new(&cluster.retry, None),
+        };
+        let (filters, undirected) = (FilterChain::default(), stats.clone());
         Arc::new(Rule {
             name,
             filters: FilterChain::default(),
             request_timeout_ms: None,
             try_timeout_ms: None,
-            undirected: stats.clone(),
-            destinations: vec![Destination { cluster, filters: FilterChain::default(), weight: 1, stats }],
+            undirected,
+            destinations: vec![Destination { cluster, filters, retry, weight: 1, stats }],
             weight_total: 1,
         })
     }
@@ -256,7 +266,7 @@ impl Builder<'_> {
         backend: &Backend,
     ) -> Arc<Rule> {
         let load = self.registry.cluster(Direction::Inbound, name);
-        let cluster = Cluster::new(name.to_string().into(), protocol, backend, load);
+        let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load);
         let listed = std::iter::once(listed((address, 1)));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::turn::Turns;
 use crate::local_reply::ROWS;
+use crate::retry::{OBSTACLES, REASONS};
 
 /// Upper bounds of the duration histogram, in nanoseconds; the last bucket has none.
 pub const DURATION_BOUNDS_NS: [u64; 14] = [
@@ -102,6 +103,12 @@ pub struct RequestShard {
     pub duration: [Counter; DURATION_BOUNDS_NS.len() + 1],
     /// Sum of all durations.
     pub duration_ns: Counter,
+    /// Tries beyond the first, by [`Reason`](crate::retry::Reason).
+    pub retries: [Counter; REASONS.len()],
+    /// Failures that were not tried again, by [`Obstacle`](crate::retry::Obstacle).
+    pub retry_obstacles: [Counter; OBSTACLES.len()],
+    /// Requests that a try beyond the first was answered for.
+    pub retry_answers: Counter,
 }
 
 impl RequestStats {

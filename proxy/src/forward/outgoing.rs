@@ -1,0 +1,168 @@
+//! A request as it is sent, and sent again.
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::{self, Uri};
+use http::{HeaderMap, Method, Request, Version};
+use http_body::Body as _;
+use outrigger_snapshot::head::RequestHead;
+
+use super::DEADLINE;
+use crate::cluster::Cluster;
+use crate::exchange::Exchange;
+use crate::http::body::{Body, DownstreamBody};
+use crate::http::replay::{Replay, ReplayPool};
+use crate::retry::RetryPolicy;
+
+const ATTEMPT: HeaderName = HeaderName::from_static("outrigger-attempt");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const GRPC_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
+/// See the module.
+pub(super) struct Outgoing {
+    /// For the next try, as far as nobody has taken it.
+    request: Option<Box<Request<Body>>>,
+    /// What further tries are made of; `None`: there are none, unless the request comes back unsent.
+    copy: Option<Box<Request<()>>>,
+    replay: Option<Replay>,
+    bodiless: bool,
+    /// Whether its response may switch protocols.
+    pub(super) switches: bool,
+    /// Whether it may be executed twice.
+    pub(super) safe: bool,
+    /// Whether it is a gRPC call.
+    pub(super) grpc: bool,
+}
+
+impl Outgoing {
+    /// Makes the request for the wire; keeps what a retry would need, where there may be one.
+    pub(super) fn new(exchange: Exchange, cluster: &Cluster, policy: &RetryPolicy, pool: &ReplayPool) -> Self {
+        let Exchange { head, body, upgrade, trailers, .. } = exchange;
+        let safe = policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some()) && upgrade.is_none();
+        // Over HTTP/1.1, what was not processed comes back by itself.
+        let keeps = policy.attempts > 0 && (safe || cluster.is_http2()) && upgrade.is_none();
+        let (body, replay) = match body {
+            Body::Downstream(body) if keeps && fits(&body, policy) => {
+                let replay = Replay::new(body, policy.body_bytes_max, pool.clone());
+                (Body::Replay(replay.body()), Some(replay))
+            }
+            other => (other, None),
+        };
+        let bodiless = body.is_end_stream();
+        let head = upstream_head(head, bodiless, cluster, upgrade.as_ref(), trailers);
+        let copies = keeps && (bodiless || replay.is_some());
+        let grpc = policy.minds_grpc()
+            && cluster.is_http2()
+            && head.headers().get(header::CONTENT_TYPE).is_some_and(is_grpc);
+        let (parts, ()) = head.into_parts();
+        let copy = copies.then(|| Box::new(Request::from_parts(parts.clone(), ())));
+        let request = Some(Box::new(Request::from_parts(parts, body)));
+        Self { request, copy, replay, bodiless, switches: upgrade.is_some(), safe, grpc }
+    }
+
+    /// The body that will be sent first.
+    pub(super) fn body(&self) -> &Body {
+        self.request.as_ref().map_or(&Body::Empty, |request| request.body())
+    }
+
+    /// The request for the next try; `None` if it cannot be made again.
+    pub(super) fn take(&mut self) -> Option<Box<Request<Body>>> {
+        if let Some(request) = self.request.take() {
+            return Some(request);
+        }
+        let head = (**self.copy.as_ref()?).clone();
+        let body = match &self.replay {
+            Some(replay) if replay.is_whole() => Body::Replay(replay.body()),
+            Some(_) => return None,
+            None => Body::Empty,
+        };
+        Some(Box::new(head.map(|()| body)))
+    }
+
+    /// None of it was sent.
+    pub(super) fn give_back(&mut self, request: Box<Request<Body>>) {
+        self.request = Some(request);
+    }
+
+    /// Whether there is a next try to be made.
+    pub(super) fn is_repeatable(&self) -> bool {
+        let whole = self.bodiless || self.replay.as_ref().is_some_and(Replay::is_whole);
+        self.request.is_some() || self.copy.is_some() && whole
+    }
+
+    /// Tells the upstream the number of this try, and how much time is left.
+    pub(super) fn number(&mut self, attempt: u32, remaining_ms: Option<u64>) {
+        let grpc = self.grpc;
+        let own = self.request.as_mut().map(|request| request.headers_mut());
+        let copy = self.copy.as_mut().map(|copy| copy.headers_mut());
+        for headers in own.into_iter().chain(copy) {
+            headers.insert(ATTEMPT, HeaderValue::from(attempt));
+            if grpc {
+                headers.insert(GRPC_ATTEMPTS, HeaderValue::from(attempt - 1));
+            }
+            if let Some(remaining_ms) = remaining_ms {
+                headers.insert(DEADLINE, HeaderValue::from(remaining_ms));
+            }
+        }
+    }
+}
+
+/// Whether a body is worth keeping: one that is known to be too long is not.
+fn fits(body: &DownstreamBody, policy: &RetryPolicy) -> bool {
+    body.size_hint().lower() <= policy.body_bytes_max as u64
+}
+
+fn is_grpc(value: &HeaderValue) -> bool {
+    value.as_bytes().starts_with(b"application/grpc")
+}
+
+fn upstream_head(
+    head: RequestHead,
+    bodiless: bool,
+    cluster: &Cluster,
+    upgrade: Option<&HeaderValue>,
+    trailers: bool,
+) -> Request<()> {
+    let (method, authority, path_and_query, mut headers) = head.into_parts();
+    let mut request = Request::new(());
+    if cluster.is_http2() {
+        headers.remove(header::HOST);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(uri::Scheme::HTTP);
+        parts.authority = uri::Authority::try_from(authority.as_header().as_bytes()).ok();
+        parts.path_and_query = Some(path_and_query);
+        // Both were parsed before; without them hyper refuses the request.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        *request.version_mut() = Version::HTTP_2;
+    } else {
+        connection_fields(&mut headers, &method, bodiless, upgrade, trailers);
+        *request.uri_mut() = Uri::from(path_and_query);
+    }
+    *request.method_mut() = method;
+    *request.headers_mut() = headers;
+    request
+}
+
+/// What HTTP/1.1 says about this connection alone.
+fn connection_fields(
+    headers: &mut HeaderMap,
+    method: &Method,
+    bodiless: bool,
+    upgrade: Option<&HeaderValue>,
+    trailers: bool,
+) {
+    if let Some(upgrade) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, upgrade.clone());
+    } else if trailers {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    // The codec sends no body of unknown length with these unless it is told to.
+    let quiet = matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
+    if quiet && !bodiless && !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}

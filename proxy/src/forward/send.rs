@@ -1,0 +1,127 @@
+//! One try: an endpoint, a connection, the request on it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http_body::{Body as _, Frame};
+use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::policy::{Balance, HashKey};
+
+use super::outgoing::Outgoing;
+use super::watch::Watch;
+use super::Answer;
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::cluster::hash_ring::stable_hash;
+use crate::error::ProxyError;
+use crate::http::body::Incoming;
+use crate::http::failure::upstream_failure;
+use crate::passage::Attempt;
+use crate::pool::SendError;
+use crate::worker::Worker;
+
+/// Connections tried for one request because the one before turned out closed before anything was sent on it.
+const UNSENT_TRIES_MAX: usize = 8;
+
+/// Read of an answer that nobody will see, so that its connection can be used again, in bytes.
+const DISCARD_BYTES_MAX: usize = 64 * 1024;
+
+/// For so long a response head waits for the first of its body, where that may say that the call failed.
+const HOLD: Duration = Duration::from_millis(100);
+
+/// A try that failed.
+pub(super) struct Failed {
+    pub(super) error: ProxyError,
+    /// Whether it failed on a connection that had carried requests before.
+    pub(super) reused: bool,
+}
+
+/// What consistent hashing goes by.
+pub(super) fn hash_key(balance: &Balance, head: &RequestHead, peer: &HeaderValue) -> Option<u64> {
+    let key = match balance {
+        Balance::ConsistentHash(key) => key,
+        Balance::PeakEwma | Balance::LeastRequest | Balance::RoundRobin | Balance::Random => return None,
+    };
+    match key {
+        HashKey::Source => Some(stable_hash(peer.as_bytes())),
+        HashKey::Header(name) => {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            head.header(&name).map(|value| stable_hash(value.as_bytes()))
+        }
+        HashKey::Cookie(name) => head
+            .headers_named(&header::COOKIE)
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(';'))
+            .filter_map(|crumb| crumb.trim().split_once('='))
+            .find(|(crumb, _)| crumb == name)
+            .map(|(_, value)| stable_hash(value.as_bytes())),
+    }
+}
+
+/// Sends to an endpoint, on a connection that is there, else on a new one; again if the connection turns out to be closed.
+pub(super) async fn send(
+    worker: &Worker,
+    cluster: &Cluster,
+    attempt: &Attempt,
+    outgoing: &mut Outgoing,
+    watch: &mut Watch,
+    fresh: bool,
+) -> Result<Answer, Box<Failed>> {
+    let pool = worker.pools.of(attempt.endpoint(), cluster);
+    for _ in 0..UNSENT_TRIES_MAX {
+        let idle = if fresh { None } else { pool.take(cluster, attempt.started_ns()) };
+        let reused = idle.is_some();
+        let mut lease = match idle {
+            Some(lease) => lease,
+            // Boxed: rare, and an idle connection should not be as large as this.
+            None => match watch.limit(Box::pin(pool.open(cluster, fresh))).await {
+                Ok(Ok(lease)) => lease,
+                Ok(Err(error)) | Err(error) => return Err(Box::new(Failed { error, reused })),
+            },
+        };
+        lease.may_switch(outgoing.switches);
+        let Some(request) = outgoing.take() else { break };
+        match watch.limit(pin!(lease.send(*request))).await {
+            Ok(Ok(response)) => return Ok(Answer::new(lease, response)),
+            Ok(Err(SendError::Unsent(back))) => outgoing.give_back(back),
+            Ok(Err(SendError::Failed(error))) | Err(error) => return Err(Box::new(Failed { error, reused })),
+        }
+    }
+    let address = attempt.endpoint().address();
+    let error = std::io::ErrorKind::ConnectionAborted.into();
+    Err(Box::new(Failed { error: ProxyError::ConnectFailed { address, error }, reused: false }))
+}
+
+/// The first of a response body; `None` if it is empty or does not come in time.
+pub(super) async fn first_frame(body: &mut Incoming) -> Option<Result<Frame<Bytes>, ProxyError>> {
+    let first = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+    let frame = tokio::time::timeout(HOLD, first).await.ok()??;
+    Some(frame.map_err(upstream_failure))
+}
+
+/// Lets go of an answer that nobody will see; its connection is kept if the rest of it is there already.
+pub(super) async fn discard(answer: Answer) {
+    let Answer { lease, response, .. } = answer;
+    let mut body = response.into_body();
+    let mut room = DISCARD_BYTES_MAX;
+    let over = poll_fn(|context| {
+        loop {
+            match Pin::new(&mut body).poll_frame(context) {
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    let Some(rest) = room.checked_sub(bytes) else { return Poll::Ready(false) };
+                    room = rest;
+                }
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return Poll::Ready(false),
+            }
+        }
+    });
+    if over.await {
+        lease.release(clock::now_ns());
+    }
+}

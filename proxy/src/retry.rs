@@ -1,0 +1,251 @@
+//! Whether, and when, a request is sent again. Pure: what happened, the time and randomness are passed in.
+//!
+//! | what happened | safe to repeat | any request |
+//! |---|---|---|
+//! | nothing was sent, or the peer says that it processed nothing | again, at once, not counted | the same |
+//! | nothing could be sent to any endpoint | again, after a wait | the same |
+//! | the connection was kept from an earlier request, and closed under this one | again, at once, not counted | given up |
+//! | shed by the sidecar on the other side | again, after a wait | the same |
+//! | reset before the response head; the time for one try ran out | again, after a wait | given up |
+//! | a status from the policy's list | again, after a wait | passed on |
+//! | anything else | passed on | the same |
+//!
+//! Safe to repeat is a request with an idempotent method (RFC 9110 §9.2.2), with an `Idempotency-Key`, or of a policy that says so.
+
+use http::{HeaderMap, Method};
+use outrigger_snapshot::policy::{Retry, RuleRetry};
+
+use crate::error::{ProxyError, Timeout};
+use pushback::Pushback;
+
+pub mod budget;
+pub mod pushback;
+
+/// Tries of one request that nobody counts: what was not processed adds no load.
+pub const UNCOUNTED_MAX: u32 = 3;
+
+/// Lowest status that can be retried.
+const STATUS_MIN: u16 = 400;
+
+/// When a request is sent again, for one rule and one of its destinations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Tries beyond the first.
+    pub attempts: u32,
+    /// Longest body that is kept, in bytes.
+    pub body_bytes_max: usize,
+    /// Bit by bit, from [`STATUS_MIN`] on.
+    statuses: [u64; 4],
+    /// Bit by bit.
+    grpc_statuses: u32,
+    idempotent: bool,
+    backoff_base_ns: u64,
+    backoff_max_ns: u64,
+}
+
+/// What became of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// None of it was sent, and another endpoint may take it.
+    Unsent,
+    /// None of it was sent, to an endpoint that was tried before.
+    Unreachable,
+    /// The connection had carried requests, and was closed under this one before any answer (RFC 9112 §9.3.1).
+    Stale,
+    /// The peer says that it was not processed.
+    Refused,
+    /// The connection broke, or the answer was no HTTP.
+    Broken,
+    /// The time for one try ran out.
+    Late,
+    /// It was answered; the other side's sidecar may have shed it.
+    Status(u16, bool),
+    /// It was answered by a gRPC status.
+    Grpc(u16),
+    /// By the client, by this proxy's limits, or by nothing that another try could change.
+    Final,
+}
+
+/// Why a request is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Reason {
+    /// The endpoint could not be reached, or the connection was closed before anything was sent.
+    Unsent,
+    /// The peer refused it.
+    Refused,
+    /// The connection broke.
+    Reset,
+    /// The time for one try ran out.
+    Timeout,
+    /// The status.
+    Status,
+    /// The gRPC status.
+    GrpcStatus,
+}
+
+/// Why a try that failed was the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Obstacle {
+    /// It may not be executed twice.
+    Unsafe,
+    /// It was sent as often as the policy says.
+    Attempts,
+    /// The budget is used up.
+    Budget,
+    /// Its body was not kept.
+    Body,
+    /// Nobody would wait for the answer.
+    Deadline,
+    /// The upstream asked not to be asked again.
+    Pushback,
+}
+
+/// Every [`Reason`] as metrics spell it.
+pub const REASONS: [&str; 6] = ["unsent", "refused", "reset", "timeout", "status", "grpc_status"];
+
+/// Every [`Obstacle`] as metrics spell it.
+pub const OBSTACLES: [&str; 6] = ["unsafe", "attempts", "budget", "body", "deadline", "pushback"];
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing failed that a retry could mend.
+    Done,
+    /// It failed, and stays so.
+    Last(Obstacle),
+    /// Once more: whether it counts, and how long to wait first.
+    Again {
+        /// For metrics.
+        reason: Reason,
+        /// Whether it adds load, and so needs the budget.
+        counted: bool,
+        /// From now, in nanoseconds.
+        wait_ns: u64,
+    },
+}
+
+impl RetryPolicy {
+    /// What a rule says, over what its destination's cluster says.
+    pub fn new(cluster: &Retry, rule: Option<&RuleRetry>) -> Self {
+        let attempts = rule.and_then(|rule| rule.attempts).unwrap_or(cluster.attempts);
+        let statuses = rule.and_then(|rule| rule.statuses.as_ref()).unwrap_or(&cluster.statuses);
+        let base_ms = rule.and_then(|rule| rule.backoff_base_ms).unwrap_or(cluster.backoff_base_ms);
+        let mut bits = [0; 4];
+        for (word, bit) in statuses.iter().filter_map(|status| bit_of(*status)) {
+            bits[word] |= bit;
+        }
+        Self {
+            attempts,
+            body_bytes_max: cluster.body_bytes_max as usize,
+            statuses: bits,
+            grpc_statuses: cluster.grpc_statuses.iter().fold(0, |bits, status| bits | grpc_bit(*status)),
+            idempotent: cluster.idempotent,
+            backoff_base_ns: base_ms.saturating_mul(1_000_000),
+            backoff_max_ns: cluster.backoff_max_ms.max(base_ms).saturating_mul(1_000_000),
+        }
+    }
+
+    /// Nothing is sent again but what was not processed.
+    pub fn never() -> Self {
+        Self::new(&Retry { attempts: 0, ..Retry::default() }, None)
+    }
+
+    /// Whether a request may be executed twice.
+    pub fn safe(&self, method: &Method, idempotency_key: bool) -> bool {
+        self.idempotent || idempotency_key || method.is_idempotent()
+    }
+
+    /// Whether any gRPC status is tried again.
+    pub fn minds_grpc(&self) -> bool {
+        self.attempts > 0 && self.grpc_statuses != 0
+    }
+
+    /// What to do after a try. `counted` tries were sent again before, of which the budget knows, and `uncounted` others; `random` is
+    /// drawn once if there is a wait. The budget, the body and the deadline are the caller's to ask.
+    pub fn judge(
+        &self,
+        ended: Ended,
+        safe: bool,
+        (counted, uncounted): (u32, u32),
+        pushback: Pushback,
+        random: u64,
+    ) -> Verdict {
+        let (reason, needs_safety) = match ended {
+            Ended::Final => return Verdict::Done,
+            Ended::Unsent | Ended::Unreachable => (Reason::Unsent, false),
+            Ended::Stale => (Reason::Reset, true),
+            Ended::Refused => (Reason::Refused, false),
+            Ended::Status(503, true) => (Reason::Status, false),
+            Ended::Broken => (Reason::Reset, true),
+            Ended::Late => (Reason::Timeout, true),
+            Ended::Status(status, _) if self.lists(status) => (Reason::Status, true),
+            Ended::Grpc(status) if self.grpc_statuses & grpc_bit(status) != 0 => (Reason::GrpcStatus, true),
+            Ended::Status(..) | Ended::Grpc(_) => return Verdict::Done,
+        };
+        if matches!(ended, Ended::Unsent | Ended::Refused) || ended == Ended::Stale && safe {
+            let again = Verdict::Again { reason, counted: false, wait_ns: 0 };
+            return if uncounted < UNCOUNTED_MAX { again } else { Verdict::Last(Obstacle::Attempts) };
+        }
+        if self.attempts == 0 {
+            return Verdict::Done;
+        }
+        if needs_safety && !safe {
+            return Verdict::Last(Obstacle::Unsafe);
+        }
+        if counted >= self.attempts {
+            return Verdict::Last(Obstacle::Attempts);
+        }
+        let backoff_ns = self.backoff_ns(counted, random);
+        match pushback {
+            Pushback::Never => Verdict::Last(Obstacle::Pushback),
+            Pushback::Wait(wait_ms) => {
+                let wait_ns = backoff_ns.max(wait_ms.saturating_mul(1_000_000));
+                Verdict::Again { reason, counted: true, wait_ns }
+            }
+            Pushback::Unsaid => Verdict::Again { reason, counted: true, wait_ns: backoff_ns },
+        }
+    }
+
+    /// Full jitter: uniform up to base × 2ⁿ, capped.
+    fn backoff_ns(&self, retried: u32, random: u64) -> u64 {
+        let ceiling_ns =
+            self.backoff_base_ns.saturating_mul(1 << retried.min(32)).min(self.backoff_max_ns);
+        ((u128::from(ceiling_ns) * u128::from(random)) >> 64) as u64
+    }
+
+    fn lists(&self, status: u16) -> bool {
+        bit_of(status).is_some_and(|(word, bit)| self.statuses[word] & bit != 0)
+    }
+}
+
+impl Ended {
+    /// What an error means for another try.
+    pub fn by(error: &ProxyError) -> Self {
+        match error {
+            ProxyError::ConnectFailed { .. } | ProxyError::Timeout(Timeout::Connect) => Self::Unsent,
+            ProxyError::Refused(_) => Self::Refused,
+            ProxyError::Reset(_) => Self::Broken,
+            ProxyError::Timeout(Timeout::Try | Timeout::FirstByte | Timeout::UpstreamBody) => Self::Late,
+            _ => Self::Final,
+        }
+    }
+}
+
+/// The gRPC status in a response's headers or trailers.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok())
+}
+
+fn bit_of(status: u16) -> Option<(usize, u64)> {
+    let index = usize::from(status.checked_sub(STATUS_MIN)?);
+    (index < 256).then(|| (index / 64, 1 << (index % 64)))
+}
+
+fn grpc_bit(status: u16) -> u32 {
+    if status < 32 { 1 << status } else { 0 }
+}
+
+#[cfg(test)]
+mod tests;
