@@ -51,7 +51,7 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
     Either::Left(async move {
         let (attempt, answer) = prepared.run(&worker).await?;
         let Prepared { cluster, admission, watch, upgrade, deadline_ns, .. } = prepared;
-        let Answer { lease, response, ahead, .. } = answer;
+        let Answer { lease, response, ahead, .. } = *answer;
         let passage = Passage { lease, attempt, admission, record: None };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Boxed: rare.
@@ -85,8 +85,9 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(lease: Lease, response: Response<Incoming>) -> Self {
-        Self { lease, response, ahead: None, held: false }
+    /// Boxed: it is handed on often, and kept while others wait.
+    fn new(lease: Lease, response: Response<Incoming>) -> Box<Self> {
+        Box::new(Self { lease, response, ahead: None, held: false })
     }
 }
 
@@ -133,7 +134,7 @@ impl Prepared {
     }
 
     /// Sends to one endpoint, and again as long as its retry policy says so.
-    async fn run(&mut self, worker: &Worker) -> Result<(Attempt, Answer), ProxyError> {
+    async fn run(&mut self, worker: &Worker) -> Result<(Attempt, Box<Answer>), ProxyError> {
         let mut tries = Tries::default();
         loop {
             let started_ns = self.watch.started_ns();
@@ -177,7 +178,7 @@ impl Prepared {
     }
 
     /// Whether a 200 may still turn out to be a failure that is worth another try.
-    fn holds_back(&self, sent: &Result<Answer, Box<Failed>>) -> bool {
+    fn holds_back(&self, sent: &Result<Box<Answer>, Box<Failed>>) -> bool {
         let ok = sent.as_ref().is_ok_and(|answer| answer.response.status() == StatusCode::OK);
         ok && self.outgoing.grpc && self.outgoing.safe
     }
@@ -238,7 +239,7 @@ impl Prepared {
 }
 
 /// Waits for what the first of the body says about a gRPC call, for a moment.
-async fn peek(sent: Result<Answer, Box<Failed>>) -> Result<Answer, Box<Failed>> {
+async fn peek(sent: Result<Box<Answer>, Box<Failed>>) -> Result<Box<Answer>, Box<Failed>> {
     let mut answer = sent?;
     answer.held = true;
     if grpc_status(answer.response.headers()).is_some() {
@@ -253,7 +254,7 @@ async fn peek(sent: Result<Answer, Box<Failed>>) -> Result<Answer, Box<Failed>> 
 }
 
 /// What a try came to, as far as another one depends on it.
-fn look(sent: &Result<Answer, Box<Failed>>, known: bool) -> (Ended, Pushback) {
+fn look(sent: &Result<Box<Answer>, Box<Failed>>, known: bool) -> (Ended, Pushback) {
     let answer = match sent {
         Ok(answer) => answer,
         Err(failed) => {
@@ -280,7 +281,7 @@ fn look(sent: &Result<Answer, Box<Failed>>, known: bool) -> (Ended, Pushback) {
 }
 
 /// What a try says about its endpoint.
-fn outcome(sent: &Result<Answer, Box<Failed>>) -> Outcome {
+fn outcome(sent: &Result<Box<Answer>, Box<Failed>>) -> Outcome {
     match sent {
         Ok(answer) if answer.response.status().is_server_error() => Outcome::Failure,
         Ok(_) => Outcome::Success,

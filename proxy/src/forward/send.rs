@@ -70,7 +70,7 @@ pub(super) async fn send(
     outgoing: &mut Outgoing,
     watch: &mut Watch,
     fresh: bool,
-) -> Result<Answer, Box<Failed>> {
+) -> Result<Box<Answer>, Box<Failed>> {
     let pool = worker.pools.of(attempt.endpoint(), cluster);
     for _ in 0..UNSENT_TRIES_MAX {
         let idle = if fresh { None } else { pool.take(cluster, attempt.started_ns()) };
@@ -104,8 +104,8 @@ pub(super) async fn first_frame(body: &mut Incoming) -> Option<Result<Frame<Byte
 }
 
 /// Lets go of an answer that nobody will see; its connection is kept if the rest of it is there already.
-pub(super) async fn discard(answer: Answer) {
-    let Answer { lease, response, .. } = answer;
+pub(super) async fn discard(answer: Box<Answer>) {
+    let Answer { lease, response, .. } = *answer;
     let mut body = response.into_body();
     let mut room = DISCARD_BYTES_MAX;
     let over = poll_fn(|context| {
