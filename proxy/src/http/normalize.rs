@@ -280,7 +280,7 @@ fn take_upgrade(
 ) -> Result<Option<HeaderValue>, Malformed> {
     let upgrade = headers.remove(header::UPGRADE);
     if version != Version::HTTP_11
-        || !connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+        || !connection_options(headers).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
     {
         return Ok(None);
     }
@@ -292,9 +292,10 @@ fn take_upgrade(
     Ok(upgrade)
 }
 
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(header::CONNECTION).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|option| !option.is_empty())
+/// Bytes, since a line that is not all ASCII names fields, too.
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::CONNECTION).into_iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
@@ -305,9 +306,8 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 /// RFC 9110 §7.6.1: `Connection`, what it names, and what is of the connection by nature.
 fn strip_connection(headers: &mut HeaderMap, seen: &Seen) {
     if seen.connection {
-        let named: Vec<HeaderName> = connection_options(headers)
-            .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-            .collect();
+        let named: Vec<HeaderName> =
+            connection_options(headers).filter_map(|option| HeaderName::from_bytes(option).ok()).collect();
         for name in named {
             // `Connection: host` or `: content-length` must not take the framing away.
             if !matches!(

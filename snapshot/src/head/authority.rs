@@ -12,7 +12,7 @@ pub enum AuthorityError {
     #[error("it has user information")]
     Userinfo,
     /// The host is no name, IPv4 address or bracketed IPv6 address.
-    #[error("the host has a character that no host has")]
+    #[error("the host has a character that no host has, or several dots at its end")]
     Host,
     /// The port is no number from 1 to 65535.
     #[error("the port is no number from 1 to 65535")]
@@ -47,6 +47,9 @@ impl Authority {
         let dotless = host.strip_suffix(b".").unwrap_or(host);
         if dotless.is_empty() {
             return Err(AuthorityError::Empty);
+        }
+        if dotless.ends_with(b".") {
+            return Err(AuthorityError::Host);
         }
         let keeps_form = dotless.len() == host.len()
             && !host.iter().any(u8::is_ascii_uppercase)
@@ -181,6 +184,9 @@ mod tests {
             ("cart/b", Host),
             ("cart?d", Host),
             ("cart,cart2", Host),
+            ("cart..", Host),
+            ("cart..:80", Host),
+            ("..", Host),
             ("[::1", Host),
             ("[::g]", Host),
             ("[::1]x", Host),

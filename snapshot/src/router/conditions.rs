@@ -38,10 +38,7 @@ pub(super) struct WholeMatch(Regex);
 
 impl WholeMatch {
     pub(super) fn compile(pattern: &str) -> Result<Self, ConditionError> {
-        RegexBuilder::new(&format!("^(?:{pattern})$"))
-            .size_limit(REGEX_BYTES_MAX)
-            .dfa_size_limit(REGEX_BYTES_MAX)
-            .build()
+        compile_bounded(&format!("^(?:{pattern})$"))
             .map(Self)
             .map_err(|error| ConditionError::Regex { pattern: pattern.to_owned(), error })
     }
@@ -51,10 +48,15 @@ impl WholeMatch {
     }
 }
 
+/// Gives up where a regular expression passes the bound: far beyond it, a short one takes seconds.
+fn compile_bounded(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build()
+}
+
 /// Checks that a pattern can stand in a route.
 pub fn check_regex(pattern: &str) -> Result<(), ConditionError> {
     // Alone first: `^(?:` and `)$` would make a whole of some patterns that are none.
-    Regex::new(pattern).map_err(|error| ConditionError::Regex { pattern: pattern.to_owned(), error })?;
+    compile_bounded(pattern).map_err(|error| ConditionError::Regex { pattern: pattern.to_owned(), error })?;
     WholeMatch::compile(pattern).map(|_| ())
 }
 

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::conditions::REGEX_BYTES_MAX;
 use super::*;
 use crate::policy::{Backend, PathMatch, Protocol, RouteMatch, SCHEMA, TextMatch, ValueMatch};
 
@@ -220,4 +221,14 @@ fn unusable_conditions_are_refused() {
         assert!(Router::build(&policy, "default", |_| ()).is_err(), "{bad:?}");
     }
     assert!(check_regex("a)(b").is_err());
+}
+
+#[test]
+fn a_pattern_is_given_up_as_soon_as_it_is_too_large() {
+    for pattern in [r"\w{900}", r"(?:\w{30}){30}"] {
+        let Err(ConditionError::Regex { error, .. }) = check_regex(pattern) else {
+            panic!("{pattern} was accepted");
+        };
+        assert_eq!(error, regex::Error::CompiledTooBig(REGEX_BYTES_MAX), "{pattern}");
+    }
 }

@@ -129,6 +129,13 @@ fn fields_of_the_connection_stay_on_it() {
 }
 
 #[test]
+fn a_connection_line_counts_whatever_bytes_are_in_it() {
+    let mut parts = parts("GET", "/", Version::HTTP_11, &[("host", "cart"), ("x-secret", "1")]);
+    parts.headers.insert("connection", HeaderValue::from_bytes(b"x-secret, \xff").unwrap());
+    assert_eq!(fields(normalize_request(parts).unwrap()), ["host: cart"]);
+}
+
+#[test]
 fn an_upgrade_is_taken_only_as_it_may_be_made() {
     let upgrade = |method: &str, protocol: &str| {
         http1(method, "/", &[("host", "cart"), ("connection", "keep-alive, Upgrade"), ("upgrade", protocol)])
