@@ -9,6 +9,7 @@
 //! | `/drip/N` | N bytes, one every 50 ms |
 //! | `/trailers` | a body and a trailer `x-sum: 42` |
 //! | `/flaky/N` | every Nth with 500 |
+//! | `/later/N` | the application's first N with 503 |
 //! | `/never` | never |
 //! | `/stall` | a head, some bytes, and then nothing |
 //! | `/broken` | a head, some bytes, and then a broken connection |
@@ -161,6 +162,7 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
     };
     let status = match verb {
         "status" => u16::try_from(count).ok().and_then(|count| StatusCode::from_u16(count).ok()),
+        "later" if number <= count => Some(StatusCode::SERVICE_UNAVAILABLE),
         "flaky" if count > 0 && number.is_multiple_of(count) => Some(StatusCode::INTERNAL_SERVER_ERROR),
         _ => None,
     };

@@ -17,6 +17,7 @@ mod ports;
 mod quarantine;
 mod refusals;
 mod reports;
+mod retries;
 mod routing;
 mod servers;
 mod stability;

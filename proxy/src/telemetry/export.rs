@@ -10,6 +10,7 @@ use crate::local_reply::ROWS;
 use crate::plan::Plan;
 use crate::resolve::Metrics as ResolveMetrics;
 use crate::resolve::state::{Failure, Nothing};
+use crate::retry::{OBSTACLES, REASONS};
 
 const CLASSES: [&str; 6] = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -43,6 +44,7 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &m
             .sample(&[direction, rule, cluster, ("code_class", class)], count);
     }
     exposition.gauge("outrigger_requests_in_flight", "Requests that are not over.").sample(&base, in_flight);
+    write_retries(base, &sum, exposition);
     let bucket = |index: usize| sum(&|shard| shard.duration[index].value());
     let bounds = DURATION_BOUNDS_NS.iter().enumerate();
     exposition
@@ -56,6 +58,36 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &m
             bucket(DURATION_BOUNDS_NS.len()),
             sum(&|shard| shard.duration_ns.value()) as f64 / 1e9,
         );
+}
+
+fn write_retries(
+    base: [(&'static str, &str); 3],
+    sum: &dyn Fn(&dyn Fn(&RequestShard) -> u64) -> u64,
+    exposition: &mut Exposition,
+) {
+    let [direction, rule, cluster] = base;
+    for (index, reason) in REASONS.iter().enumerate() {
+        let count = sum(&|shard| shard.retries[index].value());
+        if count > 0 {
+            exposition
+                .counter("outrigger_retries_total", "Tries beyond a request's first, by what made them.")
+                .sample(&[direction, rule, cluster, ("reason", reason)], count);
+        }
+    }
+    for (index, obstacle) in OBSTACLES.iter().enumerate() {
+        let count = sum(&|shard| shard.retry_obstacles[index].value());
+        if count > 0 {
+            exposition
+                .counter("outrigger_retry_obstacles_total", "Failures that were not tried again, by what forbade it.")
+                .sample(&[direction, rule, cluster, ("obstacle", obstacle)], count);
+        }
+    }
+    let answers = sum(&|shard| shard.retry_answers.value());
+    if answers > 0 {
+        exposition
+            .counter("outrigger_retry_answers_total", "Requests that were answered after a retry.")
+            .sample(&base, answers);
+    }
 }
 
 /// Endpoints of one cluster that are written; beyond it `/clusters` shows them.
