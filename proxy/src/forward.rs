@@ -184,13 +184,7 @@ impl Prepared {
     }
 
     /// Whether it is sent again, and after how many nanoseconds.
-    fn again(
-        &self,
-        worker: &Worker,
-        ended: Ended,
-        pushback: Pushback,
-        tries: &mut Tries,
-    ) -> Option<u64> {
+    fn again(&self, worker: &Worker, ended: Ended, pushback: Pushback, tries: &mut Tries) -> Option<u64> {
         if ended == Ended::Final {
             return None;
         }

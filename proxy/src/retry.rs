@@ -210,8 +210,7 @@ impl RetryPolicy {
 
     /// Full jitter: uniform up to base × 2ⁿ, capped.
     fn backoff_ns(&self, retried: u32, random: u64) -> u64 {
-        let ceiling_ns =
-            self.backoff_base_ns.saturating_mul(1 << retried.min(32)).min(self.backoff_max_ns);
+        let ceiling_ns = self.backoff_base_ns.saturating_mul(1 << retried.min(32)).min(self.backoff_max_ns);
         ((u128::from(ceiling_ns) * u128::from(random)) >> 64) as u64
     }
 

@@ -36,6 +36,8 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     for host in ["cart", "down", "named", "nobody"] {
         client::fetch(shop.outbound, host, "/").await.unwrap();
     }
+    let unavailable_once = format!("/later/{}", app.requests() + 1);
+    client::fetch(shop.outbound, "cart", &unavailable_once).await.unwrap();
     client::fetch(shop.inbound.expect("asked for above"), "shop", "/").await.unwrap();
     let control_metrics = control_plane.process.listening("--metrics").await;
     let expected = documented();

@@ -35,7 +35,12 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Makes the request for the wire; keeps what a retry would need, where there may be one.
-    pub(super) fn new(exchange: Exchange, cluster: &Cluster, policy: &RetryPolicy, pool: &ReplayPool) -> Self {
+    pub(super) fn new(
+        exchange: Exchange,
+        cluster: &Cluster,
+        policy: &RetryPolicy,
+        pool: &ReplayPool,
+    ) -> Self {
         let Exchange { head, body, upgrade, trailers, .. } = exchange;
         let safe = policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some()) && upgrade.is_none();
         // Over HTTP/1.1, what was not processed comes back by itself.

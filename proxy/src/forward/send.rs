@@ -11,9 +11,9 @@ use http_body::{Body as _, Frame};
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{Balance, HashKey};
 
+use super::Answer;
 use super::outgoing::Outgoing;
 use super::watch::Watch;
-use super::Answer;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::hash_ring::stable_hash;

@@ -76,7 +76,9 @@ impl Watch {
                     if progress.wanted.get() { Timeout::RequestBody } else { Timeout::UpstreamBody };
                 (progress.since_ns.get().saturating_add(self.stall_ns), timeout)
             }
-            Some(progress) => (progress.since_ns.get().saturating_add(self.first_byte_ns), Timeout::FirstByte),
+            Some(progress) => {
+                (progress.since_ns.get().saturating_add(self.first_byte_ns), Timeout::FirstByte)
+            }
             None => (self.started_ns.saturating_add(self.first_byte_ns), Timeout::FirstByte),
         };
         let try_ns = self.try_ns();

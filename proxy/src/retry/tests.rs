@@ -52,11 +52,11 @@ fn what_may_be_executed_twice() {
 
 #[test]
 fn waits_grow_and_are_drawn_from_zero() {
-    let wait = |counted, random| match policy().judge(Ended::Broken, true, (counted, 0), Pushback::Unsaid, random)
-    {
-        Verdict::Again { wait_ns, .. } => wait_ns,
-        other => panic!("{other:?}"),
-    };
+    let wait =
+        |counted, random| match policy().judge(Ended::Broken, true, (counted, 0), Pushback::Unsaid, random) {
+            Verdict::Again { wait_ns, .. } => wait_ns,
+            other => panic!("{other:?}"),
+        };
     assert_eq!((wait(0, u64::MAX) + 1, wait(1, u64::MAX) + 1), (25 * MS, 50 * MS));
     assert_eq!((wait(0, 0), wait(1, u64::MAX / 2) / MS), (0, 24));
     let patient = RetryPolicy { attempts: 10, ..policy() };

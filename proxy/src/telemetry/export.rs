@@ -78,7 +78,10 @@ fn write_retries(
         let count = sum(&|shard| shard.retry_obstacles[index].value());
         if count > 0 {
             exposition
-                .counter("outrigger_retry_obstacles_total", "Failures that were not tried again, by what forbade it.")
+                .counter(
+                    "outrigger_retry_obstacles_total",
+                    "Failures that were not tried again, by what forbade it.",
+                )
                 .sample(&[direction, rule, cluster, ("obstacle", obstacle)], count);
         }
     }
