@@ -12,13 +12,8 @@ const COUNT: u64 = 10;
 const RATE_INTERVAL_MS: u64 = 1_000;
 
 /// The fields of a [`BackendPolicy`] that a `retryConstraint` stands for.
-const BUDGET: [&str; 5] = [
-    "retry.budget",
-    "retry.budget.percent",
-    "retry.budget.window",
-    "retry.budget.floor.count",
-    "retry.budget.floor.interval",
-];
+const BUDGET: [&str; 4] =
+    ["retry.budget", "retry.budget.percent", "retry.budget.window", "retry.budget.floor"];
 
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> BackendPolicy {
     let target = |(position, item): (usize, &Node)| {
