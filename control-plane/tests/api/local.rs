@@ -155,6 +155,14 @@ fn explaining_says_where_each_value_comes_from() {
             }
         }
     }
+    // What was written is gone; what was made of it is not.
+    std::fs::remove_dir_all(folder.store().join("revisions")).unwrap();
+    let said = succeeded(&outrigger(&["explain", "GET", "http://cart/", "--store", &store]));
+    for part in
+        ["(route default/shop)", "attempts 1 (a policy); on 500 (route default/shop)", "connections 1024"]
+    {
+        assert!(said.contains(part), "no {part:?} in:\n{said}");
+    }
 }
 
 #[test]

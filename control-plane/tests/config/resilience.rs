@@ -1,10 +1,13 @@
 //! Policies about failures: every field gets to where the proxies read it.
 
+use http::{HeaderMap, HeaderValue, Method};
 use outrigger_control_plane::compile::compile;
+use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{
     Backend, Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, PathMatch, Probe, Protocol, Retry,
     RetryBudget, RuleRetry,
 };
+use outrigger_snapshot::router::Router;
 
 use crate::load_text;
 
@@ -235,4 +238,75 @@ fn methods_become_paths() {
         ]
     );
     assert_eq!(rules("GRPCRoute", 80, &written.join(", ")), []);
+}
+
+/// Which rule takes a request, by the router of the proxies.
+fn taken(rules: &str, path: &str, canary: bool) -> String {
+    let text = format!(
+        "{SERVICE}\n---\n{{apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {{name: r}}, spec: \
+         {{parentRefs: [{{group: '', kind: Service, name: api}}], rules: [{rules}]}}}}"
+    );
+    let compiled = compile(&load_text(&text).unwrap_or_else(|problems| panic!("{problems}")));
+    let router = Router::build(&compiled.policies[0], "default", |spec| {
+        spec.rule.map_or("", |rule| rule.name.as_str()).to_owned()
+    })
+    .unwrap();
+    let mut headers = HeaderMap::new();
+    if canary {
+        headers.insert("x-canary", HeaderValue::from_static("yes"));
+    }
+    let head = RequestHead::new(Method::POST, "api:90".parse().unwrap(), path.parse().unwrap(), headers);
+    router.find(&head).map_or_else(|_| "none".to_owned(), |found| found.rule.clone())
+}
+
+#[test]
+fn a_method_finds_its_rule_by_the_precedence_of_the_specification() {
+    let canary = "headers: [{name: x-canary, value: 'yes'}]";
+    let rules = [
+        format!("{{name: all, matches: [{{{canary}}}]}}"),
+        format!("{{name: service-canary, matches: [{{method: {{service: cart.v1.Cart}}, {canary}}}]}}"),
+        "{name: service, matches: [{method: {service: cart.v1.Cart}}]}".to_owned(),
+        "{name: method, matches: [{method: {service: cart.v1.Cart, method: Get}}]}".to_owned(),
+        format!(
+            "{{name: method-canary, matches: [{{method: {{service: cart.v1.Cart, method: Get}}, {canary}}}]}}"
+        ),
+        "{name: late, matches: [{method: {service: cart.v1.Cart}}]}".to_owned(),
+        "{name: any-list, matches: [{method: {method: List}}]}".to_owned(),
+    ]
+    .join(", ");
+    for (path, canary, rule) in [
+        ("/cart.v1.Cart/Get", false, "default/r#method"),
+        ("/cart.v1.Cart/Get", true, "default/r#method-canary"),
+        ("/cart.v1.Cart/Put", false, "default/r#service"),
+        ("/cart.v1.Cart/Put", true, "default/r#service-canary"),
+        ("/cart.v1.Carts/Get", true, "default/r#all"),
+        ("/cart.v1.Carts/Get", false, "none"),
+        ("/cart.v1.cart/Get", false, "none"),
+        ("/shop.Shop/List", false, "default/r#any-list"),
+        // The specification leaves a method without a service to the implementation.
+        ("/cart.v1.Cart/List", false, "default/r#any-list"),
+        ("/shop.Shop/Lists", false, "none"),
+    ] {
+        assert_eq!(taken(&rules, path, canary), rule, "{path} {canary}");
+    }
+}
+
+#[test]
+fn callers_of_one_namespace_may_have_routes_of_another_kind() {
+    let route = |kind: &str, namespace: &str, port: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, metadata: {{name: r, namespace: {namespace}}}, spec: \
+             {{parentRefs: [{{group: '', kind: Service, name: api, namespace: default{port}}}], rules: [{{}}]}}}}"
+        )
+    };
+    for (first, second, right) in [
+        (route("HTTPRoute", "default", ""), route("GRPCRoute", "shop", ""), true),
+        (route("HTTPRoute", "default", ", port: 80"), route("GRPCRoute", "default", ""), true),
+        (route("GRPCRoute", "default", ""), route("GRPCRoute", "shop", ""), true),
+        (route("HTTPRoute", "default", ""), route("GRPCRoute", "default", ""), false),
+        (route("HTTPRoute", "shop", ""), route("GRPCRoute", "shop", ""), false),
+    ] {
+        let found = load_text(&[SERVICE, &first, &second].join("\n---\n"));
+        assert_eq!(found.is_ok(), right, "{first}\n{second}");
+    }
 }
