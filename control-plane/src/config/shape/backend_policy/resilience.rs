@@ -12,6 +12,8 @@ pub(crate) const STATUSES_MAX: usize = 64;
 const REQUESTS_MAX: i64 = 10_000;
 /// Largest count of an allowance of retries (Gateway API, `RequestRate`).
 pub(crate) const COUNT_MAX: i64 = 1_000_000;
+/// Most probes of a breaker, at a time and until it closes.
+const PROBES_MAX: i64 = 100;
 /// Most probes in a row that a health check may ask for.
 const THRESHOLD_MAX: i64 = 100;
 
@@ -25,6 +27,7 @@ pub(crate) const PERCENT: Shape = Shape::Integer { least: 0, most: 100 };
 
 const FAILURES: Shape = Shape::Integer { least: 0, most: REQUESTS_MAX };
 const REQUESTS: Shape = Shape::Integer { least: 1, most: REQUESTS_MAX };
+const PROBES: Shape = Shape::Integer { least: 1, most: PROBES_MAX };
 const THRESHOLD: Shape = Shape::Integer { least: 1, most: THRESHOLD_MAX };
 
 pub(super) static RETRY: Object = Object {
@@ -125,8 +128,8 @@ pub(super) static BREAKER: Object = Object {
         optional("endpointsPercent", PERCENT, "endpoints that must be failing for it to open"),
         optional("open", DURATION, "how long it stays open first; twice as long each time the probes fail"),
         optional("openMax", DURATION, "the longest; at least `open`"),
-        optional("probes", REQUESTS, "requests at a time that find out whether the service is back"),
-        optional("successes", REQUESTS, "probes that must succeed before it closes"),
+        optional("probes", PROBES, "requests at a time that find out whether the service is back"),
+        optional("successes", PROBES, "probes that must succeed before it closes"),
         optional(
             "ramp",
             DURATION,
