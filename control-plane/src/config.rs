@@ -16,6 +16,8 @@ pub use resource::{Key, Kind, REVISION_ANNOTATION, Resource};
 pub use yaml::{ALIAS_NODES_MAX, DEPTH_MAX, NODES_MAX};
 
 mod check;
+pub(crate) mod grpc_status;
+pub(crate) mod layers;
 pub(crate) mod model;
 mod nearest;
 mod node;

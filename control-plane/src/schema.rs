@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::Kind;
 use crate::config::shape::{Field, Object, Presence, Shape, Word};
 use crate::config::text::Text;
+use crate::config::{Kind, grpc_status};
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +64,10 @@ fn shape(shape: &Shape) -> Value {
         Shape::Text(text) => self::text(*text),
         Shape::Integer { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::GrpcStatus => json!({ "anyOf": [
+            { "type": "integer", "minimum": 1, "maximum": grpc_status::NAMES.len() },
+            { "type": "string", "examples": grpc_status::NAMES }
+        ] }),
         Shape::Choice(words) => json!({ "enum": supported(words) }),
         Shape::List { of, least, most } => {
             json!({ "type": "array", "items": self::shape(of), "minItems": least, "maxItems": most })

@@ -1,5 +1,7 @@
 //! `explain`: what would happen to a request.
 
+mod origin;
+mod settings;
 mod verdict;
 
 use clap::Args;
@@ -38,12 +40,21 @@ pub(super) struct Explain {
     trust_key: Vec<String>,
 }
 
+/// What a sidecar would run.
+struct Explained {
+    /// In words, where it comes from.
+    origin: String,
+    content: Content,
+    /// What people wrote, if that is at hand.
+    written: Option<Vec<config::Resource>>,
+}
+
 impl Explain {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
         let head = self.head()?;
-        let (scope, content) = self.content(&head).await?;
+        let Explained { origin: scope, content, written } = self.content(&head).await?;
         let namespace = self.service.as_ref().map_or(DEFAULT_NAMESPACE, ServiceName::namespace);
-        let lines = verdict::verdict(&content.policy, &content.facts, namespace, &head)
+        let lines = verdict::verdict(&content.policy, &content.facts, namespace, &head, written.as_deref())
             .map_err(|error| Failed::problem("", &error))?;
         let request = format!("{} {}{}", head.method(), head.authority().as_str(), head.path_and_query());
         for (name, text) in [("request".to_owned(), request), ("from".to_owned(), scope)].iter().chain(&lines)
@@ -73,28 +84,28 @@ impl Explain {
         Ok(RequestHead::new(method, authority, path, headers))
     }
 
-    /// What a sidecar would run, and in words where that comes from.
-    async fn content(&self, head: &RequestHead) -> Result<(String, Content), Failed> {
+    async fn content(&self, head: &RequestHead) -> Result<Explained, Failed> {
         let scope = self.service.clone().or_else(|| called(head));
         match self.store.as_ref().filter(|_| self.files.is_empty()) {
             Some(url) => {
                 let scope = scope.ok_or_else(|| {
                     Failed::usage("say whose sidecar the request goes out through: --service NAME")
                 })?;
-                let found = published::read(url, &self.trust_key, scope.clone()).await?;
+                let (found, written) = published::read_written(url, &self.trust_key, scope.clone()).await?;
                 let n = found.release.serial.n;
                 let content = found.content.ok_or_else(|| {
                     Failed::refused(format!(
                         "release {n} has no scope {scope}; name the calling service with --service"
                     ))
                 })?;
-                Ok((format!("the sidecar of {scope}, release {n} of {url}"), content))
+                let origin = format!("the sidecar of {scope}, release {n} of {url}");
+                Ok(Explained { origin, content, written })
             }
             None => self.compiled_here(scope),
         }
     }
 
-    fn compiled_here(&self, scope: Option<ServiceName>) -> Result<(String, Content), Failed> {
+    fn compiled_here(&self, scope: Option<ServiceName>) -> Result<Explained, Failed> {
         let checked = config::load(&[], &files::read(&self.files)?).map_err(|problems| {
             for problem in &problems {
                 output::remark(&problem.to_string());
@@ -113,7 +124,9 @@ impl Explain {
         let facts = compiled.facts(&scope).cloned();
         match (policy, facts) {
             (Some(policy), Some(facts)) => {
-                Ok((format!("the sidecar of {scope}, by these files"), Content { policy, facts }))
+                let origin = format!("the sidecar of {scope}, by these files");
+                let written = Some(checked.resources().to_vec());
+                Ok(Explained { origin, content: Content { policy, facts }, written })
             }
             _ => Err(Failed::refused(format!("nothing is compiled for {scope}"))),
         }

@@ -10,6 +10,7 @@ use outrigger_store::reader::{Held, Poll, ReadError, Reader, ReleaseInfo, ScopeS
 
 use super::output::Failed;
 use super::store::{store_failed, url_failed};
+use crate::config::Resource;
 use crate::state::trusted;
 
 /// What was found.
@@ -29,6 +30,28 @@ pub(super) struct Content {
 /// Reads the newest release of the store at `url` for `scope`, believing `trust_keys`, or what the store offers if there are
 /// none.
 pub(super) async fn read(url: &str, trust_keys: &[String], scope: ServiceName) -> Result<Found, Failed> {
+    read_by(&mut reader(url, trust_keys, scope)?, url).await
+}
+
+/// As [`read`], with the resources that the release was compiled from, if the store still has them.
+pub(super) async fn read_written(
+    url: &str,
+    trust_keys: &[String],
+    scope: ServiceName,
+) -> Result<(Found, Option<Vec<Resource>>), Failed> {
+    let mut reader = reader(url, trust_keys, scope)?;
+    let found = read_by(&mut reader, url).await?;
+    let resources = written(&reader, &found.release).await;
+    Ok((found, resources))
+}
+
+async fn written(reader: &Reader, release: &ReleaseInfo) -> Option<Vec<Resource>> {
+    // A rejected revision is not what its release holds.
+    let revision = reader.revision().await.ok().flatten().filter(|_| !release.rejected)?;
+    revision.resources.iter().map(|value| Resource::from_value(value).ok()).collect()
+}
+
+fn reader(url: &str, trust_keys: &[String], scope: ServiceName) -> Result<Reader, Failed> {
     let store = Store::open(url).map_err(|error| url_failed(&error))?;
     let keys = trusted(trust_keys).map_err(|error| Failed::problem("", &error))?;
     let trust = if keys.is_empty() {
@@ -37,7 +60,10 @@ pub(super) async fn read(url: &str, trust_keys: &[String], scope: ServiceName) -
         Trust::Keys(TrustedKeys::new(keys).map_err(|error| Failed::problem("--trust-key", &error))?)
     };
     let subscriber = Subscriber { scope, node: "outrigger".to_owned(), schema: SCHEMA };
-    let mut reader = Reader::new(store, trust, subscriber, None);
+    Ok(Reader::new(store, trust, subscriber, None))
+}
+
+async fn read_by(reader: &mut Reader, url: &str) -> Result<Found, Failed> {
     let poll = reader.poll(&Held::default()).await.map_err(|error| read_failed(&error))?;
     let heartbeat = reader.heartbeat().cloned();
     match poll {

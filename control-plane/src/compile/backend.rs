@@ -1,10 +1,10 @@
 //! A service as its callers see it.
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{self, Backend, WeightedBackend};
+use outrigger_snapshot::policy::{self, WeightedBackend};
 
 use super::index::{Attached, Index};
-use crate::config::model::{Port, Rule, Service, Settings};
+use crate::config::model::{Port, Rule, Service};
 
 pub(super) fn service(
     index: &Index<'_>,
@@ -19,10 +19,7 @@ pub(super) fn service(
 }
 
 fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) -> policy::Port {
-    let mut backend = Backend::defaults_for(port.protocol);
-    for settings in index.settings(name, &port.name) {
-        apply(settings, &mut backend);
-    }
+    let backend = index.layers.effective(name, &port.name, port.protocol);
     let attached = index.attached(view, name, port.port);
     policy::Port {
         name: port.name.clone(),
@@ -42,9 +39,9 @@ fn rule(route: &Attached<'_>, rule: &Rule) -> policy::Rule {
         name: format!("{}/{}#{}", route.namespace, route.name, rule.name),
         matches: rule.matches.clone(),
         filters: rule.filters.clone(),
-        request_timeout_ms: rule.request_timeout_ms,
-        try_timeout_ms: rule.try_timeout_ms,
-        retry: None,
+        request_timeout_ms: rule.request_timeout_ms.as_ref().map(|timeout| timeout.value),
+        try_timeout_ms: rule.try_timeout_ms.as_ref().map(|timeout| timeout.value),
+        retry: rule.retry.clone(),
         backends: rule
             .backends
             .iter()
@@ -56,25 +53,4 @@ fn rule(route: &Attached<'_>, rule: &Rule) -> policy::Rule {
             })
             .collect(),
     }
-}
-
-fn apply(settings: &Settings, backend: &mut Backend) {
-    fn set<T: Clone>(field: &mut T, value: &Option<T>) {
-        if let Some(value) = value {
-            *field = value.clone();
-        }
-    }
-    set(&mut backend.balance, &settings.balance);
-    set(&mut backend.on_empty, &settings.on_empty);
-    let timeouts = &mut backend.timeouts;
-    set(&mut timeouts.connect_ms, &settings.connect_ms);
-    set(&mut timeouts.request_ms, &settings.request_ms);
-    set(&mut timeouts.try_ms, &settings.try_ms);
-    set(&mut timeouts.first_byte_ms, &settings.first_byte_ms);
-    set(&mut timeouts.idle_ms, &settings.idle_ms);
-    set(&mut timeouts.body_stall_ms, &settings.body_stall_ms);
-    let limits = &mut backend.limits;
-    set(&mut limits.connections, &settings.connections);
-    set(&mut limits.pending, &settings.pending);
-    set(&mut limits.requests, &settings.requests);
 }

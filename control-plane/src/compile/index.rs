@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outrigger_snapshot::name::ServiceName;
 
-use crate::config::model::{Rule, Service, Settings, Spec};
+use crate::config::layers::Layers;
+use crate::config::model::{Rule, Service, Spec};
 use crate::config::{Checked, parent_ports, service_name};
 
 /// A port of a service.
@@ -29,12 +30,13 @@ pub(super) struct Index<'a> {
     producers: HashMap<PortOf, Vec<Attached<'a>>>,
     /// Routes in another namespace: for the callers in that namespace.
     consumers: HashMap<&'a str, HashMap<PortOf, Vec<Attached<'a>>>>,
-    settings: HashMap<(ServiceName, Option<&'a str>), &'a Settings>,
+    /// How each port is used.
+    pub(super) layers: Layers<'a>,
 }
 
 impl<'a> Index<'a> {
     pub(super) fn new(checked: &'a Checked) -> Self {
-        let mut index = Self::default();
+        let mut index = Self { layers: Layers::new(checked.resources()), ..Self::default() };
         for resource in checked.resources() {
             if let (Spec::Service(service), Some(name)) = (resource.spec(), service_name(resource)) {
                 index.services.insert(name, service);
@@ -42,31 +44,21 @@ impl<'a> Index<'a> {
         }
         // The resources are sorted by namespace and name: so are the routes of each port, which is their order of precedence.
         for resource in checked.resources() {
-            match resource.spec() {
-                Spec::Service(_) => {}
-                Spec::HttpRoute(route) => {
-                    let (namespace, name) = (resource.namespace(), resource.name());
-                    let attached = Attached { namespace, name, rules: &route.rules };
-                    for parent in &route.parents {
-                        let service_name = &parent.service.value;
-                        let Some(service) = index.services.get(service_name) else { continue };
-                        for port in parent_ports(parent, service) {
-                            let key = (service_name.clone(), port.port);
-                            let table = if service_name.namespace() == namespace {
-                                &mut index.producers
-                            } else {
-                                index.consumer_namespaces.insert(namespace);
-                                index.consumers.entry(namespace).or_default()
-                            };
-                            table.entry(key).or_default().push(attached);
-                        }
-                    }
-                }
-                Spec::BackendPolicy(policy) => {
-                    for target in &policy.targets {
-                        let section = target.section.as_ref().map(|section| section.value.as_str());
-                        index.settings.insert((target.service.value.clone(), section), &policy.settings);
-                    }
+            let Some(route) = resource.spec().route() else { continue };
+            let (namespace, name) = (resource.namespace(), resource.name());
+            let attached = Attached { namespace, name, rules: &route.rules };
+            for parent in &route.parents {
+                let service_name = &parent.service.value;
+                let Some(service) = index.services.get(service_name) else { continue };
+                for port in parent_ports(route, parent, service) {
+                    let key = (service_name.clone(), port.port);
+                    let table = if service_name.namespace() == namespace {
+                        &mut index.producers
+                    } else {
+                        index.consumer_namespaces.insert(namespace);
+                        index.consumers.entry(namespace).or_default()
+                    };
+                    table.entry(key).or_default().push(attached);
                 }
             }
         }
@@ -78,16 +70,5 @@ impl<'a> Index<'a> {
         let key = (service.clone(), port);
         let own = view.and_then(|namespace| self.consumers.get(namespace)?.get(&key));
         own.or_else(|| self.producers.get(&key)).map_or(&[], Vec::as_slice)
-    }
-
-    /// The settings of a port, the wider first.
-    pub(super) fn settings(
-        &self,
-        service: &ServiceName,
-        port_name: &str,
-    ) -> impl Iterator<Item = &'a Settings> {
-        let wide = self.settings.get(&(service.clone(), None)).copied();
-        let narrow = self.settings.get(&(service.clone(), Some(port_name))).copied();
-        [wide, narrow].into_iter().flatten()
     }
 }

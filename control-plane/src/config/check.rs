@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::validate::SERVICES_MAX;
 
+use super::layers::Layers;
 use super::model::{Service, Spec};
 use super::nearest::nearest;
 use super::problem::{Problem, Problems, Spot};
@@ -12,10 +13,13 @@ use super::resource::{Key, Resource};
 
 pub(crate) use routes::parent_ports;
 
+mod clashes;
 mod hosts;
 mod policies;
 mod routes;
 mod scopes;
+mod settings;
+mod timeouts;
 
 /// Resources that fit together: what can be compiled.
 #[derive(Debug, Clone)]
@@ -35,17 +39,23 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
     let mut problems = Problems::default();
     check_unique(resources, &mut problems);
     let services = Services::new(resources);
+    let layers = Layers::new(resources);
     check_totals(&services, &mut problems);
     hosts::check(&services, &mut problems);
     for resource in resources {
         match resource.spec() {
             Spec::Service(service) => check_uses(resource, service, &services, &mut problems),
-            Spec::HttpRoute(route) => routes::check(resource, route, &services, &mut problems),
-            Spec::BackendPolicy(_) => {}
+            Spec::HttpRoute(route) | Spec::GrpcRoute(route) => {
+                routes::check(resource, route, &services, &mut problems);
+                timeouts::check(resource, route, &layers, &services, &mut problems);
+            }
+            Spec::BackendPolicy(_) | Spec::XBackendTrafficPolicy(_) => {}
         }
     }
     routes::check_totals(resources, &services, &mut problems);
+    clashes::check(resources, &services, &mut problems);
     policies::check(resources, &services, &mut problems);
+    settings::check(resources, &layers, &services, &mut problems);
     scopes::check(resources, &services, &mut problems);
     let mut resources = resources.to_vec();
     resources.sort_by_cached_key(Resource::key);

@@ -1,11 +1,18 @@
 //! Resources as types. What refers to something else knows where it was written, so that a problem found later can say so.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{Balance, Filter, OnEmpty, Protocol, RouteMatch};
+use outrigger_snapshot::policy::{Filter, Protocol, RouteMatch, RuleRetry};
 
 use super::problem::Spot;
+
+pub(crate) use settings::{
+    BreakerSettings, EjectionSettings, HealthCheckSettings, HedgeSettings, RetrySettings, Settings,
+};
+
+mod settings;
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
@@ -20,8 +27,28 @@ pub(crate) struct Placed<T> {
 #[derive(Debug)]
 pub(crate) enum Spec {
     Service(Service),
-    HttpRoute(HttpRoute),
+    HttpRoute(Route),
+    GrpcRoute(Route),
     BackendPolicy(BackendPolicy),
+    XBackendTrafficPolicy(BackendPolicy),
+}
+
+impl Spec {
+    /// What it says as a policy, if it is one.
+    pub(crate) fn policy(&self) -> Option<&BackendPolicy> {
+        match self {
+            Self::BackendPolicy(policy) | Self::XBackendTrafficPolicy(policy) => Some(policy),
+            Self::Service(_) | Self::HttpRoute(_) | Self::GrpcRoute(_) => None,
+        }
+    }
+
+    /// What it says as a route, if it is one.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        match self {
+            Self::HttpRoute(route) | Self::GrpcRoute(route) => Some(route),
+            Self::Service(_) | Self::BackendPolicy(_) | Self::XBackendTrafficPolicy(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -59,10 +86,25 @@ pub(crate) struct StaticEndpoint {
     pub(crate) zone: Option<String>,
 }
 
+/// An `HTTPRoute` or a `GRPCRoute`.
 #[derive(Debug)]
-pub(crate) struct HttpRoute {
+pub(crate) struct Route {
+    /// Whether it is for gRPC requests only.
+    pub(crate) grpc: bool,
     pub(crate) parents: Vec<Parent>,
     pub(crate) rules: Vec<Rule>,
+}
+
+impl Route {
+    /// Whether ports of this protocol can be its parents and backends.
+    pub(crate) fn takes(&self, protocol: Protocol) -> bool {
+        if self.grpc { matches!(protocol, Protocol::Http2 | Protocol::Grpc) } else { protocol.is_http() }
+    }
+
+    /// What it takes, for a sentence.
+    pub(crate) fn protocols(&self) -> &'static str {
+        if self.grpc { "a port of protocol GRPC or HTTP2" } else { "a port of protocol HTTP, HTTP2 or GRPC" }
+    }
 }
 
 #[derive(Debug)]
@@ -79,8 +121,9 @@ pub(crate) struct Rule {
     pub(crate) name: String,
     pub(crate) matches: Vec<RouteMatch>,
     pub(crate) filters: Vec<Filter>,
-    pub(crate) request_timeout_ms: Option<u64>,
-    pub(crate) try_timeout_ms: Option<u64>,
+    pub(crate) request_timeout_ms: Option<Placed<u64>>,
+    pub(crate) try_timeout_ms: Option<Placed<u64>>,
+    pub(crate) retry: Option<RuleRetry>,
     pub(crate) backends: Vec<BackendRef>,
 }
 
@@ -96,26 +139,12 @@ pub(crate) struct BackendRef {
 pub(crate) struct BackendPolicy {
     pub(crate) targets: Vec<Target>,
     pub(crate) settings: Settings,
+    /// Where each field below `spec` was written, by its path there, like `retry.backoff.base`.
+    pub(crate) written: BTreeMap<String, Spot>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) service: Placed<ServiceName>,
     pub(crate) section: Option<Placed<String>>,
-}
-
-/// What a policy sets; `None` is left to the wider policy or the default.
-#[derive(Debug, Default)]
-pub(crate) struct Settings {
-    pub(crate) balance: Option<Balance>,
-    pub(crate) connect_ms: Option<u64>,
-    pub(crate) request_ms: Option<u64>,
-    pub(crate) try_ms: Option<u64>,
-    pub(crate) first_byte_ms: Option<u64>,
-    pub(crate) idle_ms: Option<u64>,
-    pub(crate) body_stall_ms: Option<u64>,
-    pub(crate) connections: Option<u32>,
-    pub(crate) pending: Option<u32>,
-    pub(crate) requests: Option<u32>,
-    pub(crate) on_empty: Option<OnEmpty>,
 }

@@ -14,16 +14,18 @@ use super::resource::{Key, Kind, Parts, REVISION_ANNOTATION, Resource};
 use super::shape::{Object, Presence, Report, Shape};
 
 mod address;
+mod amount;
 mod backend_policy;
 mod filter;
-mod http_route;
+mod method_match;
+mod route;
 mod route_match;
 mod service;
+mod traffic_policy;
 
 /// Kinds of the Gateway API that people will try.
-const UNSUPPORTED_KINDS: [&str; 9] = [
+const UNSUPPORTED_KINDS: [&str; 8] = [
     "BackendTLSPolicy",
-    "GRPCRoute",
     "Gateway",
     "GatewayClass",
     "ListenerSet",
@@ -96,8 +98,12 @@ fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) 
     let spec = node.field("spec").unwrap_or(&absent);
     match kind {
         Kind::Service => Spec::Service(service::read(spec, &path, namespace, report)),
-        Kind::HttpRoute => Spec::HttpRoute(http_route::read(spec, &path, namespace, report)),
+        Kind::HttpRoute => Spec::HttpRoute(route::read(spec, kind, &path, namespace, report)),
+        Kind::GrpcRoute => Spec::GrpcRoute(route::read(spec, kind, &path, namespace, report)),
         Kind::BackendPolicy => Spec::BackendPolicy(backend_policy::read(spec, &path, namespace, report)),
+        Kind::XBackendTrafficPolicy => {
+            Spec::XBackendTrafficPolicy(traffic_policy::read(spec, &path, namespace, report))
+        }
     }
 }
 
@@ -212,6 +218,11 @@ fn service_ref(node: &Node, namespace: &str, position: usize) -> Option<Placed<S
 fn placed_text(node: &Node, name: &str) -> Option<Placed<String>> {
     let field = node.field(name)?;
     Some(Placed { value: field.text()?.to_owned(), at: field.at, position: 0 })
+}
+
+/// The value read from a field, and its place.
+fn placed<T>(node: &Node, name: &str, value: T) -> Placed<T> {
+    Placed { value, at: node.field(name).map_or(node.at, |field| field.at), position: 0 }
 }
 
 /// The port in a field, and its place.

@@ -10,7 +10,10 @@ use outrigger_snapshot::record::Serial;
 
 use super::model::Spec;
 use super::problem::{Problem, Spot};
-use super::shape::{Object, Shape, backend_policy, http_route, ignored, required, resource, service};
+use super::shape::{
+    Object, Shape, backend_policy, grpc_route, http_route, ignored, required, resource, service,
+    traffic_policy,
+};
 use super::text::Text;
 
 /// The kinds of resources.
@@ -21,20 +24,28 @@ pub enum Kind {
     /// `gateway.networking.k8s.io/v1`: where requests go.
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
+    /// `gateway.networking.k8s.io/v1`: where gRPC requests go.
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute,
     /// `outrigger.dev/v1alpha1`: how a service is called.
     BackendPolicy,
+    /// `gateway.networking.x-k8s.io/v1alpha1`: what retries may add to the load of a service.
+    XBackendTrafficPolicy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Service, Self::HttpRoute, Self::BackendPolicy];
+    pub const ALL: [Self; 5] =
+        [Self::Service, Self::HttpRoute, Self::GrpcRoute, Self::BackendPolicy, Self::XBackendTrafficPolicy];
 
     /// The name in `kind`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Service => "Service",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::BackendPolicy => "BackendPolicy",
+            Self::XBackendTrafficPolicy => "XBackendTrafficPolicy",
         }
     }
 
@@ -42,7 +53,8 @@ impl Kind {
     pub fn api_version(self) -> &'static str {
         match self {
             Self::Service | Self::BackendPolicy => "outrigger.dev/v1alpha1",
-            Self::HttpRoute => "gateway.networking.k8s.io/v1",
+            Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
+            Self::XBackendTrafficPolicy => "gateway.networking.x-k8s.io/v1alpha1",
         }
     }
 
@@ -79,7 +91,11 @@ impl Kind {
         match self {
             Self::Service => whole!("outrigger.dev/v1alpha1", "Service", service::SPEC),
             Self::HttpRoute => whole!("gateway.networking.k8s.io/v1", "HTTPRoute", http_route::SPEC),
+            Self::GrpcRoute => whole!("gateway.networking.k8s.io/v1", "GRPCRoute", grpc_route::SPEC),
             Self::BackendPolicy => whole!("outrigger.dev/v1alpha1", "BackendPolicy", backend_policy::SPEC),
+            Self::XBackendTrafficPolicy => {
+                whole!("gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", traffic_policy::SPEC)
+            }
         }
     }
 }

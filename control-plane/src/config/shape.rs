@@ -1,16 +1,19 @@
 //! The shape of a resource as a table: the parser checks against it, the JSON Schemas and the documents are made from it.
 
+use super::grpc_status;
 use super::nearest::nearest;
 use super::node::{Content, Entry, Node, Path, shortened};
 use super::problem::{Problem, Problems, Spot};
 use super::text::Text;
 
 pub(crate) mod backend_policy;
+pub(crate) mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod resource;
 pub(crate) mod service;
 #[cfg(test)]
 mod tests;
+pub(crate) mod traffic_policy;
 
 /// What a value must be.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) enum Shape {
         most: i64,
     },
     Boolean,
+    /// A gRPC status that is an error, by name or number.
+    GrpcStatus,
     /// One of some words.
     Choice(&'static [Word]),
     List {
@@ -136,6 +141,8 @@ impl Shape {
             (Self::Text(text), Content::Text(value)) => check_text(*text, value, node.at, path, report),
             (Self::Integer { least, most }, Content::Integer(value)) if (least..=most).contains(&value) => {}
             (Self::Boolean, Content::Boolean(_)) => {}
+            (Self::GrpcStatus, Content::Integer(value)) if grpc_status::numbered(*value).is_some() => {}
+            (Self::GrpcStatus, Content::Text(value)) => check_grpc_status(value, node.at, path, report),
             (Self::Choice(words), Content::Text(value)) => check_word(words, value, node.at, path, report),
             (Self::List { of, least, most }, Content::List(items)) => {
                 check_length(items.len(), *least, *most, node.at, path, report);
@@ -166,6 +173,7 @@ impl Shape {
             Self::Text(text) => format!("a text: {}", text.expected()),
             Self::Integer { least, most } => format!("a whole number from {least} to {most}"),
             Self::Boolean => "true or false".to_owned(),
+            Self::GrpcStatus => grpc_status::EXPECTED.to_owned(),
             Self::Choice(words) => one_of(words),
             Self::List { .. } => "a list".to_owned(),
             Self::Object(_) => "an object".to_owned(),
@@ -213,7 +221,10 @@ impl Object {
         let known = self.fields.iter().filter(|field| field.shape().is_some()).map(|field| field.name);
         report.problems.add(|| {
             Problem::new(report.file, entry.at, path, "is not a field of this object")
-                .expected(format!("one of {}", known.clone().collect::<Vec<_>>().join(", ")))
+                .expected(match known.clone().collect::<Vec<_>>().join(", ").as_str() {
+                    "" => "no field".to_owned(),
+                    names => format!("one of {names}"),
+                })
                 .nearest(nearest(&entry.key, known))
         });
     }
@@ -225,6 +236,16 @@ fn check_text(text: Text, value: &str, at: Spot, path: &Path<'_>, report: &mut R
             Problem::new(report.file, at, path, format!("\"{}\" is not valid", shortened(value)))
                 .expected(text.expected())
                 .nearest(text.repaired(value))
+        });
+    }
+}
+
+fn check_grpc_status(value: &str, at: Spot, path: &Path<'_>, report: &mut Report<'_>) {
+    if grpc_status::named(value).is_none() {
+        report.problems.add(|| {
+            Problem::new(report.file, at, path, format!("\"{}\" is no gRPC error", shortened(value)))
+                .expected(grpc_status::EXPECTED)
+                .nearest(nearest(value, grpc_status::NAMES))
         });
     }
 }

@@ -162,6 +162,17 @@ pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     (parts > 0).then_some(total)
 }
 
+/// A duration as people write it; the inverse of [`duration_ms`].
+pub(crate) fn duration_text(milliseconds: u64) -> String {
+    match milliseconds {
+        0 => "0s".to_owned(),
+        whole if whole % 3_600_000 == 0 => format!("{}h", whole / 3_600_000),
+        whole if whole % 60_000 == 0 => format!("{}m", whole / 60_000),
+        whole if whole % 1_000 == 0 => format!("{}s", whole / 1_000),
+        other => format!("{other}ms"),
+    }
+}
+
 /// Whether `text` is a path that a rule can name: absolute, without query, and such that no normalised request path could
 /// fail to meet it (Gateway API v1, `HTTPPathMatch`). The error says what is expected.
 pub(crate) fn check_path(text: &str) -> Result<(), &'static str> {

@@ -75,8 +75,12 @@ fn a_schema_accepts_and_refuses_what_the_parser_does() {
 #[test]
 fn unsupported_fields_are_refused_with_their_reason_at_hand() {
     let schema = schema(Kind::HttpRoute);
-    let retry = &schema["properties"]["spec"]["properties"]["rules"]["items"]["properties"]["retry"];
-    assert_eq!(retry, &json!({ "not": {}, "description": "retries: not supported by Outrigger yet" }));
+    let sticky =
+        &schema["properties"]["spec"]["properties"]["rules"]["items"]["properties"]["sessionPersistence"];
+    assert_eq!(
+        sticky,
+        &json!({ "not": {}, "description": "sticky sessions: not supported by Outrigger yet" })
+    );
     let types = &schema["properties"]["spec"]["properties"]["rules"]["items"]["properties"]["filters"]["items"]
         ["properties"]["type"]["enum"];
     assert_eq!(
@@ -92,4 +96,16 @@ fn the_whole_schema_leads_to_every_kind() {
         assert_eq!(reference["$ref"], format!("#/$defs/{kind}"));
         assert_eq!(all["$defs"][kind.name()]["properties"]["kind"]["const"], kind.name());
     }
+}
+
+#[test]
+fn the_schemas_have_what_is_said_of_failures() {
+    let policy = &schema(Kind::BackendPolicy)["properties"]["spec"]["properties"];
+    assert_eq!(policy["retry"]["properties"]["budget"]["properties"]["percent"]["maximum"], 100);
+    let grpc = &policy["retry"]["properties"]["grpcStatuses"]["items"]["anyOf"];
+    assert_eq!(grpc[0], json!({ "type": "integer", "minimum": 1, "maximum": 16 }));
+    assert_eq!(grpc[1]["examples"][13], "UNAVAILABLE");
+    assert_eq!(policy["healthCheck"]["properties"]["tcp"]["additionalProperties"], false);
+    let route = &schema(Kind::HttpRoute)["properties"]["spec"]["properties"]["rules"]["items"]["properties"];
+    assert_eq!(route["retry"]["properties"]["codes"]["items"]["minimum"], 400);
 }

@@ -72,11 +72,11 @@ fn explaining_runs_the_router() {
     let file = folder.file("split.yaml", SPLIT);
     let by_files = succeeded(&outrigger(&["explain", "GET", "http://cart/checkout?x=1", "-f", &file]));
     for part in [
-        "rule         default/cart#0",
+        "rule         default/cart#0 (HTTPRoute default/cart)",
         "cluster      default/cart:80, 90.0 % (weight 90 of 100)",
         "cluster      default/cart-v2:80, 10.0 % (weight 10 of 100)",
         "  endpoints  127.0.0.1:9002",
-        "request 10s (route), try 2s (route), connect 1s (default)",
+        "request 10s, try 2s (HTTPRoute default/cart); connect 1s, first byte 1m",
         "peak EWMA (default)",
     ] {
         assert!(by_files.contains(part), "no {part:?} in:\n{by_files}");
@@ -97,6 +97,72 @@ fn explaining_runs_the_router() {
     succeeded(&outrigger(&["explain", "GET", "http://cart.default.svc/api/x", "-f", &narrow]));
     failed(&outrigger(&["explain", "POST", "http://cart/api", "-f", &narrow]), 1);
     failed(&outrigger(&["explain", "GET", "http://", "-f", &narrow]), 2);
+}
+
+/// A mesh whose values come from five places.
+const LAYERED: &str = "\
+{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: cart}, spec: {ports: [{name: http, port: 80, protocol: HTTP}, \
+{name: grpc, port: 90, protocol: GRPC}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: shop}, spec: {parentRefs: [{group: '', kind: Service, \
+name: cart, port: 80}], rules: [{timeouts: {request: 10s}, retry: {codes: [500], backoff: 1s}, backendRefs: [{name: cart, port: 80}]}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {name: shop}, spec: {parentRefs: [{group: '', kind: Service, \
+name: cart}], rules: [{matches: [{method: {service: cart.v1.Cart}}], backendRefs: [{name: cart, port: 90}]}]}}
+---
+{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: wide}, spec: {targetRefs: [{kind: Service, name: cart}], \
+retry: {attempts: 1}, hedge: {}, healthCheck: {tcp: {}, interval: 2s}, ejection: {base: 5s}, breaker: {probes: 3}}}
+---
+{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: narrow}, spec: {targetRefs: [{kind: Service, name: cart, \
+sectionName: http}], timeouts: {connect: 250ms}, hedge: {minDelay: 20ms}, slowStart: 30s}}
+---
+{apiVersion: gateway.networking.x-k8s.io/v1alpha1, kind: XBackendTrafficPolicy, metadata: {name: budget}, spec: {targetRefs: \
+[{group: '', kind: Service, name: cart}], retryConstraint: {}}}
+";
+
+#[test]
+fn explaining_says_where_each_value_comes_from() {
+    let folder = Folder::new();
+    let store = folder.store().display().to_string();
+    let file = folder.file("layered.yaml", LAYERED);
+    succeeded(&outrigger(&["publish", "--store", &store, "-f", &file]));
+    let http = [
+        "rule         default/shop#0 (HTTPRoute default/shop)",
+        "  timeouts   request 10s (HTTPRoute default/shop); try none (default); connect 250ms (BackendPolicy default/narrow); first byte",
+        "  retry      attempts 1 (BackendPolicy default/wide); on 500 (HTTPRoute default/shop); gRPC UNAVAILABLE, where it is safe \
+         (default); backoff 1s, up to 1s (HTTPRoute default/shop); bodies up to 65536 bytes (default)",
+        "  budget     20 % of requests, over 10s, and 10 a second (XBackendTrafficPolicy default/budget)",
+        "  hedge      after 95 % of answers (default); not before 20ms (BackendPolicy default/narrow)",
+        "; for 5s (BackendPolicy default/wide); up to 5m, ",
+        "; probes 3 (BackendPolicy default/wide); successes 10, ",
+        "  health     a connection, every 2s (BackendPolicy default/wide); 1s if not well, ",
+        "  slow start 30s (BackendPolicy default/narrow)",
+    ];
+    let grpc = [
+        "rule         default/shop#0 (GRPCRoute default/shop)",
+        "matches      path below /cart.v1.Cart",
+        "  timeouts   request none, try none, connect 1s, first byte none, ",
+        "  hedge      after 95 % of answers, not before 10ms (default)",
+        "  slow start none (default)",
+    ];
+    for source in [["-f", &file], ["--store", &store]] {
+        for (method, url, parts) in
+            [("GET", "http://cart/", &http[..]), ("POST", "http://cart:90/cart.v1.Cart/Get", &grpc[..])]
+        {
+            let said = succeeded(&outrigger(&[&["explain", method, url][..], &source].concat()));
+            for part in parts {
+                assert!(said.contains(part), "no {part:?} in:\n{said}");
+            }
+        }
+    }
+    // What was written is gone; what was made of it is not.
+    std::fs::remove_dir_all(folder.store().join("revisions")).unwrap();
+    let said = succeeded(&outrigger(&["explain", "GET", "http://cart/", "--store", &store]));
+    for part in
+        ["(route default/shop)", "attempts 1 (a policy); on 500 (route default/shop)", "connections 1024"]
+    {
+        assert!(said.contains(part), "no {part:?} in:\n{said}");
+    }
 }
 
 #[test]

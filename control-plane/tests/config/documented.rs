@@ -169,6 +169,8 @@ fn kinds_are_found_as_people_name_them() {
         ("httproutes", Some(Kind::HttpRoute)),
         ("BackendPolicies", Some(Kind::BackendPolicy)),
         ("backendpolicy", Some(Kind::BackendPolicy)),
+        ("grpcroutes", Some(Kind::GrpcRoute)),
+        ("XBackendTrafficPolicies", Some(Kind::XBackendTrafficPolicy)),
         ("pod", None),
     ] {
         assert_eq!(Kind::named(text), kind, "{text}");
@@ -189,6 +191,20 @@ fn the_quickstart_is_right_at_every_step() {
         }
     }
     assert!(steps > 1);
+}
+
+#[test]
+fn the_examples_in_the_reference_are_right() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    for (name, examples) in [("CONFIG.md", 2), ("GATEWAY-API.md", 1)] {
+        let text = std::fs::read_to_string(docs.join(name)).unwrap();
+        let blocks: Vec<&str> =
+            text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(blocks.len(), examples, "{name}");
+        let checked =
+            load_text(&blocks.join("---\n")).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        assert!(checked.resources().len() > 1, "{name}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use outrigger_control_plane::config::{Checked, Problems, Source, load};
 mod documented;
 mod problems;
 mod properties;
+mod resilience;
 
 /// One file of this text, checked and on its own.
 fn load_text(text: &str) -> Result<Checked, Problems> {

@@ -4,12 +4,15 @@ use super::load_text;
 
 mod conditions;
 mod filter;
+mod grpc_route;
 mod kinds;
 mod policy;
+mod resilience;
 mod route;
 mod service;
 mod text;
 mod together;
+mod traffic_policy;
 
 /// A mesh of one service `web` with an HTTP port 80 and a TLS port 443, a host of its own and a policy.
 const MESH: &str = "\
@@ -31,14 +34,21 @@ enum Wrong {
     Route(&'static str),
     /// A rule of an `HTTPRoute` for web.
     Rule(&'static str),
+    /// A rule of a `GRPCRoute` for a service `api` with a GRPC port 90 and an HTTP port 80, which is line 5.
+    Grpc(&'static str),
     /// The spec of a `BackendPolicy`.
     Policy(&'static str),
+    /// What a `BackendPolicy` for the HTTP port of web says beside its target.
+    Port(&'static str),
+    /// The spec of an `XBackendTrafficPolicy`.
+    Traffic(&'static str),
 }
 
 impl Wrong {
     /// The mesh with the mistake, which begins in line 5.
     fn text(&self) -> String {
         let ours = "apiVersion: outrigger.dev/v1alpha1";
+        let gateway = "apiVersion: gateway.networking.k8s.io/v1";
         let route = "apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: route}";
         let resource = match self {
             Self::Text(text) => (*text).to_owned(),
@@ -49,9 +59,23 @@ impl Wrong {
             Self::Rule(rule) => format!(
                 "{{{route}, spec: {{parentRefs: [{{group: \"\", kind: Service, name: web}}], rules: [\n{rule}]}}}}"
             ),
+            Self::Grpc(rule) => format!(
+                "{{{ours}, kind: Service, metadata: {{name: api}}, spec: {{ports: [{{name: grpc, port: 90, protocol: GRPC}}, \
+                 {{name: http, port: 80, protocol: HTTP}}]}}}}\n---\n{{{gateway}, kind: GRPCRoute, metadata: {{name: route}}, \
+                 spec: {{parentRefs: [{{group: \"\", kind: Service, name: api}}], rules: [\n{rule}]}}}}"
+            ),
             Self::Policy(spec) => {
                 format!("{{{ours}, kind: BackendPolicy, metadata: {{name: policy}}, spec:\n{{{spec}}}}}")
             }
+            Self::Port(settings) => {
+                let target = "targetRefs: [{kind: Service, name: web, sectionName: http}]";
+                let policy = "kind: BackendPolicy, metadata: {name: policy}";
+                format!("{{{ours}, {policy}, spec:\n{{{target}, {settings}}}}}")
+            }
+            Self::Traffic(spec) => format!(
+                "{{apiVersion: gateway.networking.x-k8s.io/v1alpha1, kind: XBackendTrafficPolicy, \
+                 metadata: {{name: traffic}}, spec:\n{{{spec}}}}}"
+            ),
         };
         format!("{MESH}{resource}")
     }

@@ -11,7 +11,7 @@ use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::keys::{KeyError, TRUSTED_KEYS_MAX, TrustedKeys};
 use outrigger_snapshot::layout;
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::record::{Heartbeat, MeshId, Release, Serial};
+use outrigger_snapshot::record::{Heartbeat, MeshId, Release, Revision, Serial};
 use serde::{Deserialize, Serialize};
 
 pub use error::{ReadError, Refusal};
@@ -199,6 +199,18 @@ impl Reader {
     /// The store that is read.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What people had written when the last release was compiled, if the store still has it. Proxies never need it; it says
+    /// where a value of the release comes from.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn revision(&self) -> Result<Option<Revision>, ReadError> {
+        let Some(position) = &self.position else { return Ok(None) };
+        let place = Serial { epoch: position.release.epoch, n: position.revision };
+        let found = self.store.record(&layout::revision(place), &position.trusted).await?;
+        Ok(found.map(|found| found.record))
     }
 
     fn advance(&mut self, release: &Release, digest: Digest, trusted: TrustedKeys) {

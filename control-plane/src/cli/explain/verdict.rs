@@ -4,10 +4,13 @@ use outrigger_snapshot::facts::{Discovery, Endpoint, Facts};
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{
-    Backend, Balance, Filter, HashKey, HeaderEdit, OnEmpty, PathEdit, PathMatch, Policy, Port, RouteMatch,
-    Rule, TextMatch, ValueMatch,
+    Backend, Filter, HeaderEdit, PathEdit, PathMatch, Policy, Port, RouteMatch, Rule, TextMatch, ValueMatch,
 };
 use outrigger_snapshot::router::{Miss, Router, RouterError};
+
+use super::origin::{Origins, Place};
+use super::settings::Settings;
+use crate::config::Resource;
 
 /// Endpoints that are listed one by one; the others are only counted.
 const ENDPOINTS_LISTED: usize = 8;
@@ -55,12 +58,14 @@ struct Target {
     rule: Option<Rule>,
 }
 
-/// The verdict on `head`, sent by a workload in `namespace`: lines of (name, text).
+/// The verdict on `head`, sent by a workload in `namespace`: lines of (name, text). What people wrote, if that is at hand, tells where
+/// each value comes from.
 pub(crate) fn verdict(
     policy: &Policy,
     facts: &Facts,
     namespace: &str,
     head: &RequestHead,
+    written: Option<&[Resource]>,
 ) -> Result<Vec<(String, String)>, NoRoute> {
     let payload = |spec: outrigger_snapshot::router::RuleSpec<'_>| Target {
         port: spec.port.clone(),
@@ -69,15 +74,17 @@ pub(crate) fn verdict(
     let router = Router::build(policy, namespace, payload).map_err(NoRoute::Policy)?;
     let found = router.find(head).map_err(|miss| no_route(miss, policy, namespace, head))?;
     let (service, port) = (found.service, &found.rule.port);
-    let mut lines = Lines::default();
+    let origins = Origins::new(written);
+    let mut lines = Lines { lines: Vec::new(), origins: &origins };
     lines.add("service", format!("{service}, port {} ({:?}, {})", port.port, port.protocol, port.name));
     let Some(rule) = &found.rule.rule else {
         lines.add("rule", "none: the port has no routes, everything goes to its own endpoints".to_owned());
         let own = service.cluster(port.port);
         lines.cluster(&own, "all", policy, facts, None);
-        return Ok(lines.0);
+        return Ok(lines.lines);
     };
-    lines.add("rule", rule.name.clone());
+    let route = origins.route(Place { service, port_name: &port.name }, &rule.name);
+    lines.add("rule", format!("{} ({route})", rule.name));
     for (index, condition) in rule.matches.iter().enumerate() {
         lines.add(if index == 0 { "matches" } else { "or" }, match_text(condition));
     }
@@ -88,21 +95,23 @@ pub(crate) fn verdict(
     let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
     for backend in &rule.backends {
         let cluster = backend.service.cluster(backend.port);
-        lines.cluster(&cluster, &share(backend.weight, total), policy, facts, Some(rule));
+        lines.cluster(&cluster, &share(backend.weight, total), policy, facts, Some((rule, &route)));
         lines.filters("  filter", &backend.filters);
     }
     if total == 0 && !rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_))) {
         lines.add("cluster", "none has a share: the proxy would answer 500".to_owned());
     }
-    Ok(lines.0)
+    Ok(lines.lines)
 }
 
-#[derive(Default)]
-struct Lines(Vec<(String, String)>);
+struct Lines<'a> {
+    lines: Vec<(String, String)>,
+    origins: &'a Origins<'a>,
+}
 
-impl Lines {
+impl Lines<'_> {
     fn add(&mut self, name: &str, text: String) {
-        self.0.push((name.to_owned(), text));
+        self.lines.push((name.to_owned(), text));
     }
 
     fn filters(&mut self, name: &str, filters: &[Filter]) {
@@ -118,7 +127,7 @@ impl Lines {
         share: &str,
         policy: &Policy,
         facts: &Facts,
-        rule: Option<&Rule>,
+        rule: Option<(&Rule, &str)>,
     ) {
         self.add("cluster", format!("{name}, {share}"));
         let discovery = facts.clusters.get(name).map(|cluster| &cluster.discovery);
@@ -135,18 +144,10 @@ impl Lines {
             return;
         };
         let defaults = Backend::defaults_for(port.protocol);
-        let backend = &port.backend;
         self.add("  protocol", format!("{:?}", port.protocol));
-        self.add("  balance", marked(balance_text(&backend.balance), backend.balance == defaults.balance));
-        self.add("  timeouts", timeouts_text(backend, &defaults, rule));
-        let limits = backend.limits;
-        let text = format!(
-            "connections {}, pending {}, requests {}",
-            limits.connections, limits.pending, limits.requests
-        );
-        self.add("  limits", marked(text, limits == defaults.limits));
-        if backend.on_empty == OnEmpty::Drain {
-            self.add("  discovery", "an empty DNS answer is believed at once".to_owned());
+        let place = Place { service: &name.service, port_name: &port.name };
+        for (group, text) in Settings::new(self.origins, place, port, &defaults, rule).lines() {
+            self.add(&format!("  {group}"), text);
         }
     }
 }
@@ -204,48 +205,6 @@ fn share(weight: u32, total: u64) -> String {
         return "no share".to_owned();
     }
     format!("{:.1} % (weight {weight} of {total})", f64::from(weight) * 100.0 / total as f64)
-}
-
-fn marked(text: String, is_default: bool) -> String {
-    if is_default { format!("{text} (default)") } else { text }
-}
-
-fn milliseconds(value: u64) -> String {
-    match value {
-        0 => "none".to_owned(),
-        whole if whole % 1_000 == 0 => format!("{}s", whole / 1_000),
-        value => format!("{value}ms"),
-    }
-}
-
-fn timeouts_text(backend: &Backend, defaults: &Backend, rule: Option<&Rule>) -> String {
-    let (own, default) = (backend.timeouts, defaults.timeouts);
-    let of_route = |ms: Option<u64>| ms.map(|ms| format!("{} (route)", milliseconds(ms)));
-    let of_cluster = |ms: u64, default: u64| marked(milliseconds(ms), ms == default);
-    let request = of_route(rule.and_then(|rule| rule.request_timeout_ms));
-    let each_try = of_route(rule.and_then(|rule| rule.try_timeout_ms));
-    [
-        ("request", request.unwrap_or_else(|| of_cluster(own.request_ms, default.request_ms))),
-        ("try", each_try.unwrap_or_else(|| of_cluster(own.try_ms, default.try_ms))),
-        ("connect", of_cluster(own.connect_ms, default.connect_ms)),
-        ("first byte", of_cluster(own.first_byte_ms, default.first_byte_ms)),
-        ("body stall", of_cluster(own.body_stall_ms, default.body_stall_ms)),
-        ("idle connection", of_cluster(own.idle_ms, default.idle_ms)),
-    ]
-    .map(|(name, text)| format!("{name} {text}"))
-    .join(", ")
-}
-
-fn balance_text(balance: &Balance) -> String {
-    match balance {
-        Balance::PeakEwma => "peak EWMA".to_owned(),
-        Balance::LeastRequest => "least request".to_owned(),
-        Balance::RoundRobin => "round robin".to_owned(),
-        Balance::Random => "random".to_owned(),
-        Balance::ConsistentHash(HashKey::Header(name)) => format!("consistent hash of the header {name}"),
-        Balance::ConsistentHash(HashKey::Cookie(name)) => format!("consistent hash of the cookie {name}"),
-        Balance::ConsistentHash(HashKey::Source) => "consistent hash of the caller's address".to_owned(),
-    }
 }
 
 fn discovery_text(discovery: &Discovery) -> String {

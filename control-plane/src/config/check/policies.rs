@@ -4,36 +4,61 @@ use std::collections::HashMap;
 
 use outrigger_snapshot::name::ServiceName;
 
-use super::super::model::{Service, Spec, Target};
+use super::super::model::{Service, Target};
 use super::super::nearest::nearest;
 use super::super::problem::Problems;
-use super::super::resource::Resource;
+use super::super::resource::{Kind, Resource};
 use super::routes::{missing, names_of};
 use super::{Services, written};
 
 pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
-    let mut first: HashMap<(&ServiceName, Option<&str>), &Resource> = HashMap::new();
+    let mut first: HashMap<(Kind, &ServiceName, Option<&str>), &Resource> = HashMap::new();
     for resource in resources {
-        let Spec::BackendPolicy(policy) = resource.spec() else { continue };
+        let Some(policy) = resource.spec().policy() else { continue };
         for target in &policy.targets {
             check_target(resource, target, services, problems);
             let section = target.section.as_ref().map(|section| section.value.as_str());
-            let Some(other) = first.insert((&target.service.value, section), resource) else { continue };
+            let key = (resource.kind(), &target.service.value, section);
+            let Some(other) = first.insert(key, resource) else { continue };
             problems.add(|| {
                 let what = section.map_or(String::new(), |section| format!("port \"{section}\" of "));
-                let parts = other.parts();
-                let message = format!(
-                    "{what}{} has a policy: {} in {}",
-                    target.service.value,
-                    other.key(),
-                    written(&parts.file, parts.at)
-                );
+                let message = format!("{what}{} has a policy: {}", target.service.value, place(other));
                 resource
                     .problem(target.service.at, field(target), message)
                     .expected("one policy for a target")
             });
         }
     }
+    check_budgets(resources, problems);
+}
+
+/// The retry budget of a service is said in one place: `XBackendTrafficPolicy`, or `BackendPolicy`.
+fn check_budgets(resources: &[Resource], problems: &mut Problems) {
+    let mut first: HashMap<&ServiceName, &Resource> = HashMap::new();
+    for resource in resources {
+        let Some(policy) = resource.spec().policy().filter(|policy| policy.settings.retry.has_budget())
+        else {
+            continue;
+        };
+        for target in &policy.targets {
+            let other = *first.entry(&target.service.value).or_insert(resource);
+            if other.kind() == resource.kind() {
+                continue;
+            }
+            problems.add(|| {
+                let message = format!("{} has a retry budget: {}", target.service.value, place(other));
+                resource
+                    .problem(target.service.at, field(target), message)
+                    .expected("a budget in either a BackendPolicy or an XBackendTrafficPolicy")
+            });
+        }
+    }
+}
+
+/// Which resource, and where.
+fn place(resource: &Resource) -> String {
+    let parts = resource.parts();
+    format!("{} in {}", resource.key(), written(&parts.file, parts.at))
 }
 
 fn field(target: &Target) -> String {

@@ -5,26 +5,21 @@ use std::collections::HashMap;
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::validate::RULES_MAX;
 
-use super::super::model::{BackendRef, HttpRoute, Parent, Port, Service, Spec};
+use super::super::model::{BackendRef, Parent, Port, Route, Service};
 use super::super::nearest::nearest;
 use super::super::problem::{Problem, Problems};
 use super::super::resource::Resource;
 use super::Services;
 
-pub(super) fn check(
-    resource: &Resource,
-    route: &HttpRoute,
-    services: &Services<'_>,
-    problems: &mut Problems,
-) {
+pub(super) fn check(resource: &Resource, route: &Route, services: &Services<'_>, problems: &mut Problems) {
     let mut attached: HashMap<(&ServiceName, u16), usize> = HashMap::new();
     for parent in &route.parents {
         let field = format!("spec.parentRefs[{}]", parent.service.position);
         let name = &parent.service.value;
         let found = services.find(resource, name, parent.service.at, &format!("{field}.name"), problems);
         let Some((_, service)) = found else { continue };
-        check_parent(resource, parent, service, &field, problems);
-        for port in parent_ports(parent, service) {
+        check_parent(resource, route, parent, service, &field, problems);
+        for port in parent_ports(route, parent, service) {
             // A port that stands twice in its Service is a problem there, not here.
             let other = attached.insert((name, port.port), parent.service.position);
             if let Some(other) = other.filter(|other| *other != parent.service.position) {
@@ -39,15 +34,19 @@ pub(super) fn check(
     for rule in &route.rules {
         for backend in &rule.backends {
             let field = format!("spec.rules[{}].backendRefs[{}]", rule.position, backend.service.position);
-            check_backend(resource, backend, &field, services, problems);
+            check_backend(resource, route, backend, &field, services, problems);
         }
     }
 }
 
-/// The ports of a service that a parent reference means: those that carry HTTP, narrowed by port and name.
-pub(crate) fn parent_ports<'a>(parent: &'a Parent, service: &'a Service) -> impl Iterator<Item = &'a Port> {
+/// The ports of a service that a parent reference means: those that carry what the route takes, narrowed by port and name.
+pub(crate) fn parent_ports<'a>(
+    route: &'a Route,
+    parent: &'a Parent,
+    service: &'a Service,
+) -> impl Iterator<Item = &'a Port> {
     service.ports.iter().filter(|port| {
-        port.protocol.is_http()
+        route.takes(port.protocol)
             && parent.port.as_ref().is_none_or(|wanted| wanted.value == port.port)
             && parent.section.as_ref().is_none_or(|wanted| wanted.value == port.name)
     })
@@ -55,6 +54,7 @@ pub(crate) fn parent_ports<'a>(parent: &'a Parent, service: &'a Service) -> impl
 
 fn check_parent(
     resource: &Resource,
+    route: &Route,
     parent: &Parent,
     service: &Service,
     field: &str,
@@ -88,23 +88,28 @@ fn check_parent(
     }
     // Without either, all ports are meant, also those that could not be read.
     let known = service.ports_whole || parent.port.is_some() || parent.section.is_some();
-    if found && known && parent_ports(parent, service).next().is_none() {
+    if found && known && parent_ports(route, parent, service).next().is_none() {
+        let carried = carried(route);
         problems.add(|| {
             let message = match (&parent.port, &parent.section) {
                 (Some(_), Some(_)) => {
-                    format!("port and sectionName name different ports of {name}, or one without HTTP")
+                    format!("port and sectionName name different ports of {name}, or one without {carried}")
                 }
-                _ => format!("{name} has no such port that carries HTTP"),
+                _ => format!("{name} has no such port that carries {carried}"),
             };
-            resource
-                .problem(parent.service.at, field, message)
-                .expected("a port of protocol HTTP, HTTP2 or GRPC")
+            resource.problem(parent.service.at, field, message).expected(route.protocols())
         });
     }
 }
 
+/// What a route takes, in a word.
+fn carried(route: &Route) -> &'static str {
+    if route.grpc { "gRPC" } else { "HTTP" }
+}
+
 fn check_backend(
     resource: &Resource,
+    route: &Route,
     backend: &BackendRef,
     field: &str,
     services: &Services<'_>,
@@ -114,12 +119,10 @@ fn check_backend(
     let found = services.find(resource, name, backend.service.at, &format!("{field}.name"), problems);
     let Some((_, service)) = found else { return };
     match service.ports.iter().find(|port| port.port == wanted.value) {
-        Some(port) if port.protocol.is_http() => {}
+        Some(port) if route.takes(port.protocol) => {}
         Some(_) => problems.add(|| {
-            let message = format!("port {} of {name} does not carry HTTP", wanted.value);
-            resource
-                .problem(wanted.at, format!("{field}.port"), message)
-                .expected("a port of protocol HTTP, HTTP2 or GRPC")
+            let message = format!("port {} of {name} does not carry {}", wanted.value, carried(route));
+            resource.problem(wanted.at, format!("{field}.port"), message).expected(route.protocols())
         }),
         None => missing(service, problems, || {
             let message = format!("{name} has no port {}", wanted.value);
@@ -139,10 +142,10 @@ pub(super) fn missing(service: &Service, problems: &mut Problems, problem: impl 
 pub(super) fn check_totals(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
     let mut rules: HashMap<(&ServiceName, u16), usize> = HashMap::new();
     for resource in resources {
-        let Spec::HttpRoute(route) = resource.spec() else { continue };
+        let Some(route) = resource.spec().route() else { continue };
         for parent in &route.parents {
             let Some((_, service)) = services.by_name.get(&parent.service.value) else { continue };
-            for port in parent_ports(parent, service) {
+            for port in parent_ports(route, parent, service) {
                 let count = rules.entry((&parent.service.value, port.port)).or_default();
                 let before = *count;
                 *count += route.rules.len();

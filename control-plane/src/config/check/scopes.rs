@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use outrigger_snapshot::name::ServiceName;
 
-use super::super::model::Spec;
 use super::super::problem::Problems;
 use super::super::resource::Resource;
 use super::Services;
@@ -42,7 +41,7 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
 fn edges(resources: &[Resource]) -> HashMap<&ServiceName, HashSet<&ServiceName>> {
     let mut edges: HashMap<&ServiceName, HashSet<&ServiceName>> = HashMap::new();
     for resource in resources {
-        let Spec::HttpRoute(route) = resource.spec() else { continue };
+        let Some(route) = resource.spec().route() else { continue };
         let backends =
             || route.rules.iter().flat_map(|rule| &rule.backends).map(|backend| &backend.service.value);
         for parent in &route.parents {

@@ -1,12 +1,17 @@
 //! `BackendPolicy`.
 
+use std::collections::BTreeMap;
+
 use outrigger_snapshot::policy::{Balance, HashKey, OnEmpty};
-use outrigger_snapshot::validate::TIMEOUT_MS_MAX;
 
 use super::super::model::{BackendPolicy, Settings, Target};
 use super::super::node::{Node, Path};
+use super::super::problem::Spot;
 use super::super::shape::Report;
-use super::super::text::duration_ms;
+use super::amount::{limited, number};
+
+mod health_check;
+mod resilience;
 
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> BackendPolicy {
     let target = |(position, item): (usize, &Node)| {
@@ -24,18 +29,35 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         self::timeouts(timeouts, &path.field("timeouts"), &mut settings, report);
     }
     if let Some(limits) = spec.field("limits") {
-        let limit =
-            |name| limits.field(name).and_then(Node::integer).and_then(|value| u32::try_from(value).ok());
-        settings.connections = limit("connections");
-        settings.pending = limit("pending");
-        settings.requests = limit("requests");
+        settings.connections = number(limits, "connections");
+        settings.pending = number(limits, "pending");
+        settings.requests = number(limits, "requests");
     }
+    resilience::read(spec, path, &mut settings, report);
+    settings.health_check = spec
+        .field("healthCheck")
+        .and_then(|check| health_check::read(check, &path.field("healthCheck"), report));
+    settings.slow_start_ms = limited(spec, "slowStart", 1, path, report);
     settings.on_empty = match spec.field("discovery").and_then(|discovery| discovery.text_of("onEmpty")) {
         Some("keep") => Some(OnEmpty::Keep),
         Some("drain") => Some(OnEmpty::Drain),
         _ => None,
     };
-    BackendPolicy { targets, settings }
+    BackendPolicy { targets, settings, written: written(spec) }
+}
+
+/// Where the fields below `spec` stand.
+pub(super) fn written(spec: &Node) -> BTreeMap<String, Spot> {
+    fn collect(node: &Node, prefix: &str, spots: &mut BTreeMap<String, Spot>) {
+        for entry in node.entries().iter().filter(|entry| !entry.value.is_null()) {
+            let path = format!("{prefix}{}", entry.key);
+            collect(&entry.value, &format!("{path}."), spots);
+            spots.insert(path, entry.value.at);
+        }
+    }
+    let mut spots = BTreeMap::new();
+    collect(spec, "", &mut spots);
+    spots
 }
 
 fn balance(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Balance> {
@@ -88,32 +110,8 @@ fn timeouts(node: &Node, path: &Path<'_>, settings: &mut Settings, report: &mut 
     settings.connect_ms = limited(node, "connect", 1, path, report);
     settings.request_ms = limited(node, "request", 0, path, report);
     settings.try_ms = limited(node, "try", 0, path, report);
-    if let (Some(request), Some(one_try)) = (settings.request_ms, settings.try_ms)
-        && request != 0
-        && one_try > request
-    {
-        let at = node.field("try").map_or(node.at, |field| field.at);
-        report.unexpected(at, &path.field("try"), "is longer than request", "at most request");
-    }
     settings.first_byte_ms = limited(node, "firstByte", 0, path, report);
     settings.idle_ms = limited(node, "idle", 1, path, report);
     settings.body_stall_ms = limited(node, "bodyStall", 0, path, report);
-}
-
-/// The duration in a field, in milliseconds, from `least` to a day.
-pub(super) fn limited(
-    node: &Node,
-    name: &str,
-    least: u64,
-    path: &Path<'_>,
-    report: &mut Report<'_>,
-) -> Option<u64> {
-    let field = node.field(name)?;
-    let duration = field.text().and_then(duration_ms)?;
-    if duration < least {
-        report.unexpected(field.at, &path.field(name), "cannot be 0", "at least 1ms");
-    } else if duration > TIMEOUT_MS_MAX {
-        report.unexpected(field.at, &path.field(name), "is longer than a day", "at most 24h");
-    }
-    Some(duration)
+    settings.tunnel_idle_ms = limited(node, "tunnelIdle", 0, path, report);
 }

@@ -37,6 +37,8 @@ pub(super) struct Place {
     pub(super) prefixes: bool,
     /// Whether the list is a backend's.
     pub(super) in_backend: bool,
+    /// Whether it is of a `GRPCRoute`, which has the first two types only.
+    pub(super) grpc: bool,
 }
 
 /// Whether every match is on a path prefix.
@@ -52,7 +54,8 @@ pub(super) fn read_all(owner: &Node, path: &Path<'_>, place: Place, report: &mut
     for (index, item) in owner.list("filters").iter().enumerate() {
         let here = path.item(index);
         let Some(kind) = item.field("type") else { continue };
-        let Some((name, field)) = FIELDS.into_iter().find(|(name, _)| kind.text() == Some(name)) else {
+        let types = if place.grpc { &FIELDS[..2] } else { &FIELDS[..] };
+        let Some(&(name, field)) = types.iter().find(|(name, _)| kind.text() == Some(name)) else {
             continue;
         };
         if let Some(other) = first.insert(name, index) {

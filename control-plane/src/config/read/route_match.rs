@@ -14,10 +14,15 @@ pub(super) fn read_all(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) ->
     let path = path.field("matches");
     let items = rule.list("matches");
     if items.is_empty() {
-        let everything = PathMatch::Prefix("/".to_owned());
-        return vec![RouteMatch { path: everything, method: None, headers: Vec::new(), query: Vec::new() }];
+        return vec![everything()];
     }
     items.iter().enumerate().map(|(index, item)| read(item, &path.item(index), report)).collect()
+}
+
+/// The match that every request fulfils.
+pub(super) fn everything() -> RouteMatch {
+    let path = PathMatch::Prefix("/".to_owned());
+    RouteMatch { path, method: None, headers: Vec::new(), query: Vec::new() }
 }
 
 fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> RouteMatch {
@@ -49,7 +54,7 @@ fn path_match(node: Option<&Node>, path: &Path<'_>, report: &mut Report<'_>) -> 
     }
 }
 
-fn values(
+pub(super) fn values(
     node: &Node,
     list: &str,
     normal_name: impl Fn(&str) -> String,
@@ -79,7 +84,7 @@ fn values(
     values
 }
 
-fn report_regex(pattern: &str, value: Option<&Node>, path: &Path<'_>, report: &mut Report<'_>) {
+pub(super) fn report_regex(pattern: &str, value: Option<&Node>, path: &Path<'_>, report: &mut Report<'_>) {
     let Err(error) = check_regex(pattern) else { return };
     let reason = match &error {
         // The last line says what is wrong; those before draw the pattern.

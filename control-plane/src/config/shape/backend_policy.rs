@@ -4,8 +4,10 @@ use super::super::text::Text;
 use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
 use super::{Object, Shape, Word, optional, required, word};
 
+pub(crate) mod resilience;
+
 /// Services that one policy may be attached to (Gateway API v1, `targetRefs`).
-const TARGETS_MAX: usize = 16;
+pub(crate) const TARGETS_MAX: usize = 16;
 /// Largest cap.
 const LIMIT_MAX: i64 = 1_000_000_000;
 
@@ -23,6 +25,32 @@ pub(crate) static SPEC: Object = Object {
         optional("balance", Shape::Object(&BALANCE), "how an endpoint is picked"),
         optional("timeouts", Shape::Object(&TIMEOUTS), "time limits, at most a day each"),
         optional("limits", Shape::Object(&LIMITS), "caps, for each proxy"),
+        optional("retry", Shape::Object(&resilience::RETRY), "when a request is sent again"),
+        optional(
+            "hedge",
+            Shape::Object(&resilience::HEDGE),
+            "a second try while the first is unanswered, where the request is safe to repeat; absent, none",
+        ),
+        optional(
+            "ejection",
+            Shape::Object(&resilience::EJECTION),
+            "when an endpoint that fails gets no requests for a while",
+        ),
+        optional(
+            "breaker",
+            Shape::Object(&resilience::BREAKER),
+            "when a service that fails as a whole is not asked for a while",
+        ),
+        optional(
+            "healthCheck",
+            Shape::Object(&resilience::HEALTH_CHECK),
+            "how endpoints are asked whether they are well, by exactly one of http, grpc, tcp; absent, they are not",
+        ),
+        optional(
+            "slowStart",
+            DURATION,
+            "over this the share of an endpoint that is new or back grows to its whole; absent, it has it at once",
+        ),
         optional("discovery", Shape::Object(&DISCOVERY), "how DNS answers are taken"),
     ],
 };
@@ -70,6 +98,7 @@ static TIMEOUTS: Object = Object {
         optional("firstByte", DURATION, "from the end of the request until the response head; 0s: none"),
         optional("idle", DURATION, "for an upstream connection without a request"),
         optional("bodyStall", DURATION, "between two pieces of a body, in either direction; 0s: none"),
+        optional("tunnelIdle", DURATION, "for a tunnel through which nothing moves; 0s: none"),
     ],
 };
 

@@ -1,18 +1,19 @@
 //! The shape of `gateway.networking.k8s.io/v1` `HTTPRoute`: every field of v1.6, of both channels.
 
 use super::super::text::Text;
+use super::backend_policy::resilience::{ATTEMPTS, STATUSES};
 use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
 use super::service::{PORT, WEIGHT_MAX};
 use super::{Object, Shape, Word, inert, optional, required, unsupported, unsupported_word, word};
 
 // The bounds of the Gateway API v1.
-const PARENTS_MAX: usize = 32;
-const HOSTNAMES_MAX: usize = 16;
-const RULES_MAX: usize = 16;
-const MATCHES_MAX: usize = 64;
+pub(super) const PARENTS_MAX: usize = 32;
+pub(super) const HOSTNAMES_MAX: usize = 16;
+pub(super) const RULES_MAX: usize = 16;
+pub(super) const MATCHES_MAX: usize = 64;
 /// Matches of all rules of one route.
 pub(crate) const ROUTE_MATCHES_MAX: usize = 128;
-const LIST_MAX: usize = 16;
+pub(super) const LIST_MAX: usize = 16;
 
 /// `spec`.
 pub(crate) static SPEC: Object = Object {
@@ -36,7 +37,7 @@ pub(crate) static SPEC: Object = Object {
     ],
 };
 
-static PARENT: Object = Object {
+pub(super) static PARENT: Object = Object {
     fields: &[
         required("group", Shape::Choice(&SERVICE_GROUPS), "\"\", the group of Service"),
         required("kind", Shape::Choice(&SERVICE_KINDS), "Service"),
@@ -66,7 +67,11 @@ static RULE: Object = Object {
             "where the request goes; without any, and where all weights are 0, the answer is 500",
         ),
         optional("timeouts", Shape::Object(&TIMEOUTS), "time limits; the backend's if absent"),
-        unsupported("retry", "retries"),
+        optional(
+            "retry",
+            Shape::Object(&RETRY),
+            "when a request is sent again; as the backend has it if absent",
+        ),
         unsupported("sessionPersistence", "sticky sessions"),
     ],
 };
@@ -100,9 +105,9 @@ static PATH_MATCH: Object = Object {
 };
 
 static PATH_TYPES: [Word; 3] = [word("Exact"), word("PathPrefix"), word("RegularExpression")];
-static VALUE_TYPES: [Word; 2] = [word("Exact"), word("RegularExpression")];
+pub(super) static VALUE_TYPES: [Word; 2] = [word("Exact"), word("RegularExpression")];
 
-static HEADER_MATCH: Object = Object {
+pub(super) static HEADER_MATCH: Object = Object {
     fields: &[
         optional("type", Shape::Choice(&VALUE_TYPES), "`Exact` if absent"),
         required("name", Shape::Text(Text::HeaderName), "the header, in any case"),
@@ -165,7 +170,7 @@ static FILTER_TYPES: [Word; 8] = [
     unsupported_word("ExtensionRef"),
 ];
 
-static HEADER_EDIT: Object = Object {
+pub(super) static HEADER_EDIT: Object = Object {
     fields: &[
         optional("set", HEADERS, "replaced or added"),
         optional("add", HEADERS, "added beside what is there"),
@@ -243,5 +248,17 @@ static TIMEOUTS: Object = Object {
     fields: &[
         optional("request", Shape::Text(Text::Duration), "for the whole request; 0s: none"),
         optional("backendRequest", Shape::Text(Text::Duration), "for one try; 0s: none; at most `request`"),
+    ],
+};
+
+static RETRY: Object = Object {
+    fields: &[
+        optional("codes", STATUSES, "response statuses that are tried again; the backend's if absent"),
+        optional("attempts", ATTEMPTS, "tries beyond the first; 0: none; the backend's if absent"),
+        optional(
+            "backoff",
+            Shape::Text(Text::Duration),
+            "the wait before the first retry is drawn from 0s to this, and doubles each time; the backend's if absent",
+        ),
     ],
 };

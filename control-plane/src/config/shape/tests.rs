@@ -2,11 +2,10 @@
 
 use std::path::Path as FilePath;
 
-use outrigger_snapshot::policy::{Backend, Protocol};
-
 use super::super::resource::Kind;
 use super::{Field, Object, Presence, Shape, Word};
 
+mod defaults;
 mod rows;
 
 /// A line of a table.
@@ -64,6 +63,7 @@ fn takes(shape: &Shape) -> String {
         Shape::Text(text) => text.expected(),
         Shape::Integer { least, most } => format!("{least} to {most}"),
         Shape::Boolean => "true or false".to_owned(),
+        Shape::GrpcStatus => crate::config::grpc_status::EXPECTED.to_owned(),
         Shape::Choice(words) => choice(words),
         Shape::List { of, least: 0, most } => format!("at most {most}: {}", takes(of)),
         Shape::List { of, least, most } => format!("{least} to {most}: {}", takes(of)),
@@ -108,44 +108,13 @@ fn assert_table(name: &str, kind: Kind) {
 
 #[test]
 fn the_table_of_the_gateway_api_is_what_the_parser_does() {
-    assert_table("GATEWAY-API.md", Kind::HttpRoute);
+    for kind in [Kind::HttpRoute, Kind::GrpcRoute, Kind::XBackendTrafficPolicy] {
+        assert_table("GATEWAY-API.md", kind);
+    }
 }
 
 #[test]
 fn the_reference_is_what_the_parser_does() {
     assert_table("CONFIG.md", Kind::Service);
     assert_table("CONFIG.md", Kind::BackendPolicy);
-}
-
-#[test]
-fn the_defaults_in_the_reference_are_those_of_the_compiler() {
-    let text = document("CONFIG.md");
-    for (protocol, column) in [(Protocol::Http, 1), (Protocol::Grpc, 2)] {
-        let backend = Backend::defaults_for(protocol);
-        let (timeouts, limits) = (backend.timeouts, backend.limits);
-        for (field, value) in [
-            ("timeouts.connect", duration(timeouts.connect_ms)),
-            ("timeouts.request", duration(timeouts.request_ms)),
-            ("timeouts.try", duration(timeouts.try_ms)),
-            ("timeouts.firstByte", duration(timeouts.first_byte_ms)),
-            ("timeouts.idle", duration(timeouts.idle_ms)),
-            ("timeouts.bodyStall", duration(timeouts.body_stall_ms)),
-            ("limits.connections", limits.connections.to_string()),
-            ("limits.pending", limits.pending.to_string()),
-            ("limits.requests", limits.requests.to_string()),
-        ] {
-            let row = text.lines().find(|line| line.starts_with(&format!("| {field} |")));
-            let cells: Vec<&str> =
-                row.unwrap_or_default().trim_matches('|').split('|').map(str::trim).collect();
-            assert_eq!(cells.get(column), Some(&value.as_str()), "{field} for {protocol:?}");
-        }
-    }
-}
-
-fn duration(milliseconds: u64) -> String {
-    match milliseconds {
-        0 => "none".to_owned(),
-        whole if whole % 60_000 == 0 => format!("{}m", whole / 60_000),
-        whole => format!("{}s", whole / 1_000),
-    }
 }

@@ -108,7 +108,7 @@ const CASES: &[(Wrong, &[&str])] = &[
             "targetRefs: [{kind: Service, name: web, sectionName: http}], timeouts: {first_byte: 1s}",
         ),
         &[
-            r#"m.yaml:6:74: spec.timeouts.first_byte: is not a field of this object; expected one of connect, request, try, firstByte, idle, bodyStall; did you mean "firstByte"?"#,
+            r#"m.yaml:6:74: spec.timeouts.first_byte: is not a field of this object; expected one of connect, request, try, firstByte, idle, bodyStall, tunnelIdle; did you mean "firstByte"?"#,
         ],
     ),
     (
@@ -131,7 +131,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: http}], retries: {}"),
         &[
-            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, discovery",
+            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, discovery",
         ],
     ),
 ];

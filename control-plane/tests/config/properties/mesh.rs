@@ -31,19 +31,29 @@ pub(super) fn mesh(dice: &[u8]) -> Vec<Value> {
     for index in 0..dice.below(4) {
         documents.push(route(&mut dice, index, &names));
     }
+    for index in 0..dice.below(3) {
+        documents.push(grpc_route(&mut dice, index, &names));
+    }
     for (index, (namespace, name)) in names.iter().enumerate() {
-        if dice.one_in(2) {
+        let narrowed = dice.one_in(2);
+        if narrowed {
             documents.push(policy(&mut dice, index, namespace, name));
+        }
+        if dice.one_in(3) {
+            documents.push(traffic_policy(&mut dice, index, namespace, name));
         }
     }
     documents
 }
 
-/// Port 80 named http carries HTTP in every service.
+/// Port 80 named http carries HTTP in every service, and port 90 named grpc gRPC in the first.
 fn service(dice: &mut Dice<'_>, index: usize, names: &[(&str, String)]) -> Value {
     let (namespace, name) = &names[index];
     let mut ports =
         vec![json!({ "name": "http", "port": 80, "protocol": dice.pick(&["HTTP", "HTTP2", "GRPC"]) })];
+    if index == 0 {
+        ports.push(json!({ "name": "grpc", "port": 90, "protocol": dice.pick(&["GRPC", "HTTP2"]) }));
+    }
     if dice.one_in(3) {
         ports.push(json!({ "name": "raw", "port": 5432, "targetPort": 5433, "protocol": "TCP" }));
     }
@@ -71,9 +81,7 @@ fn route(dice: &mut Dice<'_>, index: usize, names: &[(&str, String)]) -> Value {
     let namespace = dice.pick(&NAMESPACES);
     let (parent_namespace, parent) = &names[dice.below(names.len())];
     let mut parent = json!({ "group": "", "kind": "Service", "namespace": parent_namespace, "name": parent });
-    if dice.one_in(2) {
-        parent["port"] = json!(80);
-    }
+    parent["port"] = json!(80);
     if dice.one_in(2) {
         parent["sectionName"] = json!("http");
     }
@@ -104,6 +112,9 @@ fn rule(dice: &mut Dice<'_>, names: &[(&str, String)]) -> Value {
     if dice.one_in(2) {
         rule["timeouts"] = json!({ "request": "1m30s", "backendRequest": dice.pick(&["0s", "90s", "15ms"]) });
     }
+    if dice.one_in(3) {
+        rule["retry"] = json!({ "codes": [500, 502 + dice.below(3)], "attempts": dice.below(11), "backoff": dice.pick(&["0s", "1s"]) });
+    }
     if dice.one_in(4) {
         rule["filters"] = json!([{ "type": "RequestRedirect", "requestRedirect": { "scheme": "https", "statusCode": 301 } }]);
         return rule;
@@ -129,6 +140,74 @@ fn rule(dice: &mut Dice<'_>, names: &[(&str, String)]) -> Value {
     rule
 }
 
+fn grpc_route(dice: &mut Dice<'_>, index: usize, names: &[(&str, String)]) -> Value {
+    let (parent_namespace, parent) = &names[0];
+    let parent = json!({
+        "group": "", "kind": "Service", "namespace": parent_namespace, "name": parent, "port": 90, "sectionName": "grpc"
+    });
+    let method = dice.pick(&[
+        r#"{"service": "cart.v1.Cart", "method": "Get"}"#,
+        r#"{"service": ".Cart"}"#,
+        r#"{"method": "Get_1"}"#,
+        r#"{"type": "RegularExpression", "service": "cart[.]v[0-9]+[.].*", "method": "(?i)get|put"}"#,
+    ]);
+    let method: Value = serde_json::from_str(method).unwrap();
+    let mut rule =
+        json!({ "matches": [{ "method": method, "headers": [{ "name": "X-Canary", "value": "1" }] }] });
+    if dice.one_in(2) {
+        rule["filters"] =
+            json!([{ "type": "ResponseHeaderModifier", "responseHeaderModifier": { "remove": ["x-b"] } }]);
+    }
+    let (namespace, name) = &names[0];
+    rule["backendRefs"] =
+        json!([{ "namespace": namespace, "name": name, "port": 90, "weight": dice.below(3) }]);
+    let spec = json!({ "parentRefs": [parent], "rules": [rule, {}] });
+    resource("gateway.networking.k8s.io/v1", "GRPCRoute", dice.pick(&NAMESPACES), &format!("g{index}"), spec)
+}
+
+fn traffic_policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str) -> Value {
+    let mut spec = json!({ "targetRefs": [{ "group": "", "kind": "Service", "name": name }] });
+    if dice.one_in(2) {
+        spec["retryConstraint"] = json!({
+            "budget": { "percent": dice.below(101), "interval": dice.pick(&["1s", "1h", "1m30s"]) },
+            "minRetryRate": { "count": 1 + dice.below(200), "interval": dice.pick(&["1ms", "1h"]) }
+        });
+    }
+    resource(
+        "gateway.networking.x-k8s.io/v1alpha1",
+        "XBackendTrafficPolicy",
+        namespace,
+        &format!("t{index}"),
+        spec,
+    )
+}
+
+/// Settings about failures, without a budget, which another policy may have.
+fn resilience(dice: &mut Dice<'_>, spec: &mut Value) {
+    if dice.one_in(2) {
+        spec["retry"] = json!({
+            "attempts": dice.below(11), "statuses": [400 + dice.below(200)], "grpcStatuses": [1 + dice.below(16), ],
+            "idempotent": dice.one_in(2), "backoff": { "base": "5ms", "max": dice.pick(&["5ms", "24h"]) },
+            "bodyBytes": dice.below(200)
+        });
+        spec["hedge"] = json!({ "percentile": 50 + dice.below(50) });
+    }
+    if dice.one_in(2) {
+        spec["ejection"] =
+            json!({ "consecutive": dice.below(20), "maxPercent": dice.below(101), "max": "10s" });
+        let window = dice.pick(&["requests", "time"]);
+        let over = if window == "time" { json!("1ms") } else { json!(20 + dice.below(200)) };
+        spec["breaker"] = json!({ "window": { window: over }, "minRequests": 1 + dice.below(20), "ramp": dice.pick(&["1ms", "24h"]) });
+    }
+    if dice.one_in(2) {
+        let probe = dice.pick(&["http", "tcp"]);
+        spec["healthCheck"] = json!({
+            probe: {}, "interval": dice.pick(&["1ms", "10s", "24h"]), "healthy": 1 + dice.below(100)
+        });
+        spec["slowStart"] = json!("1s");
+    }
+}
+
 fn policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str) -> Value {
     let mut target = json!({ "group": "outrigger.dev", "kind": "Service", "name": name });
     if dice.one_in(2) {
@@ -148,6 +227,7 @@ fn policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str) -> Val
         spec["limits"] = json!({ "pending": 1 + dice.below(10) });
         spec["discovery"] = json!({ "onEmpty": dice.pick(&["keep", "drain"]) });
     }
+    resilience(dice, &mut spec);
     resource("outrigger.dev/v1alpha1", "BackendPolicy", namespace, &format!("p{index}"), spec)
 }
 

@@ -49,6 +49,7 @@ fn samples(kind: Kind) -> Vec<Value> {
                     } }],
                 }],
                 "timeouts": { "request": "2s", "backendRequest": "1s" },
+                "retry": { "codes": [500], "attempts": 1, "backoff": "10ms" },
             });
             let redirect = |path: Value| json!({ "filters": [{ "type": "RequestRedirect", "requestRedirect": {
                 "scheme": "https", "hostname": "a.example", "path": path, "port": 443, "statusCode": 301
@@ -63,22 +64,92 @@ fn samples(kind: Kind) -> Vec<Value> {
                 .map(|rule| json!({ "parentRefs": [parent], "hostnames": ["*.example"], "rules": [rule] }))
                 .to_vec()
         }
-        Kind::BackendPolicy => ["header", "cookie", "source"]
-            .map(|key| {
+        Kind::GrpcRoute => vec![grpc_route()],
+        Kind::XBackendTrafficPolicy => vec![json!({
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "web" }],
+            "retryConstraint": {
+                "budget": { "percent": 25, "interval": "5s" }, "minRetryRate": { "count": 3, "interval": "1s" }
+            },
+        })],
+        Kind::BackendPolicy => [("header", "http", "time"), ("cookie", "grpc", "requests"), ("source", "tcp", "time")]
+            .map(|(key, probe, window)| {
                 let value = if key == "source" { json!(true) } else { json!("a") };
-                json!({
+                let asked = match probe {
+                    "http" => json!({ "path": "/health?full", "host": "a.example" }),
+                    "grpc" => json!({ "service": "cart.v1.Cart" }),
+                    _ => json!({}),
+                };
+                let over = if window == "time" { json!("10s") } else { json!(100) };
+                let resilience = resilience(probe, &asked, window, &over);
+                let mut spec = json!({
                     "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
                     "balance": { "policy": "ConsistentHash", "hash": { key: value } },
                     "timeouts": {
-                        "connect": "1s", "request": "2s", "try": "1s", "firstByte": "0s", "idle": "1m", "bodyStall": "1m"
+                        "connect": "1s", "request": "2s", "try": "1s", "firstByte": "0s", "idle": "1m", "bodyStall": "1m",
+                        "tunnelIdle": "1h"
                     },
                     "limits": { "connections": 1, "pending": 1, "requests": 1 },
                     "discovery": { "onEmpty": "drain" },
-                })
+                });
+                if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), resilience) {
+                    spec.extend(more);
+                }
+                spec
             })
             .to_vec(),
     };
     specs.into_iter().map(|spec| whole(kind, spec)).collect()
+}
+
+fn grpc_route() -> Value {
+    let headers = json!([{ "name": "x-a", "value": "b" }]);
+    let edit = json!({ "set": headers, "add": headers, "remove": ["x-b"] });
+    json!({
+        "parentRefs": [{
+            "group": "", "kind": "Service", "namespace": "default", "name": "web", "sectionName": "http", "port": 80
+        }],
+        "hostnames": ["*.example"],
+        "rules": [{
+            "name": "first",
+            "matches": [{
+                "method": { "type": "Exact", "service": "cart.v1.Cart", "method": "Get" },
+                "headers": [{ "type": "Exact", "name": "x-a", "value": "b" }],
+            }],
+            "filters": [
+                { "type": "RequestHeaderModifier", "requestHeaderModifier": edit },
+                { "type": "ResponseHeaderModifier", "responseHeaderModifier": edit },
+            ],
+            "backendRefs": [{
+                "group": "", "kind": "Service", "namespace": "default", "name": "web", "port": 80, "weight": 1,
+                "filters": [{ "type": "ResponseHeaderModifier", "responseHeaderModifier": edit }],
+            }],
+        }],
+    })
+}
+
+/// The part of a `BackendPolicy` about failures.
+fn resilience(probe: &str, asked: &Value, window: &str, over: &Value) -> Value {
+    json!({
+        "retry": {
+            "attempts": 3, "statuses": [500, 503], "grpcStatuses": ["UNAVAILABLE", 8], "idempotent": true,
+            "backoff": { "base": "10ms", "max": "100ms" }, "bodyBytes": 1024,
+            "budget": { "percent": 20, "window": "5s", "floor": { "count": 2, "interval": "1m" } },
+        },
+        "hedge": { "percentile": 90, "minDelay": "5ms" },
+        "ejection": {
+            "consecutive": 3, "consecutiveLocal": 2, "failurePercent": 40, "minRequests": 10, "window": "5s",
+            "deviationPermille": 1900, "base": "5s", "max": "1m", "maxPercent": 20, "panicPercent": 30,
+        },
+        "breaker": {
+            "failurePercent": 80, "slowPercent": 90, "slowAfter": "2s", "window": { window: over }, "minRequests": 20,
+            "endpointsPercent": 100, "open": "2s", "openMax": "1m", "probes": 2, "successes": 5, "ramp": "10s",
+        },
+        "healthCheck": {
+            probe: asked, "interval": "2s", "fastInterval": "500ms", "timeout": "250ms", "unhealthy": 2, "healthy": 1,
+            "waitForFirst": true,
+        },
+        "slowStart": "30s",
+    })
 }
 
 fn whole(kind: Kind, spec: Value) -> Value {
@@ -112,7 +183,7 @@ fn the_samples_are_right() {
     for kind in Kind::ALL {
         for sample in samples(kind) {
             let web = "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: web}, \
-                       spec: {ports: [{port: 80, name: http, protocol: HTTP}]}}";
+                       spec: {ports: [{port: 80, name: http, protocol: HTTP2}]}}";
             let text = format!("{web}\n---\n{sample}");
             load(&[], &[Source { name: "sample".into(), text }])
                 .unwrap_or_else(|problems| panic!("{problems}\n{sample}"));
@@ -198,7 +269,7 @@ fn check_ignored(kind: Kind, row: &Row) {
 
 #[test]
 fn what_has_no_effect_has_none() {
-    let web = whole(Kind::Service, json!({ "ports": [{ "port": 80, "name": "http", "protocol": "HTTP" }] }));
+    let web = whole(Kind::Service, json!({ "ports": [{ "port": 80, "name": "http", "protocol": "HTTP2" }] }));
     let web = web.to_string().replace("cart", "web");
     for kind in Kind::ALL {
         for row in rows(kind).iter().filter(|row| matches!(row.field.presence, Presence::Inert(_))) {

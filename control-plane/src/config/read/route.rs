@@ -1,18 +1,25 @@
-//! `HTTPRoute`.
+//! `HTTPRoute` and `GRPCRoute`.
 
 use std::collections::HashMap;
 
-use outrigger_snapshot::policy::Filter;
+use outrigger_snapshot::policy::{Filter, RuleRetry};
 
-use super::super::model::{BackendRef, HttpRoute, Parent, Rule};
+use super::super::model::{BackendRef, Parent, Placed, Route, Rule};
 use super::super::node::{Node, Path};
+use super::super::resource::Kind;
 use super::super::shape::Report;
 use super::super::shape::http_route::ROUTE_MATCHES_MAX;
-use super::backend_policy::limited;
+use super::amount::{distinct, limited, number, status};
 use super::filter::{self, Place};
-use super::route_match;
+use super::{method_match, route_match};
 
-pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> HttpRoute {
+pub(super) fn read(
+    spec: &Node,
+    kind: Kind,
+    path: &Path<'_>,
+    namespace: &str,
+    report: &mut Report<'_>,
+) -> Route {
     let parent = |(position, item): (usize, &Node)| {
         // Unlike in a backend, here they stand for a Gateway if absent.
         item.field("group").and(item.field("kind"))?;
@@ -28,16 +35,16 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         .list("rules")
         .iter()
         .enumerate()
-        .map(|(position, item)| rule(item, position, &path.item(position), namespace, report))
+        .map(|(position, item)| rule(item, kind, position, &path.item(position), namespace, report))
         .collect();
     check_names(spec, &rules, &path, report);
     let matches: usize = rules.iter().map(|rule| rule.matches.len()).sum();
     if matches > ROUTE_MATCHES_MAX {
         let at = spec.field("rules").map_or(spec.at, |rules| rules.at);
-        let expected = format!("at most {ROUTE_MATCHES_MAX} in one HTTPRoute");
+        let expected = format!("at most {ROUTE_MATCHES_MAX} in one {kind}");
         report.unexpected(at, &path, format!("have {matches} matches"), expected);
     }
-    HttpRoute { parents, rules }
+    Route { grpc: kind == Kind::GrpcRoute, parents, rules }
 }
 
 /// Names and positions share one space: both stand in metrics.
@@ -57,9 +64,20 @@ fn check_names(spec: &Node, rules: &[Rule], path: &Path<'_>, report: &mut Report
     }
 }
 
-fn rule(node: &Node, position: usize, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> Rule {
-    let matches = route_match::read_all(node, path, report);
-    let place = Place { prefixes: filter::only_prefixes(&matches), in_backend: false };
+fn rule(
+    node: &Node,
+    kind: Kind,
+    position: usize,
+    path: &Path<'_>,
+    namespace: &str,
+    report: &mut Report<'_>,
+) -> Rule {
+    let matches = match kind {
+        Kind::GrpcRoute => method_match::read_all(node, path, report),
+        _ => route_match::read_all(node, path, report),
+    };
+    let place =
+        Place { prefixes: filter::only_prefixes(&matches), in_backend: false, grpc: kind == Kind::GrpcRoute };
     let filters = filter::read_all(node, path, place, report);
     let backends = backends(node, path, namespace, Place { in_backend: true, ..place }, report);
     check_destination(node, path, &filters, report);
@@ -71,6 +89,7 @@ fn rule(node: &Node, position: usize, path: &Path<'_>, namespace: &str, report: 
         filters,
         request_timeout_ms,
         try_timeout_ms,
+        retry: node.field("retry").map(|retry| self::retry(retry, &path.field("retry"), report)),
         backends,
     }
 }
@@ -110,7 +129,20 @@ fn check_destination(rule: &Node, path: &Path<'_>, filters: &[Filter], report: &
     );
 }
 
-fn timeouts(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> (Option<u64>, Option<u64>) {
+fn retry(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> RuleRetry {
+    RuleRetry {
+        attempts: number(node, "attempts"),
+        statuses: distinct(node, "codes", status, path, report),
+        backoff_base_ms: limited(node, "backoff", 0, path, report),
+    }
+}
+
+/// For the whole request and for one try.
+fn timeouts(
+    rule: &Node,
+    path: &Path<'_>,
+    report: &mut Report<'_>,
+) -> (Option<Placed<u64>>, Option<Placed<u64>>) {
     let Some(node) = rule.field("timeouts") else { return (None, None) };
     let path = path.field("timeouts");
     let request = limited(node, "request", 0, &path, report);
@@ -122,5 +154,8 @@ fn timeouts(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> (Option<u6
         let at = node.field("backendRequest").map_or(node.at, |field| field.at);
         report.unexpected(at, &path.field("backendRequest"), "is longer than request", "at most request");
     }
-    (request, one_try)
+    (
+        request.map(|request| super::placed(node, "request", request)),
+        one_try.map(|one_try| super::placed(node, "backendRequest", one_try)),
+    )
 }

@@ -1,0 +1,242 @@
+//! Settings that contradict each other, be they of one policy, of two on one port, or of a policy and the defaults.
+
+use outrigger_snapshot::policy::{Backend, BreakerWindow, Probe, Protocol};
+
+use super::super::layers::{Layer, Layers, effective};
+use super::super::model::{BackendPolicy, Port};
+use super::super::problem::{Problem, Problems};
+use super::super::resource::Resource;
+use super::super::text::duration_text;
+use super::Services;
+
+/// Of two fields, one may not be above the other.
+struct Order {
+    lower: &'static str,
+    upper: &'static str,
+    /// The upper one as a neighbour of the lower, and the other way round.
+    names: (&'static str, &'static str),
+    /// Both values; `None` where they have nothing to do with each other.
+    values: fn(&Backend) -> Option<(Amount, Amount)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Amount {
+    Count(u32),
+    Milliseconds(u64),
+}
+
+impl Amount {
+    fn text(self) -> String {
+        match self {
+            Self::Count(count) => count.to_string(),
+            Self::Milliseconds(time) => duration_text(time),
+        }
+    }
+
+    /// "more" and "less" for such amounts.
+    fn comparatives(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Count(_) => ("larger", "smaller"),
+            Self::Milliseconds(_) => ("longer", "shorter"),
+        }
+    }
+}
+
+fn times(lower_ms: u64, upper_ms: u64) -> Option<(Amount, Amount)> {
+    Some((Amount::Milliseconds(lower_ms), Amount::Milliseconds(upper_ms)))
+}
+
+/// Where it is not written, it is made to fit the others.
+const FITTED: &str = "healthCheck.fastInterval";
+
+const ORDERS: [Order; 8] = [
+    Order {
+        lower: "timeouts.try",
+        upper: "timeouts.request",
+        names: ("request", "try"),
+        // 0 is none.
+        values: |backend| {
+            times(backend.timeouts.try_ms, backend.timeouts.request_ms)
+                .filter(|_| backend.timeouts.request_ms != 0)
+        },
+    },
+    Order {
+        lower: "retry.backoff.base",
+        upper: "retry.backoff.max",
+        names: ("max", "base"),
+        values: |backend| times(backend.retry.backoff_base_ms, backend.retry.backoff_max_ms),
+    },
+    Order {
+        lower: "ejection.base",
+        upper: "ejection.max",
+        names: ("max", "base"),
+        values: |backend| times(backend.ejection.base_ms, backend.ejection.max_ms),
+    },
+    Order {
+        lower: "breaker.open",
+        upper: "breaker.openMax",
+        names: ("openMax", "open"),
+        values: |backend| times(backend.breaker.open_ms, backend.breaker.open_max_ms),
+    },
+    Order {
+        lower: "breaker.minRequests",
+        upper: "breaker.window.requests",
+        names: ("window.requests", "minRequests"),
+        values: |backend| match backend.breaker.window {
+            BreakerWindow::Count(count) => {
+                Some((Amount::Count(backend.breaker.requests_min), Amount::Count(count)))
+            }
+            BreakerWindow::TimeMs(_) => None,
+        },
+    },
+    Order {
+        lower: "healthCheck.timeout",
+        upper: "healthCheck.interval",
+        names: ("interval", "timeout"),
+        values: |backend| {
+            backend.health_check.as_ref().and_then(|check| times(check.timeout_ms, check.interval_ms))
+        },
+    },
+    Order {
+        lower: "healthCheck.timeout",
+        upper: "healthCheck.fastInterval",
+        names: ("fastInterval", "timeout"),
+        values: |backend| {
+            backend.health_check.as_ref().and_then(|check| times(check.timeout_ms, check.fast_interval_ms))
+        },
+    },
+    Order {
+        lower: "healthCheck.fastInterval",
+        upper: "healthCheck.interval",
+        names: ("interval", "fastInterval"),
+        values: |backend| {
+            backend.health_check.as_ref().and_then(|check| times(check.fast_interval_ms, check.interval_ms))
+        },
+    },
+];
+
+/// Each policy by itself, and all that hold for each port of its targets together.
+pub(super) fn check(
+    resources: &[Resource],
+    layers: &Layers<'_>,
+    services: &Services<'_>,
+    problems: &mut Problems,
+) {
+    for resource in resources {
+        let Some(policy) = resource.spec().policy() else { continue };
+        check_alone(&Layer { resource, policy }, problems);
+        for (name, port) in ports(policy, services) {
+            let here = layers.of(name, &port.name);
+            // More than once where a policy has several targets, and said once.
+            check_orders(&here, &effective(&here, port.protocol), problems);
+            check_hedge(&here, &effective(&here, port.protocol), problems);
+            check_probe(resource, policy, name, port, problems);
+        }
+    }
+}
+
+/// The ports that a policy applies to.
+fn ports<'a>(
+    policy: &'a BackendPolicy,
+    services: &'a Services<'_>,
+) -> impl Iterator<Item = (&'a outrigger_snapshot::name::ServiceName, &'a Port)> {
+    policy.targets.iter().flat_map(|target| {
+        let name = &target.service.value;
+        let ports = services.by_name.get(name).map_or(&[][..], |(_, service)| service.ports.as_slice());
+        let section = target.section.as_ref().map(|section| section.value.as_str());
+        let meant = ports.iter().filter(move |port| section.is_none_or(|wanted| wanted == port.name));
+        meant.map(move |port| (name, port))
+    })
+}
+
+/// What a policy says against itself, wherever it applies: also where its targets are not there.
+fn check_alone(layer: &Layer<'_>, problems: &mut Problems) {
+    let backend = effective(&[*layer], Protocol::Http);
+    for order in &ORDERS {
+        if layer.spot(order.lower).is_some() && layer.spot(order.upper).is_some() {
+            check_order(order, &[*layer], &backend, problems);
+        }
+    }
+    if layer.spot("hedge").is_some() && layer.spot("retry.budget").is_some() {
+        check_hedge(&[*layer], &backend, problems);
+    }
+}
+
+fn check_orders(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
+    for order in &ORDERS {
+        check_order(order, layers, backend, problems);
+    }
+}
+
+fn check_order(order: &Order, layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
+    let Some((lower, upper)) = (order.values)(backend).filter(|(lower, upper)| lower > upper) else { return };
+    let (low, high) = (last(layers, order.lower), last(layers, order.upper));
+    if high.is_none() && order.upper == FITTED {
+        return;
+    }
+    // The narrower policy is at fault: it was written knowing the wider, or the default.
+    let at_lower = low.is_some_and(|(place, _)| high.is_none_or(|(other, _)| place >= other));
+    let (blamed, field, other, value) =
+        if at_lower { (low, order.lower, high, upper) } else { (high, order.upper, low, lower) };
+    let Some((_, layer)) = blamed else { return };
+    let (more, less) = lower.comparatives();
+    let ((comparative, bound), name) =
+        if at_lower { ((more, "at most"), order.names.0) } else { ((less, "at least"), order.names.1) };
+    let (reason, expected) = match other {
+        Some((_, other)) if other.resource.key() == layer.resource.key() => (String::new(), name.to_owned()),
+        Some((_, other)) => {
+            (format!(", which is {} by {}", value.text(), other.resource.key()), value.text())
+        }
+        None => (format!(", which is {} by default", value.text()), value.text()),
+    };
+    let message = format!("is {comparative} than {name}{reason}");
+    add(layer, field, problems, |problem| problem(message).expected(format!("{bound} {expected}")));
+}
+
+/// The narrowest of the layers that says something about a field, and its place among them.
+fn last<'a>(layers: &[Layer<'a>], field: &str) -> Option<(usize, Layer<'a>)> {
+    layers.iter().copied().enumerate().rfind(|(_, layer)| layer.spot(field).is_some())
+}
+
+fn add(
+    layer: Layer<'_>,
+    field: &str,
+    problems: &mut Problems,
+    build: impl FnOnce(&dyn Fn(String) -> Problem) -> Problem,
+) {
+    let at = layer.spot(field).unwrap_or(layer.resource.parts().at);
+    problems.add(|| build(&|message| layer.resource.problem(at, format!("spec.{field}"), message)));
+}
+
+fn check_hedge(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
+    let budget = backend.retry.budget;
+    if backend.hedge.is_none() || budget.percent != 0 || budget.floor_per_1000_s != 0 {
+        return;
+    }
+    let Some((_, layer)) = last(layers, "hedge") else { return };
+    add(layer, "hedge", problems, |problem| {
+        problem("would never be sent: the retry budget allows nothing".to_owned())
+            .expected("a retry.budget with percent or floor.count above 0")
+    });
+}
+
+/// A probe that no endpoint could answer would take all of them out.
+fn check_probe(
+    resource: &Resource,
+    policy: &BackendPolicy,
+    name: &outrigger_snapshot::name::ServiceName,
+    port: &Port,
+    problems: &mut Problems,
+) {
+    let (field, expected) = match policy.settings.health_check.as_ref().map(|check| &check.probe) {
+        Some(Probe::Grpc { .. }) if !matches!(port.protocol, Protocol::Grpc | Protocol::Http2) => {
+            ("healthCheck.grpc", "ports of protocol GRPC or HTTP2; sectionName names one")
+        }
+        Some(Probe::Http { .. }) if port.protocol == Protocol::Tls => {
+            ("healthCheck.http", "ports that are not of protocol TLS; sectionName names one")
+        }
+        _ => return,
+    };
+    let message = format!("port {} of {name} cannot answer it", port.name);
+    add(Layer { resource, policy }, field, problems, |problem| problem(message).expected(expected));
+}
