@@ -7,10 +7,13 @@ use arc_swap::ArcSwap;
 use outrigger_snapshot::policy::{Backend, Balance, Limits, Protocol, Timeouts};
 
 use self::balance::EndpointSet;
+use self::health::{ClusterHealth, Rules};
 
 pub mod balance;
 pub mod endpoint;
 pub mod hash_ring;
+pub mod health;
+pub mod window;
 
 /// A cluster as one plan sees it.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Cluster {
     pub timeouts: Timeouts,
     /// Caps.
     pub limits: Limits,
+    /// What its endpoints are held to.
+    pub rules: Rules,
     /// Where it is. Replaced in place when DNS says something new, by the thread that builds plans.
     pub endpoints: ArcSwap<EndpointSet>,
     /// What is under way, across plans and workers.
@@ -41,6 +46,7 @@ impl Cluster {
             balance: backend.balance.clone(),
             timeouts: backend.timeouts,
             limits: backend.limits,
+            rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
             endpoints: ArcSwap::from_pointee(nowhere),
             load,
         }
@@ -61,6 +67,8 @@ pub struct ClusterLoad {
     pub pending: Gauge,
     /// Open upstream connections.
     pub connections: Gauge,
+    /// How its endpoints are.
+    pub health: Arc<ClusterHealth>,
 }
 
 /// A number of things that are now, shared by all workers.

@@ -39,13 +39,14 @@ impl Registry {
 
     /// The state of an endpoint.
     pub fn endpoint(&mut self, key: EndpointKey) -> Arc<Endpoint> {
+        let cluster = self.cluster(key.direction, &key.cluster);
         let (free_ids, next_id) = (&mut self.free_ids, &mut self.next_id);
         let endpoint = self.endpoints.entry(key).or_insert_with_key(|key| {
             let id = free_ids.pop().unwrap_or_else(|| {
                 *next_id += 1;
                 *next_id - 1
             });
-            Arc::new(Endpoint::new(id, key.clone()))
+            Arc::new(Endpoint::new(id, key.clone(), cluster.health.clone()))
         });
         endpoint.clone()
     }
