@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use outrigger_snapshot::policy::{Backend, Balance, Limits, Protocol, Timeouts};
+use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Limits, Protocol, Timeouts};
 
 use self::balance::EndpointSet;
+use self::breaker::ClusterBreaker;
 use self::health::{ClusterHealth, Rules};
 
 pub mod balance;
+pub mod breaker;
 pub mod endpoint;
 pub mod hash_ring;
 pub mod health;
@@ -30,15 +32,25 @@ pub struct Cluster {
     pub limits: Limits,
     /// What its endpoints are held to.
     pub rules: Rules,
+    /// How its endpoints are asked whether they are well.
+    pub health_check: Option<HealthCheck>,
     /// Where it is. Replaced in place when DNS says something new, by the thread that builds plans.
     pub endpoints: ArcSwap<EndpointSet>,
     /// What is under way, across plans and workers.
     pub load: Arc<ClusterLoad>,
+    /// Whether it is asked at all, across plans and workers.
+    pub breaker: Arc<ClusterBreaker>,
 }
 
 impl Cluster {
     /// A cluster without endpoints.
-    pub fn new(name: Arc<str>, protocol: Protocol, backend: &Backend, load: Arc<ClusterLoad>) -> Self {
+    pub fn new(
+        name: Arc<str>,
+        protocol: Protocol,
+        backend: &Backend,
+        load: Arc<ClusterLoad>,
+        breaker: Arc<ClusterBreaker>,
+    ) -> Self {
         let nowhere = EndpointSet::new(Vec::new(), &backend.balance);
         Self {
             name,
@@ -46,9 +58,11 @@ impl Cluster {
             balance: backend.balance.clone(),
             timeouts: backend.timeouts,
             limits: backend.limits,
+            health_check: backend.health_check.clone(),
             rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
             endpoints: ArcSwap::from_pointee(nowhere),
             load,
+            breaker,
         }
     }
 
