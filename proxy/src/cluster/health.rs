@@ -10,11 +10,13 @@ use outrigger_snapshot::policy::Ejection;
 use super::endpoint::Outcome;
 use super::window::{Counts, Window};
 
+pub use describe::describe;
 pub use cluster::{ClusterHealth, Rules};
 pub use standing::{Cause, Check, Phase, Standing};
 pub use sweep::{Sample, deviating};
 
 mod cluster;
+mod describe;
 mod standing;
 mod sweep;
 
