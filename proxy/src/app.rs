@@ -18,6 +18,7 @@ use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::Applier;
 use crate::config::Config;
 use crate::crew::Crew;
+use crate::health_check;
 use crate::listener::{BindError, bind};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
@@ -134,6 +135,8 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     };
     let applier = Applier::new(plan.clone(), local, registry.clone(), resolver, state.clone());
     tokio::task::spawn_local(applier.run(applied));
+    let checks = Rc::new(health_check::Results::default());
+    tokio::task::spawn_local(health_check::run(plan.clone(), checks.clone()));
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         plan,
@@ -141,6 +144,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         registry,
         workers: crew.stats(),
         names: names.clone(),
+        checks,
         phase: crew.phases(),
         drain: Rc::default(),
         shutdown: Rc::default(),

@@ -4,14 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use outrigger_snapshot::policy::{Backend, Balance, Limits, Protocol, Retry, Timeouts};
+use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Limits, Protocol, Retry, Timeouts};
 
 use self::balance::EndpointSet;
+use self::breaker::ClusterBreaker;
+use self::health::{ClusterHealth, Rules};
 use crate::retry::budget::{Budget, BudgetSettings};
 
 pub mod balance;
+pub mod breaker;
 pub mod endpoint;
 pub mod hash_ring;
+pub mod health;
+pub mod window;
 
 /// A cluster as one plan sees it.
 #[derive(Debug)]
@@ -30,10 +35,16 @@ pub struct Cluster {
     pub retry: Retry,
     /// What retries may add to its load.
     pub budget: BudgetSettings,
+    /// What its endpoints are held to.
+    pub rules: Rules,
+    /// How its endpoints are asked whether they are well.
+    pub health_check: Option<HealthCheck>,
     /// Where it is. Replaced in place when DNS says something new, by the thread that builds plans.
     pub endpoints: ArcSwap<EndpointSet>,
     /// What is under way, across plans and workers.
     pub load: Arc<ClusterLoad>,
+    /// Whether it is asked at all, across plans and workers.
+    pub breaker: Arc<ClusterBreaker>,
 }
 
 impl Cluster {
@@ -44,6 +55,7 @@ impl Cluster {
         backend: &Backend,
         peers: u32,
         load: Arc<ClusterLoad>,
+        breaker: Arc<ClusterBreaker>,
     ) -> Self {
         let nowhere = EndpointSet::new(Vec::new(), &backend.balance);
         Self {
@@ -54,8 +66,11 @@ impl Cluster {
             limits: backend.limits,
             retry: backend.retry.clone(),
             budget: BudgetSettings::new(&backend.retry.budget, peers),
+            health_check: backend.health_check.clone(),
+            rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
             endpoints: ArcSwap::from_pointee(nowhere),
             load,
+            breaker,
         }
     }
 
@@ -76,6 +91,8 @@ pub struct ClusterLoad {
     pub connections: Gauge,
     /// Retries.
     pub retries: Budget,
+    /// How its endpoints are.
+    pub health: Arc<ClusterHealth>,
 }
 
 /// A number of things that are now, shared by all workers.

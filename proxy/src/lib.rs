@@ -13,6 +13,7 @@ pub mod deadline;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod health_check;
 pub mod http;
 pub mod listener;
 pub mod local_reply;

@@ -11,11 +11,14 @@ use tokio::sync::Notify;
 use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, ServerInfo};
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::cluster::health::describe;
+use crate::health_check;
 use crate::registry::Registry;
 use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
 use crate::telemetry::export::{write_discovery, write_endpoints, write_requests, write_workers};
+use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics::WorkerStats;
 use crate::worker::{CurrentPlan, Phase};
@@ -35,6 +38,8 @@ pub struct Overview {
     pub workers: Vec<Arc<WorkerStats>>,
     /// What is known of names.
     pub names: Arc<ResolveMetrics>,
+    /// What health checks have found.
+    pub checks: Rc<health_check::Results>,
     /// How far the process is on its way out.
     pub phase: tokio::sync::watch::Receiver<Phase>,
     /// Someone wants a drain.
@@ -70,7 +75,7 @@ impl AdminState for Overview {
         clusters.sort_by_key(|(name, _)| *name);
         let view = |(name, cluster): (&_, &Arc<Cluster>)| {
             let dns = names.iter().find(|known| known.cluster == *name);
-            cluster_view(cluster, dns.map(|name| dns_view(name)))
+            cluster_view(cluster, dns.map(|name| dns_view(name)), &self.checks)
         };
         clusters.into_iter().map(view).collect()
     }
@@ -80,7 +85,9 @@ impl AdminState for Overview {
         write_workers(&self.workers, exposition);
         if let Some(plan) = self.plan.load_full() {
             write_endpoints(&plan, exposition);
+            write_health(&plan, exposition);
         }
+        write_checks(&self.checks, exposition);
         write_discovery(&self.names, exposition);
         if let Some(counts) = self.reports.get() {
             counts.write(exposition);
@@ -100,7 +107,7 @@ impl AdminState for Overview {
     }
 }
 
-fn cluster_view(cluster: &Cluster, dns: Option<DnsView>) -> ClusterView {
+fn cluster_view(cluster: &Cluster, dns: Option<DnsView>, checks: &health_check::Results) -> ClusterView {
     let now_ns = clock::now_ns();
     let endpoints = cluster.endpoints.load();
     let endpoint = |entry: &crate::cluster::balance::Entry| EndpointView {
@@ -108,6 +115,7 @@ fn cluster_view(cluster: &Cluster, dns: Option<DnsView>) -> ClusterView {
         weight: entry.weight,
         zone: entry.zone.as_deref().map(str::to_owned),
         in_flight: entry.endpoint.in_flight().into(),
+        health: describe(&entry.endpoint, now_ns, checks.reason(entry.endpoint.key())),
         cost_ms: entry.endpoint.cost_ns(now_ns).map(|cost| cost as f64 / 1e6),
     };
     ClusterView {
@@ -128,6 +136,7 @@ fn cluster_view(cluster: &Cluster, dns: Option<DnsView>) -> ClusterView {
         }
         .to_owned(),
         in_flight: cluster.load.requests.value().into(),
+        breaker: cluster.breaker.state().phase.name(),
         dns,
         endpoints: endpoints.entries().iter().map(endpoint).collect(),
     }

@@ -2,14 +2,16 @@
 //!
 //! Owned by the thread that builds plans.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use outrigger_snapshot::name::ClusterName;
+use outrigger_snapshot::policy::Breaker;
 
-use crate::cluster::ClusterLoad;
+use crate::cluster::breaker::ClusterBreaker;
 use crate::cluster::endpoint::{Endpoint, EndpointKey};
+use crate::cluster::{Cluster, ClusterLoad};
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
 
 /// See the module.
@@ -21,6 +23,8 @@ pub struct Registry {
     free_ids: Vec<u32>,
     next_id: u32,
     clusters: HashMap<(Direction, ClusterName), Arc<ClusterLoad>>,
+    /// By their settings, too: any other change keeps them.
+    breakers: HashMap<(Direction, ClusterName, Breaker), Arc<ClusterBreaker>>,
     requests: HashMap<RequestLabels, Arc<RequestStats>>,
 }
 
@@ -33,19 +37,21 @@ impl Registry {
             free_ids: Vec::new(),
             next_id: 0,
             clusters: HashMap::new(),
+            breakers: HashMap::new(),
             requests: HashMap::new(),
         }
     }
 
     /// The state of an endpoint.
     pub fn endpoint(&mut self, key: EndpointKey) -> Arc<Endpoint> {
+        let cluster = self.cluster(key.direction, &key.cluster);
         let (free_ids, next_id) = (&mut self.free_ids, &mut self.next_id);
         let endpoint = self.endpoints.entry(key).or_insert_with_key(|key| {
             let id = free_ids.pop().unwrap_or_else(|| {
                 *next_id += 1;
                 *next_id - 1
             });
-            Arc::new(Endpoint::new(id, key.clone()))
+            Arc::new(Endpoint::new(id, key.clone(), cluster.health.clone()))
         });
         endpoint.clone()
     }
@@ -53,6 +59,42 @@ impl Registry {
     /// The load of a cluster: the service as others call it, or the workload behind it.
     pub fn cluster(&mut self, direction: Direction, name: &ClusterName) -> Arc<ClusterLoad> {
         self.clusters.entry((direction, name.clone())).or_default().clone()
+    }
+
+    /// The breaker of a cluster, with these settings.
+    pub fn breaker(
+        &mut self,
+        direction: Direction,
+        name: &ClusterName,
+        settings: Breaker,
+    ) -> Arc<ClusterBreaker> {
+        let health = self.cluster(direction, name).health.clone();
+        let breaker = self.breakers.entry((direction, name.clone(), settings));
+        breaker.or_insert_with(|| Arc::new(ClusterBreaker::new(settings, health))).clone()
+    }
+
+    /// Puts the rules of `clusters` into force, and tells endpoints whether requests go to them at `now_ns`. The share of one that is new
+    /// to a cluster that had others grows slowly, where the cluster has a slow start. If these are `all` clusters that there are, the
+    /// endpoints of others leave, too.
+    pub fn enrol<'a>(&self, clusters: impl IntoIterator<Item = &'a Cluster>, all: bool, now_ns: u64) {
+        let mut members = HashMap::new();
+        let mut healths = HashSet::new();
+        for cluster in clusters {
+            let health = &cluster.load.health;
+            let ramp = health.endpoints() > 0 && cluster.rules.slow_start_ms > 0;
+            health.rule(cluster.rules);
+            healths.insert(Arc::as_ptr(health));
+            let awaited = cluster.health_check.as_ref().is_some_and(|check| check.wait_for_first);
+            let endpoints = cluster.endpoints.load();
+            members.extend(endpoints.open().iter().map(|entry| (entry.endpoint.id(), (ramp, awaited))));
+        }
+        for endpoint in self.endpoints.values() {
+            match members.get(&endpoint.id()) {
+                Some((ramp, awaited)) => endpoint.join(now_ns, *ramp, *awaited),
+                None if all || healths.contains(&Arc::as_ptr(endpoint.cluster_health())) => endpoint.leave(),
+                None => {}
+            }
+        }
     }
 
     /// The counters of a series.
@@ -80,7 +122,10 @@ impl Registry {
             }
             held
         });
-        retain_held(&mut self.clusters);
+        retain_held(&mut self.breakers);
+        // An endpoint of a cluster that is gone counts in its health until it is gone itself.
+        let held = |load: &ClusterLoad| Arc::strong_count(&load.health) > 1;
+        self.clusters.retain(|_, load| Arc::strong_count(load) > 1 || held(load));
         retain_held(&mut self.requests);
     }
 }

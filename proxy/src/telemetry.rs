@@ -2,5 +2,6 @@
 
 pub mod export;
 pub mod exposition;
+pub mod health;
 pub mod metrics;
 pub mod turn;

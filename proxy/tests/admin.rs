@@ -52,6 +52,7 @@ impl AdminState for Proxy {
             weight: 2,
             zone: Some("a".to_owned()),
             in_flight: 3,
+            health: "ejected for 9 s more: failures in a row".to_owned(),
             cost_ms: Some(1.25),
         };
         let dns =
@@ -61,6 +62,7 @@ impl AdminState for Proxy {
             protocol: "HTTP",
             balance: "PeakEwma".to_owned(),
             in_flight: 3,
+            breaker: "half_open",
             dns: Some(dns),
             endpoints: vec![endpoint],
         }]

@@ -251,7 +251,7 @@ fn endpoints(scene: &Scene) -> EndpointSet {
             address: SocketAddr::from(([10, 0, 0, id as u8], 80)),
             tls: TlsMode::None,
         };
-        Entry { endpoint: Arc::new(Endpoint::new(id as u32, key)), weight: 1, zone: None }
+        Entry { endpoint: Arc::new(Endpoint::new(id as u32, key, Arc::default())), weight: 1, zone: None }
     };
     EndpointSet::new((0..scene.servers).map(entry).collect(), &scene.balance)
 }

@@ -29,13 +29,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// The modules that may hold `unsafe`, each block under a `SAFETY:` comment.
 const UNSAFE_MODULES: &[&str] = &[];
 
-/// The parts of the proxy that may name hyper: the request path's own, and the pages and reports of the control thread.
+/// The parts of the proxy that may name hyper: the request path's own, and the pages, probes and reports of the control thread.
 const HYPER_MODULES: &[&str] = &[
     "proxy/src/http.rs",
     "proxy/src/http/",
     "proxy/src/pool",
     "proxy/src/connect",
     "proxy/src/admin",
+    "proxy/src/health_check",
     "proxy/src/report",
 ];
 

@@ -18,6 +18,8 @@ pub struct ClusterView {
     pub balance: String,
     /// Requests in flight.
     pub in_flight: u64,
+    /// What its breaker does with requests.
+    pub breaker: &'static str,
     /// Where its endpoints come from, unless they are listed in the snapshot.
     pub dns: Option<DnsView>,
     /// All of them.
@@ -46,6 +48,8 @@ pub struct EndpointView {
     pub zone: Option<String>,
     /// Requests in flight.
     pub in_flight: u64,
+    /// How it is, and why.
+    pub health: String,
     /// The balancer's estimate of its latency, in milliseconds, where it keeps one.
     pub cost_ms: Option<f64>,
 }
@@ -71,8 +75,10 @@ fn text(clusters: &[ClusterView]) -> String {
 }
 
 fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
-    let ClusterView { name, protocol, balance, in_flight, dns, endpoints } = cluster;
-    writeln!(text, "{name}  {protocol}  {balance}  endpoints {}  in flight {in_flight}", endpoints.len())?;
+    let ClusterView { name, protocol, balance, in_flight, breaker, dns, endpoints } = cluster;
+    let count = endpoints.len();
+    write!(text, "{name}  {protocol}  {balance}  endpoints {count}  in flight {in_flight}")?;
+    writeln!(text, "  breaker {breaker}")?;
     if let Some(DnsView { name, state, age_ms }) = dns {
         write!(text, "  dns {name}  {state}")?;
         if let Some(age_ms) = age_ms {
@@ -80,7 +86,7 @@ fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
         }
         text.push('\n');
     }
-    for EndpointView { address, weight, zone, in_flight, cost_ms } in endpoints {
+    for EndpointView { address, weight, zone, in_flight, health, cost_ms } in endpoints {
         write!(text, "  {address}  weight {weight}  in flight {in_flight}")?;
         if let Some(cost_ms) = cost_ms {
             write!(text, "  cost {cost_ms:.3} ms")?;
@@ -88,6 +94,7 @@ fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
         if let Some(zone) = zone {
             write!(text, "  zone {zone}")?;
         }
+        write!(text, "  {health}")?;
         text.push('\n');
     }
     Ok(())

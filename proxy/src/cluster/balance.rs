@@ -8,7 +8,11 @@
 //! Candidates are drawn in proportion to weight, and what is in flight to each is divided by its share. The textbook form, cost
 //! divided by weight, agrees with this under load; but on a quiet cluster, where nothing is in flight, it sends everything to the
 //! heavier of two. Drawing twice may hit the same endpoint, which is right as long as it is well: only if it is clearly worse than
-//! another is the other taken, so that a failing endpoint cannot live on its weight.
+//! another is the other taken, so that a failing endpoint cannot live on its weight. A new endpoint's share grows in the same way.
+//!
+//! # Health
+//! Endpoints that are out get nothing, but for the one request that finds out whether one is back. While all are well, that costs one
+//! load per pick.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,12 +20,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use outrigger_snapshot::policy::Balance;
 
 use self::alias::AliasTable;
+use self::screen::Screen;
 use super::endpoint::Endpoint;
-use super::hash_ring::HashRing;
+use super::hash_ring::{HashRing, mix};
+use super::health::ClusterHealth;
 
 mod alias;
 pub mod peak_ewma;
 mod schedule;
+pub(super) mod screen;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +64,7 @@ pub struct EndpointSet {
     /// Where the open entries' weights differ.
     shares: Option<Shares>,
     method: Method,
+    health: Arc<ClusterHealth>,
 }
 
 #[derive(Debug)]
@@ -95,7 +103,9 @@ impl EndpointSet {
             Balance::ConsistentHash(_) => Method::ConsistentHash(ring(&entries[..open])),
         };
         let shares = weights.windows(2).any(|pair| pair[0] != pair[1]).then(|| Shares::new(&weights));
-        Self { entries: entries.into_boxed_slice(), open, shares, method }
+        // All are of one cluster.
+        let health = entries.first().map(|entry| entry.endpoint.cluster_health().clone()).unwrap_or_default();
+        Self { entries: entries.into_boxed_slice(), open, shares, method, health }
     }
 
     /// All endpoints, also those of weight 0.
@@ -103,10 +113,15 @@ impl EndpointSet {
         &self.entries
     }
 
+    /// Those that get requests, if they are well.
+    pub fn open(&self) -> &[Entry] {
+        &self.entries[..self.open]
+    }
+
     /// Picks an endpoint at `now_ns` (nanoseconds since the process started); `None` only if none has a weight. `random` yields 64
     /// random bits per call. `hash_key` is what consistent hashing goes by ([`stable_hash`](super::hash_ring::stable_hash) of the
     /// request's key); without one the request goes anywhere. Endpoints whose ids are in `avoid`, such as those already tried, are
-    /// picked only when there is no other. Neither allocates nor locks.
+    /// picked only when there is no other that is well. Neither allocates nor locks.
     pub fn pick(
         &self,
         now_ns: u64,
@@ -114,38 +129,67 @@ impl EndpointSet {
         hash_key: Option<u64>,
         avoid: &[u32],
     ) -> Option<&Arc<Endpoint>> {
-        let open = &self.entries[..self.open];
-        let tried = |entry: &Entry| avoid.contains(&entry.endpoint.id());
-        let avoid = if open.iter().all(tried) { &[] } else { avoid };
-        let index = match open.len() {
-            0 => return None,
-            1 => 0,
-            _ => match &self.method {
-                Method::PeakEwma => self.two_choices(Some(now_ns), random, avoid),
-                Method::LeastRequest => self.two_choices(None, random, avoid),
-                Method::RoundRobin { round, turn } => self.in_turn(round, turn, random, avoid),
-                Method::Random => self.draw(random, avoid),
-                Method::ConsistentHash(ring) => self.hashed(ring, hash_key.unwrap_or_else(random), avoid),
-            },
+        let open = self.open();
+        if open.is_empty() {
+            return None;
+        }
+        let screen = &Screen::new(open, &self.health, avoid, now_ns);
+        let index = match &self.method {
+            Method::ConsistentHash(ring) => {
+                let key = hash_key.unwrap_or_else(&mut *random);
+                let home = ring.walk(key).next().unwrap_or_default();
+                self.trial(home, screen, now_ns).unwrap_or_else(|| self.hashed(ring, key, screen))
+            }
+            method => {
+                let trial = screen.looks().then(|| below(self.open, random()));
+                match trial.and_then(|index| self.trial(index, screen, now_ns)) {
+                    Some(index) => index,
+                    None if open.len() == 1 => 0,
+                    None => self.by(method, screen, now_ns, random),
+                }
+            }
         };
         Some(&open[index].endpoint)
     }
 
+    fn by(&self, method: &Method, screen: &Screen<'_>, now_ns: u64, random: &mut impl FnMut() -> u64) -> usize {
+        match method {
+            Method::PeakEwma => self.two_choices(Some(now_ns), random, screen),
+            Method::LeastRequest => self.two_choices(None, random, screen),
+            Method::RoundRobin { round, turn } => self.in_turn(round, turn, random, screen),
+            Method::Random => self.draw(random, screen),
+            Method::ConsistentHash(ring) => self.hashed(ring, random(), screen),
+        }
+    }
+
+    /// `index`, if it is out, and time to find out whether it is back: whoever draws it first sends the request that does.
+    fn trial(&self, index: usize, screen: &Screen<'_>, now_ns: u64) -> Option<usize> {
+        let entry = &self.entries[index];
+        (screen.looks() && !screen.is_avoided(entry) && entry.endpoint.claim(now_ns)).then_some(index)
+    }
+
     /// The better of two. `now_ns` is `None` where latency does not count.
-    fn two_choices(&self, now_ns: Option<u64>, random: &mut impl FnMut() -> u64, avoid: &[u32]) -> usize {
-        let first = self.draw(random, avoid);
+    fn two_choices(
+        &self,
+        now_ns: Option<u64>,
+        random: &mut impl FnMut() -> u64,
+        screen: &Screen<'_>,
+    ) -> usize {
+        let first = self.draw(random, screen);
         let second = match &self.shares {
-            None => self.draw_other(first, random, avoid),
-            Some(shares) => Some(shares.table.draw(random())).filter(|index| self.may_pick(*index, avoid)),
+            None => self.draw_other(first, random, screen),
+            Some(shares) => {
+                Some(shares.table.draw(random())).filter(|index| screen.takes(&self.entries[*index], random))
+            }
         };
         match second {
             None => first,
             Some(second) if second != first => {
                 let (cost_first, cost_second) = self.costs(first, second, now_ns);
-                let load = |index| self.in_flight(index) * self.inverse_share(index) + 1.0;
+                let load = |index| self.in_flight(index) * self.inverse_share(index, screen) + 1.0;
                 if cost_second * load(second) < cost_first * load(first) { second } else { first }
             }
-            Some(_) => self.unless_clearly_worse(first, now_ns, random, avoid),
+            Some(_) => self.unless_clearly_worse(first, now_ns, random, screen),
         }
     }
 
@@ -155,13 +199,13 @@ impl EndpointSet {
         first: usize,
         now_ns: Option<u64>,
         random: &mut impl FnMut() -> u64,
-        avoid: &[u32],
+        screen: &Screen<'_>,
     ) -> usize {
-        let Some(other) = self.draw_other(first, random, avoid) else { return first };
+        let Some(other) = self.draw_other(first, random, screen) else { return first };
         let (cost_first, cost_other) = self.costs(first, other, now_ns);
         let next = |index| self.in_flight(index) + 1.0;
         let slower = cost_first > CLEARLY_WORSE * cost_other * next(other);
-        let load = |index| next(index) * self.inverse_share(index);
+        let load = |index| next(index) * self.inverse_share(index, screen);
         let fuller = cost_first * load(first) > CLEARLY_WORSE * cost_other * load(other);
         if slower || fuller { other } else { first }
     }
@@ -183,7 +227,7 @@ impl EndpointSet {
         round: &[u32],
         turn: &AtomicU64,
         random: &mut impl FnMut() -> u64,
-        avoid: &[u32],
+        screen: &Screen<'_>,
     ) -> usize {
         let mut index = 0;
         for _ in 0..DRAWS_MAX {
@@ -194,69 +238,85 @@ impl EndpointSet {
                 turn.store(now + 1, Relaxed);
             }
             index = round[(now % round.len() as u64) as usize] as usize;
-            if self.may_pick(index, avoid) {
-                break;
+            if screen.takes(&self.entries[index], random) {
+                return index;
             }
         }
-        self.next_allowed(index, avoid)
+        self.next_in_line(index, screen)
     }
 
     /// The first endpoint along the ring from `key` that has room. The bounds add up to more than what is in flight, so there is one,
     /// unless it is to be avoided.
-    fn hashed(&self, ring: &HashRing, key: u64, avoid: &[u32]) -> usize {
-        let mut walk = ring.walk(key).filter(|index| self.may_pick(*index, avoid));
-        let preferred = walk.next().unwrap_or(0);
+    fn hashed(&self, ring: &HashRing, key: u64, screen: &Screen<'_>) -> usize {
+        // An endpoint whose share grows takes some of its keys, and always the same.
+        let takes = |index: usize| {
+            let entry = &self.entries[index];
+            screen.takes(entry, &mut || mix(key ^ u64::from(entry.endpoint.id()) << 32))
+        };
+        let mut walk = ring.walk(key).filter(|index| takes(*index));
+        let preferred = walk.next().unwrap_or_else(|| self.next_in_line(0, screen));
         if self.in_flight(preferred) == 0.0 {
             return preferred;
         }
-        let in_flight: u64 =
-            self.entries[..self.open].iter().map(|entry| u64::from(entry.endpoint.in_flight())).sum();
-        let fair = (in_flight + 1) as f64 / self.open as f64;
+        let (mut in_flight, mut in_service) = (0_u64, 0_u32);
+        for entry in self.open().iter().filter(|entry| screen.is_in_service(entry)) {
+            in_flight += u64::from(entry.endpoint.in_flight());
+            in_service += 1;
+        }
+        let fair = (in_flight + 1) as f64 / f64::from(in_service.max(1));
         let has_room = |index: usize| {
-            let bound = (BOUNDED_LOAD * fair / f64::from(self.inverse_share(index))).ceil();
+            let bound = (BOUNDED_LOAD * fair / f64::from(self.inverse_share(index, screen))).ceil();
             f64::from(self.in_flight(index)) + 1.0 <= bound
         };
         if has_room(preferred) { preferred } else { walk.find(|index| has_room(*index)).unwrap_or(preferred) }
     }
 
     /// Draws one by weight.
-    fn draw(&self, random: &mut impl FnMut() -> u64, avoid: &[u32]) -> usize {
+    fn draw(&self, random: &mut impl FnMut() -> u64, screen: &Screen<'_>) -> usize {
         let mut index = 0;
         for _ in 0..DRAWS_MAX {
             index = match &self.shares {
                 Some(shares) => shares.table.draw(random()),
                 None => below(self.open, random()),
             };
-            if self.may_pick(index, avoid) {
-                break;
+            if screen.takes(&self.entries[index], random) {
+                return index;
             }
         }
-        self.next_allowed(index, avoid)
+        self.next_in_line(index, screen)
     }
 
     /// Draws one beside `first`, all alike.
-    fn draw_other(&self, first: usize, random: &mut impl FnMut() -> u64, avoid: &[u32]) -> Option<usize> {
-        (0..DRAWS_MAX)
-            .map(|_| below(self.open - 1, random()))
-            .map(|index| if index >= first { index + 1 } else { index })
-            .find(|index| self.may_pick(*index, avoid))
+    fn draw_other(
+        &self,
+        first: usize,
+        random: &mut impl FnMut() -> u64,
+        screen: &Screen<'_>,
+    ) -> Option<usize> {
+        (0..DRAWS_MAX).find_map(|_| {
+            let index = below(self.open - 1, random());
+            let index = if index >= first { index + 1 } else { index };
+            screen.takes(&self.entries[index], random).then_some(index)
+        })
     }
 
-    /// `index`, or the next one that is not to be avoided.
-    fn next_allowed(&self, index: usize, avoid: &[u32]) -> usize {
-        (index..self.open).chain(0..index).find(|index| self.may_pick(*index, avoid)).unwrap_or(index)
-    }
-
-    fn may_pick(&self, index: usize, avoid: &[u32]) -> bool {
-        avoid.is_empty() || !avoid.contains(&self.entries[index].endpoint.id())
+    /// From `index` on, the next one that takes all its share, else one that takes requests, else one that was not tried.
+    fn next_in_line(&self, index: usize, screen: &Screen<'_>) -> usize {
+        let line = || (index..self.open).chain(0..index);
+        let allowed = |index: &usize| !screen.is_avoided(&self.entries[*index]);
+        let takes = |index: &usize| allowed(index) && screen.is_in_service(&self.entries[*index]);
+        let grown = |index: &usize| takes(index) && screen.ramp(&self.entries[*index]) >= 1.0;
+        let found = line().find(grown).or_else(|| line().find(takes)).or_else(|| line().find(allowed));
+        found.unwrap_or(index)
     }
 
     fn in_flight(&self, index: usize) -> f32 {
         self.entries[index].endpoint.in_flight() as f32
     }
 
-    fn inverse_share(&self, index: usize) -> f32 {
-        self.shares.as_ref().map_or(1.0, |shares| shares.inverse[index])
+    fn inverse_share(&self, index: usize, screen: &Screen<'_>) -> f32 {
+        let share = self.shares.as_ref().map_or(1.0, |shares| shares.inverse[index]);
+        if screen.looks() { share / screen.ramp(&self.entries[index]) } else { share }
     }
 }
 

@@ -11,6 +11,8 @@ use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::name::ClusterName;
 
 use super::balance::peak_ewma::PeakEwma;
+use super::hash_ring::mix;
+use super::health::{ClusterHealth, Effect, Health, Report, Standing};
 use crate::telemetry::metrics::Direction;
 
 /// A failure counts as a round trip of at least this long: an endpoint that fails fast must not look like a fast one.
@@ -29,13 +31,18 @@ pub struct EndpointKey {
     pub tls: TlsMode,
 }
 
-/// How a try ended, as far as balancing cares.
+/// How a try ended, as far as balancing and health care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The endpoint answered.
     Success,
-    /// It answered with a server error, or not in time, or not at all.
+    /// It answered with a server error, or not in time, or broke off.
     Failure,
+    /// No connection to it could be opened.
+    Unreachable,
+    /// It is well, but has too much to do: 429, or an answer that says it was shed. That costs it requests, not its health: else
+    /// overload would eject one endpoint after the other, and pile its load on those that are left.
+    Overloaded,
     /// The downstream went away before the endpoint could answer.
     Cancelled,
 }
@@ -47,18 +54,23 @@ pub struct Endpoint {
     key: EndpointKey,
     in_flight: AtomicU32,
     latency: PeakEwma,
+    health: Health,
+    /// Of all endpoints of its cluster.
+    cluster: Arc<ClusterHealth>,
     requests: AtomicU64,
     failures: AtomicU64,
 }
 
 impl Endpoint {
-    /// An endpoint that has seen no request. `id` is dense and stable: workers index their slots by it.
-    pub fn new(id: u32, key: EndpointKey) -> Self {
+    /// An endpoint of `cluster` that has seen no request. `id` is dense and stable: workers index their slots by it.
+    pub fn new(id: u32, key: EndpointKey, cluster: Arc<ClusterHealth>) -> Self {
         Self {
             id,
             key,
             in_flight: AtomicU32::new(0),
             latency: PeakEwma::default(),
+            health: Health::default(),
+            cluster,
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
@@ -89,7 +101,7 @@ impl Endpoint {
         self.requests.load(Relaxed)
     }
 
-    /// How many of them ended in [`Outcome::Failure`].
+    /// How many of them ended in [`Outcome::Failure`] or [`Outcome::Unreachable`].
     pub fn failures(&self) -> u64 {
         self.failures.load(Relaxed)
     }
@@ -104,11 +116,57 @@ impl Endpoint {
         self.latency.read(now_ns)
     }
 
-    fn record(&self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
-        match outcome {
+    /// Its health.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        self.health.standing()
+    }
+
+    /// The health of its cluster.
+    pub fn cluster_health(&self) -> &Arc<ClusterHealth> {
+        &self.cluster
+    }
+
+    /// Requests may go to it from now on. Its share grows slowly if it is to `ramp`, and it has none before a health check has found it
+    /// well if that is `awaited`.
+    pub fn join(&self, now_ns: u64, ramp: bool, awaited: bool) {
+        self.health.join(&self.cluster, now_ns, ramp, awaited);
+    }
+
+    /// Requests do not go to it any more.
+    pub fn leave(&self) {
+        self.health.leave(&self.cluster);
+    }
+
+    /// A health check has found it well or not.
+    pub fn checked(&self, well: bool, now_ns: u64) {
+        if self.health.checked(&self.cluster, well, now_ns) == Effect::Recovered {
+            self.latency.forget();
+        }
+    }
+
+    /// Takes the one chance to find out whether it is back, if it is time for that.
+    pub(super) fn claim(&self, now_ns: u64) -> bool {
+        self.health.claim(&self.cluster, now_ns)
+    }
+
+    fn record(&self, report: Report, rtt_ns: u64, now_ns: u64) {
+        let failed = matches!(report.outcome, Outcome::Failure | Outcome::Unreachable);
+        if failed {
+            self.failures.fetch_add(1, Relaxed);
+        }
+        // Ejections need no better randomness than that proxies differ in it.
+        let random = mix(now_ns ^ u64::from(self.id) << 48);
+        if self.health.report(&self.cluster, report, now_ns, random) == Effect::Recovered {
+            self.latency.forget();
+        }
+        match report.outcome {
             Outcome::Success => self.latency.observe(rtt_ns, now_ns),
-            Outcome::Failure => {
-                self.failures.fetch_add(1, Relaxed);
+            Outcome::Failure | Outcome::Unreachable | Outcome::Overloaded => {
                 self.latency.observe(rtt_ns.max(FAILURE_PENALTY.as_nanos() as u64), now_ns);
             }
             Outcome::Cancelled => self.latency.observe_at_least(rtt_ns, now_ns),
@@ -120,6 +178,7 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct InFlight {
     endpoint: Arc<Endpoint>,
+    generation: u16,
     recorded: bool,
 }
 
@@ -128,7 +187,8 @@ impl InFlight {
     pub fn start(endpoint: Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Relaxed);
         endpoint.requests.fetch_add(1, Relaxed);
-        Self { endpoint, recorded: false }
+        let generation = endpoint.standing().generation;
+        Self { endpoint, generation, recorded: false }
     }
 
     /// Where the request goes.
@@ -140,8 +200,10 @@ impl InFlight {
     /// Call it at the response head: the length of a stream says nothing about the endpoint. Only the first outcome feeds the
     /// latency; a [`Outcome::Failure`] that follows it, such as a body cut short, still counts as a failure.
     pub fn answered(&mut self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
-        if !self.recorded || outcome == Outcome::Failure {
-            self.endpoint.record(outcome, rtt_ns, now_ns);
+        let fails = matches!(outcome, Outcome::Failure | Outcome::Unreachable);
+        if !self.recorded || fails {
+            let report = Report { generation: self.generation, outcome, again: self.recorded };
+            self.endpoint.record(report, rtt_ns, now_ns);
         }
         self.recorded = true;
     }
@@ -154,6 +216,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if !self.recorded {
+            self.endpoint.health.lost(&self.endpoint.cluster, self.generation);
+        }
         self.endpoint.in_flight.fetch_sub(1, Relaxed);
     }
 }
@@ -171,7 +236,7 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], 9001)),
             tls: TlsMode::None,
         };
-        Arc::new(Endpoint::new(3, key))
+        Arc::new(Endpoint::new(3, key, Arc::default()))
     }
 
     #[test]

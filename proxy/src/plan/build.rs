@@ -7,10 +7,11 @@ use std::sync::Arc;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{Discovery, Facts, PEERS_DEFAULT, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{self, Backend, Policy, Protocol};
+use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Policy, Protocol};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
 use super::{Destination, Plan, Rule, Version};
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::balance::{EndpointSet, Entry};
 use crate::cluster::endpoint::EndpointKey;
@@ -87,6 +88,10 @@ impl Plan {
             Some(refusal) => Err(refusal),
             None => {
                 let service = local.service.clone();
+                let of_rules = inbound.iter().flat_map(|(_, rule)| &rule.destinations);
+                let inbound_clusters = of_rules.map(|destination| &*destination.cluster);
+                let clusters = builder.clusters.values().map(|cluster| &**cluster).chain(inbound_clusters);
+                builder.registry.enrol(clusters, true, clock::now_ns());
                 Ok(Self { version, service, outbound, inbound, clusters: builder.clusters })
             }
         }
@@ -98,6 +103,7 @@ impl Plan {
             let listed = addresses.iter().copied().map(listed);
             let entries = entries(Direction::Outbound, name, listed, registry);
             cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
+            registry.enrol([&**cluster], false, clock::now_ns());
         }
     }
 }
@@ -124,9 +130,10 @@ fn entries(
 impl Builder<'_> {
     fn add_cluster(&mut self, name: ClusterName, protocol: Protocol, backend: &Backend) -> Arc<Cluster> {
         let load = self.registry.cluster(Direction::Outbound, &name);
+        let breaker = self.registry.breaker(Direction::Outbound, &name, backend.breaker);
         let facts = self.facts.clusters.get(&name);
         let peers = facts.map_or(PEERS_DEFAULT, |facts| facts.peers);
-        let cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load);
+        let cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
         let entries = match facts.map(|facts| &facts.discovery) {
             None => Vec::new(),
             Some(Discovery::Static(endpoints)) => {
@@ -266,7 +273,13 @@ impl Builder<'_> {
         backend: &Backend,
     ) -> Arc<Rule> {
         let load = self.registry.cluster(Direction::Inbound, name);
-        let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load);
+        // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
+        let ejection = Ejection { max_percent: 0, ..backend.ejection };
+        let breaker = Breaker { failure_percent: 0, slow_percent: 0, ..backend.breaker };
+        let backend =
+            &Backend { ejection, breaker, health_check: None, slow_start_ms: 0, ..backend.clone() };
+        let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
+        let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
         let listed = std::iter::once(listed((address, 1)));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));

@@ -86,7 +86,7 @@ pub struct Ejection {
 }
 
 /// When a cluster is not asked for a while, because it fails as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Breaker {
     /// Failures per cent of the window's requests; 0: not looked at.
@@ -109,12 +109,12 @@ pub struct Breaker {
     pub probes: u32,
     /// Probes that must succeed before it closes.
     pub successes: u32,
-    /// After closing, the share of requests that are let through grows from 0 to all over this; 0: all at once.
+    /// After closing, the share of requests that are let through grows from a tenth to all over this; 0: all at once.
     pub ramp_ms: u64,
 }
 
 /// What rates are taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerWindow {
     /// The last requests, this many.

@@ -11,6 +11,8 @@ pub const REPLAY_BYTES_MAX: u32 = 1024 * 1024;
 const STATUSES_MAX: usize = 64;
 /// Largest count of requests that a rate is taken over.
 const WINDOW_REQUESTS_MAX: u32 = 10_000;
+/// Probes of a breaker, at a time and until it closes.
+const PROBES_MAX: u32 = 100;
 
 pub(super) fn check(place: &str, backend: &Backend) -> Result<(), Invalid> {
     check_retry(place, &backend.retry)?;
@@ -92,8 +94,8 @@ fn check_breaker(place: &str, breaker: &Breaker) -> Result<(), Invalid> {
         BreakerWindow::Count(count) => within(place, "breaker window", count, 1, WINDOW_REQUESTS_MAX)?,
         BreakerWindow::TimeMs(time) => positive(place, "a breaker's window", time)?,
     }
-    within(place, "breaker probes", breaker.probes, 1, WINDOW_REQUESTS_MAX)?;
-    within(place, "breaker successes", breaker.successes, 1, WINDOW_REQUESTS_MAX)
+    within(place, "breaker probes", breaker.probes, 1, PROBES_MAX)?;
+    within(place, "breaker successes", breaker.successes, 1, PROBES_MAX)
 }
 
 fn check_health_check(place: &str, check: &HealthCheck) -> Result<(), Invalid> {

@@ -52,6 +52,11 @@ impl PeakEwma {
         });
     }
 
+    /// Forgets all observations: what they were of has changed.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// The estimate at `now_ns`, in nanoseconds, at least [`ESTIMATE_FLOOR`]; `None` before the first observation.
     pub fn read(&self, now_ns: u64) -> Option<f32> {
         let (estimate, stamp) = unpack(self.0.load(Relaxed))?;

@@ -8,9 +8,12 @@ use super::*;
 use crate::cluster::endpoint::{EndpointKey, InFlight, Outcome};
 use crate::telemetry::metrics::Direction;
 
+mod health;
+
 const MS: u64 = 1_000_000;
 
 fn set(weights: &[u32], balance: &Balance) -> EndpointSet {
+    let health = Arc::new(ClusterHealth::default());
     let entry = |(id, weight): (usize, &u32)| {
         let key = EndpointKey {
             direction: Direction::Outbound,
@@ -18,7 +21,7 @@ fn set(weights: &[u32], balance: &Balance) -> EndpointSet {
             address: SocketAddr::from(([10, 0, (id / 256) as u8, id as u8], 80)),
             tls: TlsMode::None,
         };
-        Entry { endpoint: Arc::new(Endpoint::new(id as u32, key)), weight: *weight, zone: None }
+        Entry { endpoint: Arc::new(Endpoint::new(id as u32, key, health.clone())), weight: *weight, zone: None }
     };
     EndpointSet::new(weights.iter().enumerate().map(entry).collect(), balance)
 }

@@ -1,0 +1,73 @@
+//! How clusters are, as a scrape sees it.
+
+use std::sync::Arc;
+
+use super::exposition::Exposition;
+use crate::cluster::Cluster;
+use crate::cluster::breaker::TRANSITIONS;
+use crate::cluster::health::Cause;
+use crate::health_check::Results;
+use crate::plan::Plan;
+
+/// Writes ejections and breakers of the clusters that have seen a request, or are not well.
+pub fn write_health(plan: &Plan, exposition: &mut Exposition) {
+    let matters = |cluster: &&Arc<Cluster>| {
+        let endpoints = cluster.endpoints.load();
+        let used = || endpoints.entries().iter().any(|entry| entry.endpoint.requests() > 0);
+        cluster.load.health.is_troubled() || used()
+    };
+    for cluster in plan.clusters.values().filter(matters) {
+        write_ejections(cluster, exposition);
+        write_breaker(cluster, exposition);
+    }
+}
+
+fn write_ejections(cluster: &Cluster, exposition: &mut Exposition) {
+    let (health, labels) = (&cluster.load.health, [("cluster", &*cluster.name)]);
+    exposition
+        .gauge("outrigger_endpoints_healthy", "Endpoints that get requests.")
+        .sample(&labels, u64::from(health.healthy()));
+    exposition
+        .gauge("outrigger_ejections_active", "Endpoints that are ejected or on trial.")
+        .sample(&labels, u64::from(health.ejected()));
+    for cause in Cause::ALL {
+        exposition
+            .counter("outrigger_ejections_total", "Ejections of endpoints, by what they were ejected for.")
+            .sample(&[labels[0], ("type", cause.name())], health.ejections(cause));
+    }
+    exposition
+        .counter(
+            "outrigger_ejections_overflow_total",
+            "Ejections that did not happen because as many endpoints were out as may be.",
+        )
+        .sample(&labels, health.overflows());
+    exposition
+        .counter(
+            "outrigger_panic_picks_total",
+            "Requests sent without regard to health because too few endpoints were healthy.",
+        )
+        .sample(&labels, health.panic_picks());
+}
+
+fn write_breaker(cluster: &Cluster, exposition: &mut Exposition) {
+    let (breaker, label) = (&cluster.breaker, ("cluster", &*cluster.name));
+    exposition
+        .gauge("outrigger_breaker_state", "What a cluster's breaker does with requests, in labels; always 1.")
+        .sample(&[label, ("state", breaker.state().phase.name())], true);
+    for ((from, to), count) in TRANSITIONS.iter().zip(breaker.transitions()) {
+        exposition
+            .counter("outrigger_breaker_transitions_total", "Changes of a breaker's state.")
+            .sample(&[label, ("from", from.name()), ("to", to.name())], count);
+    }
+    exposition
+        .counter("outrigger_breaker_refused_total", "Requests that a breaker refused.")
+        .sample(&[label], breaker.refused());
+}
+
+/// Writes what came of health checks.
+pub fn write_checks(results: &Results, exposition: &mut Exposition) {
+    let probes = exposition.counter("outrigger_health_checks_total", "Health checks of endpoints, by result.");
+    for (result, count) in results.counts() {
+        probes.sample(&[("result", result)], count);
+    }
+}
