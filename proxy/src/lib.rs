@@ -16,6 +16,7 @@ pub mod forward;
 pub mod http;
 pub mod listener;
 pub mod local_reply;
+pub mod overload;
 pub mod overview;
 pub mod passage;
 pub mod plan;
