@@ -4,6 +4,7 @@
 use outrigger_snapshot::head::AuthorityError;
 
 use crate::http::failure::WireError;
+use crate::overload::Shed;
 
 /// What the client did wrong in a request head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +99,14 @@ pub enum ProxyError {
     /// A limit of the cluster.
     #[error("a limit of the cluster was reached: {0:?}")]
     Limit(Limit),
+    /// The application has as much to do as it can.
+    #[error("the application has {} of {} requests that it can work on at a time ({})", shed.in_flight, shed.limit, shed.cause.as_str())]
+    Shed {
+        /// What was found.
+        shed: Shed,
+        /// When to try again.
+        retry_after_ms: u32,
+    },
     /// A time limit.
     #[error("a time limit was reached: {0:?}")]
     Timeout(Timeout),
@@ -145,9 +154,13 @@ impl ProxyError {
             Self::Malformed(_) | Self::Connect | Self::ClientGone | Self::Timeout(Timeout::RequestBody) => {
                 Side::Downstream
             }
-            Self::NoPlan | Self::NoHost | Self::NoPort | Self::NoRule | Self::NoBackend | Self::Limit(_) => {
-                Side::Proxy
-            }
+            Self::NoPlan
+            | Self::NoHost
+            | Self::NoPort
+            | Self::NoRule
+            | Self::NoBackend
+            | Self::Limit(_)
+            | Self::Shed { .. } => Side::Proxy,
             Self::NoEndpoint(_)
             | Self::Timeout(
                 Timeout::Request

@@ -10,6 +10,11 @@ use crate::error::{Limit, Malformed, ProxyError, Timeout};
 /// Says why the proxy answered by itself.
 pub const REASON: HeaderName = HeaderName::from_static("outrigger-reason");
 
+/// Says that the answering side is overloaded: the request was not looked at, and another endpoint may have room.
+pub const SHED: HeaderName = HeaderName::from_static("outrigger-shed");
+/// When a gRPC client may try again, in milliseconds (gRPC A6, "Client Retry Design").
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
 /// gRPC status codes used here (grpc.io, "Status codes and their use in gRPC").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -56,6 +61,7 @@ rows! {
     NoPlan = "no_plan", 503, Unavailable;
     LimitRequests = "limit_requests", 503, Unavailable;
     LimitPending = "limit_pending", 503, Unavailable;
+    Shed = "overloaded", 503, Unavailable;
     NoEndpoint = "no_endpoint", 503, Unavailable;
     ConnectFailed = "connect_failed", 503, Unavailable;
     Refused = "upstream_refused", 503, Unavailable;
@@ -94,6 +100,7 @@ fn cause(error: &ProxyError) -> Cause {
         ProxyError::NoEndpoint(_) => Cause::NoEndpoint,
         ProxyError::Limit(Limit::Requests) => Cause::LimitRequests,
         ProxyError::Limit(Limit::Pending) => Cause::LimitPending,
+        ProxyError::Shed { .. } => Cause::Shed,
         ProxyError::Timeout(Timeout::Request) => Cause::Request,
         ProxyError::Timeout(Timeout::Deadline) => Cause::Deadline,
         ProxyError::Timeout(Timeout::Try) => Cause::Try,
@@ -118,9 +125,16 @@ pub fn row_index(error: &ProxyError) -> usize {
 /// The response to a request that failed with `error`. A gRPC client reads its status from a header and expects 200.
 pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
     let row = &ROWS[row_index(error)];
-    let mut headers = HeaderMap::with_capacity(4);
+    let mut headers = HeaderMap::with_capacity(8);
     headers.insert(REASON, HeaderValue::from_static(row.reason));
+    let retry_after_ms = retry_after_ms(error, row);
+    if let ProxyError::Shed { .. } = error {
+        headers.insert(SHED, HeaderValue::from_static("1"));
+    }
     if grpc {
+        if let Some(retry_after_ms) = retry_after_ms {
+            headers.insert(PUSHBACK, HeaderValue::from(retry_after_ms));
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(row.grpc as u16));
         // What errors say is plain text of ours; where it is not, the code alone must do.
@@ -132,12 +146,20 @@ pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
     let body = Bytes::from(format!("{}: {error}\n", row.reason));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if row.status == 503 {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(retry_after_ms) = retry_after_ms {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
     }
     // Rows hold valid codes; a test walks them.
     let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (ResponseHead::new(status, headers), body)
+}
+
+/// When to try again, where that may help.
+fn retry_after_ms(error: &ProxyError, row: &Row) -> Option<u32> {
+    match error {
+        ProxyError::Shed { retry_after_ms, .. } => Some(*retry_after_ms),
+        _ => (row.status == 503).then_some(1_000),
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub use priority::Priority;
 
 pub mod counts;
 pub mod gate;
+pub mod guard;
+pub mod layer;
 pub mod limit;
 pub mod priority;
 pub mod queue;

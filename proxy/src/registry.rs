@@ -10,6 +10,7 @@ use outrigger_snapshot::name::ClusterName;
 
 use crate::cluster::ClusterLoad;
 use crate::cluster::endpoint::{Endpoint, EndpointKey};
+use crate::overload::Overload;
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
 
 /// See the module.
@@ -22,6 +23,8 @@ pub struct Registry {
     next_id: u32,
     clusters: HashMap<(Direction, ClusterName), Arc<ClusterLoad>>,
     requests: HashMap<RequestLabels, Arc<RequestStats>>,
+    /// By port and tolerance, per cent.
+    overloads: HashMap<(ClusterName, u32), Arc<Overload>>,
 }
 
 impl Registry {
@@ -34,6 +37,7 @@ impl Registry {
             next_id: 0,
             clusters: HashMap::new(),
             requests: HashMap::new(),
+            overloads: HashMap::new(),
         }
     }
 
@@ -65,6 +69,18 @@ impl Registry {
         stats.clone()
     }
 
+    /// The protection of the workload behind a port. One per port and not per proxy: what its ports do may differ by far in latency, and a
+    /// median of both says nothing of either.
+    pub fn overload(&mut self, name: &ClusterName, tolerance: f64) -> Arc<Overload> {
+        let key = (name.clone(), (tolerance * 100.0) as u32);
+        self.overloads.entry(key).or_insert_with(|| Overload::new(tolerance)).clone()
+    }
+
+    /// Every protection, for a scrape.
+    pub fn all_overloads(&self) -> Vec<(ClusterName, Arc<Overload>)> {
+        self.overloads.iter().map(|((name, _), overload)| (name.clone(), overload.clone())).collect()
+    }
+
     /// Every series, for a scrape.
     pub fn all_requests(&self) -> Vec<Arc<RequestStats>> {
         self.requests.values().cloned().collect()
@@ -82,6 +98,7 @@ impl Registry {
         });
         retain_held(&mut self.clusters);
         retain_held(&mut self.requests);
+        retain_held(&mut self.overloads);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The whole way of a request, top to bottom, in the order in which it happens.
 //!
 //! ```text
-//! listener → connection → http::server → normalize → HERE: router → deadline → filters → forward (cluster → endpoint → pool → wire)
+//! listener → connection → http::server → normalize → HERE: router → deadline → filters → shed → forward (cluster → endpoint → pool → wire)
 //! errors climb back:  any → error.rs → local_reply.rs
 //! ```
 
@@ -26,6 +26,7 @@ use crate::http::body::Body;
 use crate::http::forwarded::add_forwarded;
 use crate::http::normalize::Normalized;
 use crate::local_reply;
+use crate::overload::layer::ShedLayer;
 use crate::passage::Record;
 use crate::plan::{Plan, Resolution, Rule};
 use crate::telemetry::metrics::Direction;
@@ -41,6 +42,7 @@ pub fn stack(
     ServiceBuilder::new()
         .layer(DeadlineLayer::new(sweep))
         .layer(FilterLayer)
+        .layer(ShedLayer::new(worker.clone()))
         // Boxed: an idle connection keeps room for the future of its next request, and a stream's is moved when it is spawned.
         .service(service_fn(move |exchange| Box::pin(forward(worker.clone(), exchange))))
 }

@@ -3,4 +3,5 @@
 pub mod export;
 pub mod exposition;
 pub mod metrics;
+pub mod overload;
 pub mod turn;

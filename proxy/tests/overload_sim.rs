@@ -231,8 +231,7 @@ impl Simulation {
 
     fn settle_all(&mut self) {
         for id in self.waiting.clone() {
-            let over =
-                self.requests[id].ticket.as_ref().is_some_and(|ticket| ticket.poll(Waker::noop()));
+            let over = self.requests[id].ticket.as_ref().is_some_and(|ticket| ticket.poll(Waker::noop()));
             if over {
                 self.settle(id);
             }

@@ -160,7 +160,8 @@ impl Gate {
         }
         // Between two looks everything may have become old.
         let first = known.saturating_sub(COUNTED_S - 1).max(now.saturating_sub(COUNTED_S + SECONDS - 1));
-        let old = (first..(now + 1).saturating_sub(COUNTED_S)).map(|second| self.bucket(second).swap(0, Relaxed));
+        let old =
+            (first..(now + 1).saturating_sub(COUNTED_S)).map(|second| self.bucket(second).swap(0, Relaxed));
         let old = old.sum();
         if old > 0 {
             self.take_off(old, now_ns);

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{Discovery, Facts, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{self, Backend, Policy, Protocol};
+use outrigger_snapshot::policy::{self, Backend, Inbound, Policy, Protocol};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
 use super::{Destination, Plan, Rule, Version};
 use crate::cluster::Cluster;
 use crate::cluster::balance::{EndpointSet, Entry};
 use crate::cluster::endpoint::EndpointKey;
+use crate::overload::guard::Guard;
 use crate::registry::Registry;
 use crate::telemetry::metrics::{Direction, RequestLabels};
 
@@ -149,7 +150,7 @@ impl Builder<'_> {
         let Some(rule) = spec.rule else {
             let own = spec.own_cluster();
             let cluster = self.clusters[&own].clone();
-            return self.single(Direction::Outbound, cluster);
+            return Arc::new(self.single(Direction::Outbound, cluster));
         };
         let name: Arc<str> = rule.name.as_str().into();
         let filters = self.filters(rule, &rule.filters);
@@ -161,6 +162,7 @@ impl Builder<'_> {
             try_timeout_ms: rule.try_timeout_ms,
             weight_total: destinations.iter().map(|destination| destination.weight).sum(),
             destinations,
+            guard: None,
             undirected: self.registry.requests(RequestLabels {
                 direction: Direction::Outbound,
                 rule: name.clone(),
@@ -203,11 +205,11 @@ impl Builder<'_> {
     }
 
     /// A rule that sends everything to one cluster and is named after it.
-    fn single(&mut self, direction: Direction, cluster: Arc<Cluster>) -> Arc<Rule> {
+    fn single(&mut self, direction: Direction, cluster: Arc<Cluster>) -> Rule {
         let name = cluster.name.clone();
         let labels = RequestLabels { direction, rule: name.clone(), cluster: name.clone() };
         let stats = self.registry.requests(labels);
-        Arc::new(Rule {
+        Rule {
             name,
             filters: FilterChain::default(),
             request_timeout_ms: None,
@@ -215,7 +217,8 @@ impl Builder<'_> {
             undirected: stats.clone(),
             destinations: vec![Destination { cluster, filters: FilterChain::default(), weight: 1, stats }],
             weight_total: 1,
-        })
+            guard: None,
+        }
     }
 
     /// One rule per HTTP port of the own service, to the workload's address. A port of a service that the snapshot does not know yet
@@ -227,19 +230,25 @@ impl Builder<'_> {
                 .ports
                 .iter()
                 .filter(|port| port.protocol.is_http())
-                .map(|port| (port.port, port.target_port, port.protocol, port.backend.clone()))
+                .map(|port| {
+                    let inbound = port.inbound.clone().unwrap_or_default();
+                    (port.port, port.target_port, port.protocol, port.backend.clone(), inbound)
+                })
                 .collect(),
             None => app
                 .port
-                .map(|port| (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http)))
+                .map(|port| {
+                    (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http), Inbound::default())
+                })
                 .into_iter()
                 .collect(),
         };
         let mut rules: Vec<_> = ports
             .into_iter()
-            .map(|(port, target_port, protocol, backend)| {
+            .map(|(port, target_port, protocol, backend, inbound)| {
                 let address = SocketAddr::new(app.host, app.port.unwrap_or(target_port));
-                (port, self.inbound_rule(&local.service.cluster(port), address, protocol, &backend))
+                let name = local.service.cluster(port);
+                (port, self.inbound_rule(&name, address, protocol, &backend, &inbound))
             })
             .collect();
         if let Some(index) = rules.iter().position(|(port, _)| *port == 80) {
@@ -254,12 +263,18 @@ impl Builder<'_> {
         address: SocketAddr,
         protocol: Protocol,
         backend: &Backend,
+        inbound: &Inbound,
     ) -> Arc<Rule> {
         let load = self.registry.cluster(Direction::Inbound, name);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, load);
         let listed = std::iter::once(listed((address, 1)));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
-        self.single(Direction::Inbound, Arc::new(cluster))
+        let guard = inbound.shed.as_ref().map(|shed| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let tolerance = Guard::tolerance(shed, cores);
+            Guard::new(self.registry.overload(name, tolerance), inbound, backend)
+        });
+        Arc::new(Rule { guard, ..self.single(Direction::Inbound, Arc::new(cluster)) })
     }
 }
