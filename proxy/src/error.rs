@@ -1,6 +1,7 @@
 //! Everything that can end a request without an upstream's response. What each means to the client is decided in
 //! [`crate::local_reply`] alone.
 
+use outrigger_filters::context::Refused;
 use outrigger_snapshot::head::AuthorityError;
 
 use crate::http::failure::WireError;
@@ -107,6 +108,9 @@ pub enum ProxyError {
         /// When to try again.
         retry_after_ms: u32,
     },
+    /// A filter refused it.
+    #[error(transparent)]
+    Filter(#[from] Refused),
     /// A time limit.
     #[error("a time limit was reached: {0:?}")]
     Timeout(Timeout),
@@ -160,7 +164,8 @@ impl ProxyError {
             | Self::NoRule
             | Self::NoBackend
             | Self::Limit(_)
-            | Self::Shed { .. } => Side::Proxy,
+            | Self::Shed { .. }
+            | Self::Filter(_) => Side::Proxy,
             Self::NoEndpoint(_)
             | Self::Timeout(
                 Timeout::Request

@@ -10,6 +10,7 @@ pub mod connect;
 pub mod connection;
 pub mod crew;
 pub mod deadline;
+pub mod delay;
 pub mod error;
 pub mod exchange;
 pub mod forward;

@@ -18,7 +18,7 @@ use crate::source::{Status, View};
 use crate::telemetry::export::{write_discovery, write_endpoints, write_requests, write_workers};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::overload::write_overload;
+use crate::telemetry::overload::{write_limits, write_overload};
 use crate::worker::{CurrentPlan, Phase};
 
 /// Everything that can be looked at, on the control thread.
@@ -80,6 +80,7 @@ impl AdminState for Overview {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
         write_overload(&self.registry.borrow().all_overloads(), exposition);
+        write_limits(&self.registry.borrow().rate_limits.all(), &self.workers, exposition);
         if let Some(plan) = self.plan.load_full() {
             write_endpoints(&plan, exposition);
         }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use outrigger_filters::RateLimits;
 use outrigger_snapshot::name::ClusterName;
 
 use crate::cluster::ClusterLoad;
@@ -23,6 +24,8 @@ pub struct Registry {
     next_id: u32,
     clusters: HashMap<(Direction, ClusterName), Arc<ClusterLoad>>,
     requests: HashMap<RequestLabels, Arc<RequestStats>>,
+    /// Rate limits, by what they belong to.
+    pub rate_limits: RateLimits,
     /// By port and tolerance, per cent.
     overloads: HashMap<(ClusterName, u32), Arc<Overload>>,
 }
@@ -37,6 +40,7 @@ impl Registry {
             next_id: 0,
             clusters: HashMap::new(),
             requests: HashMap::new(),
+            rate_limits: RateLimits::default(),
             overloads: HashMap::new(),
         }
     }
@@ -99,6 +103,7 @@ impl Registry {
         retain_held(&mut self.clusters);
         retain_held(&mut self.requests);
         retain_held(&mut self.overloads);
+        self.rate_limits.sweep();
     }
 }
 

@@ -179,6 +179,10 @@ pub enum Filter {
     Redirect(Redirect),
     /// Rewrites host or path before forwarding.
     Rewrite(Rewrite),
+    /// Refuses what exceeds a rate.
+    RateLimit(RateLimit),
+    /// Injects faults.
+    Fault(Fault),
 }
 
 /// Header changes: removed first, then set, then added.

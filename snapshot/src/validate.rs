@@ -294,6 +294,14 @@ fn check_filters(place: &str, rule: &Rule, filters: &[Filter]) -> Result<(), Inv
             }
             Filter::Redirect(redirect) => &redirect.path,
             Filter::Rewrite(rewrite) => &rewrite.path,
+            Filter::RateLimit(limit) => {
+                inbound::check_rate_limit(place, limit)?;
+                &None
+            }
+            Filter::Fault(fault) => {
+                inbound::check_fault(place, fault)?;
+                &None
+            }
             Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => &None,
         };
         match path {

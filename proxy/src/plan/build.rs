@@ -153,9 +153,9 @@ impl Builder<'_> {
             return Arc::new(self.single(Direction::Outbound, cluster));
         };
         let name: Arc<str> = rule.name.as_str().into();
-        let filters = self.filters(rule, &rule.filters);
+        let filters = self.filters(&rule.name, &rule.filters);
         let destinations: Vec<_> =
-            rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
+            rule.backends.iter().map(|backend| self.destination(&name, backend)).collect();
         Arc::new(Rule {
             filters,
             request_timeout_ms: rule.request_timeout_ms,
@@ -172,12 +172,7 @@ impl Builder<'_> {
         })
     }
 
-    fn destination(
-        &mut self,
-        rule_name: &Arc<str>,
-        rule: &policy::Rule,
-        backend: &policy::WeightedBackend,
-    ) -> Destination {
+    fn destination(&mut self, rule_name: &Arc<str>, backend: &policy::WeightedBackend) -> Destination {
         let name = backend.service.cluster(backend.port);
         let cluster = match self.clusters.get(&name) {
             Some(cluster) => cluster.clone(),
@@ -190,16 +185,17 @@ impl Builder<'_> {
             cluster: cluster.name.clone(),
         };
         Destination {
-            filters: self.filters(rule, &backend.filters),
+            filters: self.filters(&format!("{rule_name} {}", cluster.name), &backend.filters),
             weight: backend.weight,
             stats: self.registry.requests(labels),
             cluster,
         }
     }
 
-    fn filters(&mut self, rule: &policy::Rule, filters: &[policy::Filter]) -> FilterChain {
-        FilterChain::build(filters).unwrap_or_else(|error| {
-            self.refused.get_or_insert(Refusal::Filter { rule: rule.name.clone(), error });
+    /// `scope` is the rule, and for a backend's filters that too.
+    fn filters(&mut self, scope: &str, filters: &[policy::Filter]) -> FilterChain {
+        FilterChain::build_in(scope, filters, &mut self.registry.rate_limits).unwrap_or_else(|error| {
+            self.refused.get_or_insert(Refusal::Filter { rule: scope.to_owned(), error });
             FilterChain::default()
         })
     }
@@ -275,6 +271,8 @@ impl Builder<'_> {
             let tolerance = Guard::tolerance(shed, cores);
             Guard::new(self.registry.overload(name, tolerance), inbound, backend)
         });
-        Arc::new(Rule { guard, ..self.single(Direction::Inbound, Arc::new(cluster)) })
+        let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
+        let filters = self.filters(&cluster.name, &limits);
+        Arc::new(Rule { guard, filters, ..self.single(Direction::Inbound, Arc::new(cluster)) })
     }
 }

@@ -57,9 +57,9 @@ pub enum RateKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Requests that are held up, before an abort.
+    /// Requests that are held up.
     pub delay: Option<Delay>,
-    /// Requests that are answered in place of the upstream.
+    /// Requests that are answered in place of the upstream, at once.
     pub abort: Option<Abort>,
 }
 
