@@ -4,8 +4,10 @@ use http::header::HeaderName;
 use outrigger_snapshot::head::{RequestHead, ResponseHead};
 use outrigger_snapshot::policy;
 
-use crate::context::{Context, Flow};
+use crate::context::{Context, Flow, Refused};
+use crate::fault::Fault;
 use crate::headers::HeaderEdit;
+use crate::rate_limit::{RateLimit, RateLimits};
 use crate::redirect::Redirect;
 use crate::rewrite::{Rewrite, check_path};
 
@@ -33,6 +35,9 @@ pub enum FilterError {
     /// No redirect.
     #[error("{0} is not a redirect status")]
     Status(u16),
+    /// No status.
+    #[error("{0} is not an HTTP status")]
+    FaultStatus(u16),
     /// Neither `http` nor `https`.
     #[error("{0:?} is not a scheme: expected http or https")]
     Scheme(String),
@@ -44,6 +49,8 @@ enum Filter {
     ResponseHeaders(HeaderEdit),
     Redirect(Redirect),
     Rewrite(Rewrite),
+    RateLimit(RateLimit),
+    Fault(Fault),
 }
 
 /// Filters ready to run.
@@ -53,8 +60,17 @@ pub struct FilterChain {
 }
 
 impl FilterChain {
-    /// Builds every filter, or says what is wrong with the first that cannot be.
+    /// Builds every filter, or says what is wrong with the first that cannot be. Rate limits start full.
     pub fn build(filters: &[policy::Filter]) -> Result<Self, FilterError> {
+        Self::build_in("", filters, &mut RateLimits::default())
+    }
+
+    /// Builds every filter. A rate limit that `known` has for the same `scope` goes on where it is.
+    pub fn build_in(
+        scope: &str,
+        filters: &[policy::Filter],
+        known: &mut RateLimits,
+    ) -> Result<Self, FilterError> {
         let filters = filters.iter().map(|filter| match filter {
             policy::Filter::RequestHeaders(edit) => HeaderEdit::build(edit).map(Filter::RequestHeaders),
             policy::Filter::ResponseHeaders(edit) => HeaderEdit::build(edit).map(Filter::ResponseHeaders),
@@ -65,6 +81,10 @@ impl FilterChain {
                 Redirect::build(redirect).map(Filter::Redirect)
             }
             policy::Filter::Rewrite(rewrite) => Rewrite::build(rewrite).map(Filter::Rewrite),
+            policy::Filter::RateLimit(limit) => {
+                known.limiter(scope, limit).map(|limiter| Filter::RateLimit(RateLimit(limiter)))
+            }
+            policy::Filter::Fault(fault) => Fault::build(fault).map(Filter::Fault),
         });
         Ok(Self { filters: filters.collect::<Result<_, _>>()? })
     }
@@ -81,6 +101,16 @@ impl FilterChain {
                 Filter::RequestHeaders(edit) => edit.on_request(head),
                 Filter::Rewrite(rewrite) => rewrite.on_request(head, context),
                 Filter::Redirect(redirect) => return Flow::Answer(redirect.answer(head, context)),
+                Filter::RateLimit(limit) => {
+                    if let Err(exceeded) = limit.on_request(head, context) {
+                        return Flow::Refuse(Refused::RateLimited(exceeded));
+                    }
+                }
+                Filter::Fault(fault) => {
+                    if let Err(refused) = fault.on_request(context) {
+                        return Flow::Refuse(refused);
+                    }
+                }
                 Filter::ResponseHeaders(_) => {}
             }
         }
@@ -92,7 +122,11 @@ impl FilterChain {
         for filter in self.filters.iter().rev() {
             match filter {
                 Filter::ResponseHeaders(edit) => edit.on_response(head),
-                Filter::RequestHeaders(_) | Filter::Redirect(_) | Filter::Rewrite(_) => {}
+                Filter::RequestHeaders(_)
+                | Filter::Redirect(_)
+                | Filter::Rewrite(_)
+                | Filter::RateLimit(_)
+                | Filter::Fault(_) => {}
             }
         }
     }

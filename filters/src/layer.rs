@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::chain::FilterChain;
-use crate::context::{Answer, Context, Flow};
+use crate::context::{Answer, Context, Flow, Refused};
 
 /// A request that has met its rule.
 pub trait FilteredRequest {
@@ -61,6 +61,7 @@ impl<S, Q> Service<Q> for FilterService<S>
 where
     S: Service<Q>,
     S::Response: FilteredResponse,
+    S::Error: From<Refused>,
     Q: FilteredRequest,
 {
     type Response = S::Response;
@@ -76,9 +77,12 @@ where
         if let Some(filters) = &filters {
             let (head, context) = request.head_and_context();
             for chain in filters.chains() {
-                if let Flow::Answer(answer) = chain.on_request(head, context) {
-                    return FilterFuture { state: State::Answered { answer: Some(answer) }, filters: None };
-                }
+                let state = match chain.on_request(head, context) {
+                    Flow::Continue => continue,
+                    Flow::Answer(answer) => State::Answered { answer: Some(answer) },
+                    Flow::Refuse(refused) => State::Refused { refused: Some(refused) },
+                };
+                return FilterFuture { state, filters: None };
             }
         }
         FilterFuture { state: State::Forwarded { inner: self.inner.call(request) }, filters }
@@ -100,6 +104,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Answered { answer: Option<Answer> },
+        Refused { refused: Option<Refused> },
         Forwarded { #[pin] inner: F },
     }
 }
@@ -109,6 +114,7 @@ where
     F: Future<Output = Result<P, E>>,
     C: Filters,
     P: FilteredResponse,
+    E: From<Refused>,
 {
     type Output = Result<P, E>;
 
@@ -118,6 +124,10 @@ where
             StateProjection::Answered { answer } => match answer.take() {
                 Some(answer) => Poll::Ready(Ok(P::from_answer(answer))),
                 None => Poll::Pending, // polled after completion, which the contract of `Future` leaves open
+            },
+            StateProjection::Refused { refused } => match refused.take() {
+                Some(refused) => Poll::Ready(Err(refused.into())),
+                None => Poll::Pending,
             },
             StateProjection::Forwarded { inner } => {
                 let mut response = ready!(inner.poll(context))?;

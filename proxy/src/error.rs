@@ -1,9 +1,11 @@
 //! Everything that can end a request without an upstream's response. What each means to the client is decided in
 //! [`crate::local_reply`] alone.
 
+use outrigger_filters::context::Refused;
 use outrigger_snapshot::head::AuthorityError;
 
 use crate::http::failure::WireError;
+use crate::overload::Shed;
 
 /// What the client did wrong in a request head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -95,9 +97,30 @@ pub enum ProxyError {
     /// The cluster is empty.
     #[error("the cluster {0} has no endpoint")]
     NoEndpoint(std::sync::Arc<str>),
+    /// The cluster's breaker is open.
+    #[error(
+        "nearly every request to the cluster {cluster} fails, so it is left alone for {retry_after_ms} ms"
+    )]
+    BreakerOpen {
+        /// The cluster.
+        cluster: std::sync::Arc<str>,
+        /// When it will be asked again.
+        retry_after_ms: u64,
+    },
     /// A limit of the cluster.
     #[error("a limit of the cluster was reached: {0:?}")]
     Limit(Limit),
+    /// The application has as much to do as it can.
+    #[error("the application has {} of {} requests that it can work on at a time ({})", shed.in_flight, shed.limit, shed.cause.as_str())]
+    Shed {
+        /// What was found.
+        shed: Shed,
+        /// When to try again.
+        retry_after_ms: u32,
+    },
+    /// A filter refused it.
+    #[error(transparent)]
+    Filter(#[from] Refused),
     /// A time limit.
     #[error("a time limit was reached: {0:?}")]
     Timeout(Timeout),
@@ -145,10 +168,16 @@ impl ProxyError {
             Self::Malformed(_) | Self::Connect | Self::ClientGone | Self::Timeout(Timeout::RequestBody) => {
                 Side::Downstream
             }
-            Self::NoPlan | Self::NoHost | Self::NoPort | Self::NoRule | Self::NoBackend | Self::Limit(_) => {
-                Side::Proxy
-            }
+            Self::NoPlan
+            | Self::NoHost
+            | Self::NoPort
+            | Self::NoRule
+            | Self::NoBackend
+            | Self::Limit(_)
+            | Self::Shed { .. }
+            | Self::Filter(_) => Side::Proxy,
             Self::NoEndpoint(_)
+            | Self::BreakerOpen { .. }
             | Self::Timeout(
                 Timeout::Request
                 | Timeout::Deadline

@@ -17,6 +17,7 @@ use self::send::{Failed, discard, first_frame, hash_key, send};
 use self::watch::Watch;
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::cluster::breaker::{Admit, Permit};
 use crate::cluster::endpoint::{Endpoint, Outcome};
 use crate::error::{Limit, ProxyError, Side};
 use crate::exchange::{Exchange, Reply};
@@ -138,8 +139,9 @@ impl Prepared {
         let mut tries = Tries::default();
         loop {
             let started_ns = self.watch.started_ns();
+            let permit = self.permit(worker, started_ns)?;
             let (endpoint, known) = self.pick(worker, &mut tries, started_ns)?;
-            let mut attempt = Attempt::start(endpoint, started_ns, self.deadline_ns);
+            let mut attempt = Attempt::start(endpoint, permit, started_ns, self.deadline_ns);
             let sent =
                 send(worker, &self.cluster, &attempt, &mut self.outgoing, &mut self.watch, tries.fresh).await;
             // What waits from here on is rare; it is boxed and takes the answer with it, or every request's future would have room for it.
@@ -164,6 +166,16 @@ impl Prepared {
         }
     }
 
+    fn permit(&self, worker: &Worker, now_ns: u64) -> Result<Permit, ProxyError> {
+        match self.cluster.breaker.admit(now_ns, worker.random()) {
+            Admit::Permit(permit) => Ok(permit),
+            Admit::Refused { retry_after_ns } => {
+                let retry_after_ms = retry_after_ns.div_ceil(1_000_000);
+                Err(ProxyError::BreakerOpen { cluster: self.cluster.name.clone(), retry_after_ms })
+            }
+        }
+    }
+
     /// An endpoint, and whether it was tried before.
     fn pick(
         &self,
@@ -174,7 +186,7 @@ impl Prepared {
         let endpoints = self.cluster.endpoints.load();
         let picked = endpoints.pick(now_ns, &mut || worker.random(), self.key, &tries.endpoints);
         let endpoint = picked.ok_or_else(|| ProxyError::NoEndpoint(self.cluster.name.clone()))?;
-        Ok((endpoint.clone(), tries.note(endpoint, endpoints.entries().len())))
+        Ok((endpoint.clone(), tries.note(endpoint, endpoints.open().len())))
     }
 
     /// Whether a 200 may still turn out to be a failure that is worth another try.
@@ -277,8 +289,14 @@ fn look(sent: &Result<Box<Answer>, Box<Failed>>, known: bool) -> (Ended, Pushbac
 /// What a try says about its endpoint.
 fn outcome(sent: &Result<Box<Answer>, Box<Failed>>) -> Outcome {
     match sent {
-        Ok(answer) if answer.response.status().is_server_error() => Outcome::Failure,
-        Ok(_) => Outcome::Success,
+        Ok(answer) => match answer.response.status().as_u16() {
+            ..=399 => Outcome::Success,
+            429 => Outcome::Overloaded,
+            503 if was_shed(answer.response.headers()) => Outcome::Overloaded,
+            ..=499 => Outcome::Success,
+            _ => Outcome::Failure,
+        },
+        Err(failed) if Ended::by(&failed.error) == Ended::Unsent => Outcome::Unreachable,
         Err(failed) if failed.error.side() == Side::Upstream => Outcome::Failure,
         Err(_) => Outcome::Cancelled,
     }

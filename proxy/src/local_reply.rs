@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
+use outrigger_filters::context::{Exceeded, Refused};
 use outrigger_snapshot::head::ResponseHead;
 
 use crate::error::{Limit, Malformed, ProxyError, Timeout};
@@ -10,12 +11,19 @@ use crate::error::{Limit, Malformed, ProxyError, Timeout};
 /// Says why the proxy answered by itself.
 pub const REASON: HeaderName = HeaderName::from_static("outrigger-reason");
 
+/// Says that the answering side is overloaded: the request was not looked at, and another endpoint may have room.
+pub const SHED: HeaderName = HeaderName::from_static("outrigger-shed");
+/// When a gRPC client may try again, in milliseconds (gRPC A6, "Client Retry Design").
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
 /// gRPC status codes used here (grpc.io, "Status codes and their use in gRPC").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum GrpcStatus {
     /// The deadline passed.
     DeadlineExceeded = 4,
+    /// A limit is used up.
+    ResourceExhausted = 8,
     /// No such method here.
     Unimplemented = 12,
     /// Broken.
@@ -52,11 +60,15 @@ rows! {
     NoHost = "no_host", 404, Unimplemented;
     NoPort = "no_port", 404, Unimplemented;
     NoRule = "no_rule", 404, Unimplemented;
+    RateLimited = "rate_limited", 429, ResourceExhausted;
     NoBackend = "no_backend", 500, Unavailable;
+    Fault = "fault_injected", 503, Unavailable;
     NoPlan = "no_plan", 503, Unavailable;
     LimitRequests = "limit_requests", 503, Unavailable;
     LimitPending = "limit_pending", 503, Unavailable;
+    Shed = "overloaded", 503, Unavailable;
     NoEndpoint = "no_endpoint", 503, Unavailable;
+    BreakerOpen = "breaker_open", 503, Unavailable;
     ConnectFailed = "connect_failed", 503, Unavailable;
     Refused = "upstream_refused", 503, Unavailable;
     Reset = "upstream_reset", 502, Unavailable;
@@ -92,8 +104,12 @@ fn cause(error: &ProxyError) -> Cause {
         ProxyError::NoRule => Cause::NoRule,
         ProxyError::NoBackend => Cause::NoBackend,
         ProxyError::NoEndpoint(_) => Cause::NoEndpoint,
+        ProxyError::BreakerOpen { .. } => Cause::BreakerOpen,
         ProxyError::Limit(Limit::Requests) => Cause::LimitRequests,
         ProxyError::Limit(Limit::Pending) => Cause::LimitPending,
+        ProxyError::Shed { .. } => Cause::Shed,
+        ProxyError::Filter(Refused::RateLimited(_)) => Cause::RateLimited,
+        ProxyError::Filter(Refused::Fault { .. }) => Cause::Fault,
         ProxyError::Timeout(Timeout::Request) => Cause::Request,
         ProxyError::Timeout(Timeout::Deadline) => Cause::Deadline,
         ProxyError::Timeout(Timeout::Try) => Cause::Try,
@@ -118,11 +134,27 @@ pub fn row_index(error: &ProxyError) -> usize {
 /// The response to a request that failed with `error`. A gRPC client reads its status from a header and expects 200.
 pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
     let row = &ROWS[row_index(error)];
-    let mut headers = HeaderMap::with_capacity(4);
+    let mut headers = HeaderMap::with_capacity(8);
     headers.insert(REASON, HeaderValue::from_static(row.reason));
+    let retry_after_ms = retry_after_ms(error, row);
+    let (status, grpc_status) = match error {
+        // The one cause whose status is the operator's.
+        ProxyError::Filter(Refused::Fault { status, grpc_status }) => (status.as_u16(), *grpc_status),
+        _ => (row.status, row.grpc as u16),
+    };
+    match error {
+        ProxyError::Shed { .. } => {
+            headers.insert(SHED, HeaderValue::from_static("1"));
+        }
+        ProxyError::Filter(Refused::RateLimited(exceeded)) => write_rate(&mut headers, exceeded),
+        _ => {}
+    }
     if grpc {
+        if let Some(retry_after_ms) = retry_after_ms {
+            headers.insert(PUSHBACK, HeaderValue::from(retry_after_ms));
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(row.grpc as u16));
+        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_status));
         // What errors say is plain text of ours; where it is not, the code alone must do.
         if let Ok(message) = HeaderValue::from_str(&format!("{}: {error}", row.reason)) {
             headers.insert(HeaderName::from_static("grpc-message"), message);
@@ -132,12 +164,37 @@ pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
     let body = Bytes::from(format!("{}: {error}\n", row.reason));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if row.status == 503 {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(retry_after_ms) = retry_after_ms {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
     }
     // Rows hold valid codes; a test walks them.
-    let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (ResponseHead::new(status, headers), body)
+}
+
+/// The limit and what is left of it (draft-ietf-httpapi-ratelimit-headers-10). Names of limits are of characters that need no escape.
+fn write_rate(headers: &mut HeaderMap, exceeded: &Exceeded) {
+    let Exceeded { limit, requests, .. } = exceeded;
+    let policy = format!("\"{limit}\";q={requests};w={}", exceeded.period_s());
+    let left = format!("\"{limit}\";r=0;t={}", exceeded.retry_after_s());
+    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// When to try again, where that may help.
+fn retry_after_ms(error: &ProxyError, row: &Row) -> Option<u64> {
+    match error {
+        ProxyError::Shed { retry_after_ms, .. } => Some(u64::from(*retry_after_ms)),
+        ProxyError::BreakerOpen { retry_after_ms, .. } => Some(*retry_after_ms),
+        ProxyError::Filter(Refused::RateLimited(exceeded)) => {
+            Some(exceeded.retry_after_ns.div_ceil(1_000_000))
+        }
+        ProxyError::Filter(Refused::Fault { .. }) => None,
+        _ => (row.status == 503).then_some(1_000),
+    }
 }
 
 #[cfg(test)]
@@ -182,5 +239,44 @@ mod tests {
         let (head, body) = local_reply(&error, true);
         assert_eq!((head.status(), body.len()), (StatusCode::OK, 0));
         assert_eq!(head.header(&HeaderName::from_static("grpc-status")).unwrap(), "14");
+    }
+
+    fn field<'a>(head: &'a ResponseHead, name: &'static str) -> &'a str {
+        head.header(&HeaderName::from_static(name)).map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back() {
+        use crate::overload::{Cause, Shed};
+        let shed = Shed { cause: Cause::Waited, limit: 9, in_flight: 9 };
+        let error = ProxyError::Shed { shed, retry_after_ms: 1_001 };
+        let (head, body) = local_reply(&error, false);
+        assert_eq!((head.status(), field(&head, "retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
+        assert_eq!(field(&head, "outrigger-shed"), "1");
+        assert!(body.starts_with(b"overloaded: the application has 9 of 9 "));
+        let (head, _) = local_reply(&error, true);
+        assert_eq!((field(&head, "grpc-status"), field(&head, "grpc-retry-pushback-ms")), ("14", "1001"));
+
+        let exceeded = Exceeded {
+            limit: "calls".into(),
+            requests: 100,
+            period_ms: 60_000,
+            retry_after_ns: 1_500_000_000,
+        };
+        let error = ProxyError::from(Refused::RateLimited(exceeded));
+        let (head, _) = local_reply(&error, false);
+        assert_eq!((head.status(), field(&head, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "2"));
+        assert_eq!(field(&head, "ratelimit-policy"), "\"calls\";q=100;w=60");
+        assert_eq!(field(&head, "ratelimit"), "\"calls\";r=0;t=2");
+        let (head, _) = local_reply(&error, true);
+        assert_eq!((field(&head, "grpc-status"), field(&head, "grpc-retry-pushback-ms")), ("8", "1500"));
+
+        let error = ProxyError::from(Refused::Fault { status: StatusCode::IM_A_TEAPOT, grpc_status: 5 });
+        let (head, _) = local_reply(&error, false);
+        assert_eq!(
+            (head.status(), field(&head, "outrigger-reason")),
+            (StatusCode::IM_A_TEAPOT, "fault_injected")
+        );
+        assert_eq!(field(&local_reply(&error, true).0, "grpc-status"), "5");
     }
 }

@@ -18,9 +18,10 @@ use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
 use crate::telemetry::export::{write_discovery, write_endpoints, write_requests, write_workers};
-use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::exposition::Exposition;
+use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
+use crate::telemetry::overload::{write_limits, write_overload};
 use crate::worker::{CurrentPlan, Phase};
 
 /// Everything that can be looked at, on the control thread.
@@ -83,6 +84,8 @@ impl AdminState for Overview {
     fn write_metrics(&self, exposition: &mut Exposition) {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
+        write_overload(&self.registry.borrow().all_overloads(), exposition);
+        write_limits(&self.registry.borrow().rate_limits.all(), &self.workers, exposition);
         if let Some(plan) = self.plan.load_full() {
             write_endpoints(&plan, exposition);
             write_health(&plan, exposition);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock;
+use crate::cluster::breaker::Permit;
 use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
 use crate::pool::Lease;
@@ -150,6 +151,8 @@ impl Drop for Admission {
 #[derive(Debug)]
 pub struct Attempt {
     in_flight: InFlight,
+    /// Of the cluster's breaker, until it is answered.
+    permit: Option<Permit>,
     started_ns: u64,
     deadline_ns: u64,
     answered: bool,
@@ -157,8 +160,9 @@ pub struct Attempt {
 
 impl Attempt {
     /// A request sent to `endpoint` at `started_ns`, of which nobody wants an answer after `deadline_ns`.
-    pub fn start(endpoint: Arc<Endpoint>, started_ns: u64, deadline_ns: u64) -> Self {
-        Self { in_flight: InFlight::start(endpoint), started_ns, deadline_ns, answered: false }
+    pub fn start(endpoint: Arc<Endpoint>, permit: Permit, started_ns: u64, deadline_ns: u64) -> Self {
+        let (in_flight, permit) = (InFlight::start(endpoint), Some(permit));
+        Self { in_flight, permit, started_ns, deadline_ns, answered: false }
     }
 
     /// Where it goes.
@@ -174,7 +178,11 @@ impl Attempt {
     /// How it went, until the response head.
     pub fn answered(&mut self, outcome: Outcome, now_ns: u64) {
         self.answered = true;
-        self.in_flight.answered(outcome, now_ns.saturating_sub(self.started_ns), now_ns);
+        let elapsed_ns = now_ns.saturating_sub(self.started_ns);
+        self.in_flight.answered(outcome, elapsed_ns, now_ns);
+        if let Some(permit) = self.permit.take() {
+            permit.finish(outcome, elapsed_ns, now_ns);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::router::Router;
 
 use crate::cluster::Cluster;
+use crate::overload::guard::Guard;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::RequestStats;
 
@@ -62,6 +63,8 @@ pub struct Rule {
     pub destinations: Vec<Destination>,
     /// Sum of the destinations' weights.
     pub weight_total: u32,
+    /// What protects the workload from overload, on a rule that leads to it.
+    pub guard: Option<Guard>,
     /// Counts what no destination answered.
     pub undirected: Arc<RequestStats>,
 }

@@ -6,12 +6,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use outrigger_filters::RateLimits;
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::Breaker;
 
 use crate::cluster::breaker::ClusterBreaker;
 use crate::cluster::endpoint::{Endpoint, EndpointKey};
 use crate::cluster::{Cluster, ClusterLoad};
+use crate::overload::Overload;
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
 
 /// See the module.
@@ -26,6 +28,10 @@ pub struct Registry {
     /// By their settings, too: any other change keeps them.
     breakers: HashMap<(Direction, ClusterName, Breaker), Arc<ClusterBreaker>>,
     requests: HashMap<RequestLabels, Arc<RequestStats>>,
+    /// Rate limits, by what they belong to.
+    pub rate_limits: RateLimits,
+    /// By port and tolerance, per cent.
+    overloads: HashMap<(ClusterName, u32), Arc<Overload>>,
 }
 
 impl Registry {
@@ -39,6 +45,8 @@ impl Registry {
             clusters: HashMap::new(),
             breakers: HashMap::new(),
             requests: HashMap::new(),
+            rate_limits: RateLimits::default(),
+            overloads: HashMap::new(),
         }
     }
 
@@ -107,6 +115,18 @@ impl Registry {
         stats.clone()
     }
 
+    /// The protection of the workload behind a port. One per port and not per proxy: what its ports do may differ by far in latency, and a
+    /// median of both says nothing of either.
+    pub fn overload(&mut self, name: &ClusterName, tolerance: f64) -> Arc<Overload> {
+        let key = (name.clone(), (tolerance * 100.0) as u32);
+        self.overloads.entry(key).or_insert_with(|| Overload::new(tolerance)).clone()
+    }
+
+    /// Every protection, for a scrape.
+    pub fn all_overloads(&self) -> Vec<(ClusterName, Arc<Overload>)> {
+        self.overloads.iter().map(|((name, _), overload)| (name.clone(), overload.clone())).collect()
+    }
+
     /// Every series, for a scrape.
     pub fn all_requests(&self) -> Vec<Arc<RequestStats>> {
         self.requests.values().cloned().collect()
@@ -127,6 +147,8 @@ impl Registry {
         let held = |load: &ClusterLoad| Arc::strong_count(&load.health) > 1;
         self.clusters.retain(|_, load| Arc::strong_count(load) > 1 || held(load));
         retain_held(&mut self.requests);
+        retain_held(&mut self.overloads);
+        self.rate_limits.sweep();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The whole way of a request, top to bottom, in the order in which it happens.
 //!
 //! ```text
-//! listener → connection → http::server → normalize → HERE: router → deadline → filters → forward (cluster → endpoint → pool → wire)
+//! listener → connection → http::server → normalize → HERE: router → deadline → filters → delay → shed → forward (cluster → endpoint → pool → wire)
 //! errors climb back:  any → error.rs → local_reply.rs
 //! ```
 
@@ -19,6 +19,7 @@ use tower_service::Service;
 
 use crate::clock;
 use crate::deadline::DeadlineLayer;
+use crate::delay::DelayLayer;
 use crate::error::{ProxyError, Side};
 use crate::exchange::{Exchange, Reply};
 use crate::forward::{self, forward};
@@ -26,6 +27,7 @@ use crate::http::body::Body;
 use crate::http::forwarded::add_forwarded;
 use crate::http::normalize::Normalized;
 use crate::local_reply;
+use crate::overload::layer::ShedLayer;
 use crate::passage::Record;
 use crate::plan::{Plan, Resolution, Rule};
 use crate::telemetry::metrics::Direction;
@@ -41,6 +43,8 @@ pub fn stack(
     ServiceBuilder::new()
         .layer(DeadlineLayer::new(sweep))
         .layer(FilterLayer)
+        .layer(DelayLayer::new(worker.clone()))
+        .layer(ShedLayer::new(worker.clone()))
         // Boxed: an idle connection keeps room for the future of its next request, and a stream's is moved when it is spawned.
         .service(service_fn(move |exchange| Box::pin(forward(worker.clone(), exchange))))
 }
@@ -130,7 +134,11 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     }
     let deadline_ns = deadline(&mut head, timed, &resolution, started_ns)?;
     add_forwarded(&mut head, &peer, &mut || worker.random());
-    let context = Context { prefix_bytes, tls: false };
+    let mut context = Context { prefix_bytes, ..Context::default() };
+    if resolution.has_filters() {
+        context.source = Some(peer.clone());
+        (context.now_ns, context.random) = (started_ns, worker.random());
+    }
     Ok(Exchange { head, body, resolution, context, upgrade, trailers, deadline_ns, peer })
 }
 

@@ -4,4 +4,5 @@ pub mod export;
 pub mod exposition;
 pub mod health;
 pub mod metrics;
+pub mod overload;
 pub mod turn;

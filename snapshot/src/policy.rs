@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServiceName;
 
+pub use inbound::{Abort, Delay, Fault, Inbound, RateKey, RateLimit, Shed};
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
 };
 
+mod inbound;
 mod resilience;
 
 /// The schema this build writes and reads.
@@ -57,6 +59,9 @@ pub struct Port {
     pub rules: Vec<Rule>,
     /// How this port's own cluster is used.
     pub backend: Backend,
+    /// What protects the application behind it; `None`: the default, [`Inbound::default`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Inbound>,
 }
 
 /// What is spoken on a port.
@@ -174,6 +179,10 @@ pub enum Filter {
     Redirect(Redirect),
     /// Rewrites host or path before forwarding.
     Rewrite(Rewrite),
+    /// Refuses what exceeds a rate.
+    RateLimit(RateLimit),
+    /// Injects faults.
+    Fault(Fault),
 }
 
 /// Header changes: removed first, then set, then added.

@@ -9,8 +9,10 @@ use crate::facts::{Discovery, Facts};
 use crate::name::check_label;
 use crate::policy::{Backend, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service};
 
+mod inbound;
 mod resilience;
 
+pub use inbound::{RATE_LIMITS_MAX, network};
 pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
 
 /// Features beyond the first schema that this build understands.
@@ -207,6 +209,9 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
         return Err(invalid(place, "port 0".into()));
     }
     check_backend(place, &port.backend)?;
+    if let Some(inbound) = &port.inbound {
+        inbound::check(place, inbound)?;
+    }
     at_most(place, "rules", port.rules.len(), RULES_MAX)?;
     let mut names = HashSet::new();
     for rule in &port.rules {
@@ -289,6 +294,14 @@ fn check_filters(place: &str, rule: &Rule, filters: &[Filter]) -> Result<(), Inv
             }
             Filter::Redirect(redirect) => &redirect.path,
             Filter::Rewrite(rewrite) => &rewrite.path,
+            Filter::RateLimit(limit) => {
+                inbound::check_rate_limit(place, limit)?;
+                &None
+            }
+            Filter::Fault(fault) => {
+                inbound::check_fault(place, fault)?;
+                &None
+            }
             Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => &None,
         };
         match path {

@@ -70,6 +70,7 @@ fn policy() -> Policy {
         target_port: 8080,
         protocol: Protocol::Http,
         rules: vec![rule],
+        inbound: None,
         backend: Backend {
             balance: Balance::ConsistentHash(HashKey::Header(text("x"))),
             hedge: Some(Hedge { percentile: 95, delay_min_ms: 1 }),

@@ -31,6 +31,7 @@ fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) 
             .flat_map(|route| route.rules.iter().map(|rule| self::rule(route, rule)))
             .collect(),
         backend,
+        inbound: None,
     }
 }
 

@@ -21,7 +21,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn context(prefix: &str) -> Context {
-    Context { prefix_bytes: Some(prefix.len()), tls: false }
+    Context { prefix_bytes: Some(prefix.len()), ..Context::default() }
 }
 
 fn redirect() -> Redirect {
@@ -32,7 +32,7 @@ fn location(redirect: Redirect, target: &str, prefix: &str) -> String {
     let chain = FilterChain::build(&[Filter::Redirect(redirect)]).unwrap();
     match chain.on_request(&mut head(target), &mut context(prefix)) {
         Flow::Answer(answer) => answer.location.unwrap().to_str().unwrap().to_owned(),
-        Flow::Continue => panic!("a redirect answers"),
+        Flow::Continue | Flow::Refuse(_) => panic!("a redirect answers"),
     }
 }
 

@@ -20,6 +20,7 @@ fn exchange(deadline_ns: u64) -> Exchange {
         try_timeout_ms: None,
         destinations: vec![],
         weight_total: 0,
+        guard: None,
         undirected: RequestStats::new(labels, 1).into(),
     };
     Exchange {

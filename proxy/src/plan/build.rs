@@ -7,7 +7,7 @@ use std::sync::Arc;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{Discovery, Facts, PEERS_DEFAULT, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Policy, Protocol};
+use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Policy, Protocol};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
 use super::{Destination, Plan, Rule, Version};
@@ -15,6 +15,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::balance::{EndpointSet, Entry};
 use crate::cluster::endpoint::EndpointKey;
+use crate::overload::guard::Guard;
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
@@ -159,10 +160,10 @@ impl Builder<'_> {
         let Some(rule) = spec.rule else {
             let own = spec.own_cluster();
             let cluster = self.clusters[&own].clone();
-            return self.single(Direction::Outbound, cluster);
+            return Arc::new(self.single(Direction::Outbound, cluster));
         };
         let name: Arc<str> = rule.name.as_str().into();
-        let filters = self.filters(rule, &rule.filters);
+        let filters = self.filters(&rule.name, &rule.filters);
         let destinations: Vec<_> =
             rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
         Arc::new(Rule {
@@ -171,6 +172,7 @@ impl Builder<'_> {
             try_timeout_ms: rule.try_timeout_ms,
             weight_total: destinations.iter().map(|destination| destination.weight).sum(),
             destinations,
+            guard: None,
             undirected: self.registry.requests(RequestLabels {
                 direction: Direction::Outbound,
                 rule: name.clone(),
@@ -198,23 +200,24 @@ impl Builder<'_> {
             cluster: cluster.name.clone(),
         };
         Destination {
-            filters: self.filters(rule, &backend.filters),
             retry: RetryPolicy::new(&cluster.retry, rule.retry.as_ref()),
+            filters: self.filters(&format!("{rule_name} {}", cluster.name), &backend.filters),
             weight: backend.weight,
             stats: self.registry.requests(labels),
             cluster,
         }
     }
 
-    fn filters(&mut self, rule: &policy::Rule, filters: &[policy::Filter]) -> FilterChain {
-        FilterChain::build(filters).unwrap_or_else(|error| {
-            self.refused.get_or_insert(Refusal::Filter { rule: rule.name.clone(), error });
+    /// `scope` is the rule, and for a backend's filters that too.
+    fn filters(&mut self, scope: &str, filters: &[policy::Filter]) -> FilterChain {
+        FilterChain::build_in(scope, filters, &mut self.registry.rate_limits).unwrap_or_else(|error| {
+            self.refused.get_or_insert(Refusal::Filter { rule: scope.to_owned(), error });
             FilterChain::default()
         })
     }
 
     /// A rule that sends everything to one cluster and is named after it.
-    fn single(&mut self, direction: Direction, cluster: Arc<Cluster>) -> Arc<Rule> {
+    fn single(&mut self, direction: Direction, cluster: Arc<Cluster>) -> Rule {
         let name = cluster.name.clone();
         let labels = RequestLabels { direction, rule: name.clone(), cluster: name.clone() };
         let stats = self.registry.requests(labels);
@@ -224,7 +227,7 @@ impl Builder<'_> {
             Direction::Outbound => RetryPolicy::new(&cluster.retry, None),
         };
         let (filters, undirected) = (FilterChain::default(), stats.clone());
-        Arc::new(Rule {
+        Rule {
             name,
             filters: FilterChain::default(),
             request_timeout_ms: None,
@@ -232,7 +235,8 @@ impl Builder<'_> {
             undirected,
             destinations: vec![Destination { cluster, filters, retry, weight: 1, stats }],
             weight_total: 1,
-        })
+            guard: None,
+        }
     }
 
     /// One rule per HTTP port of the own service, to the workload's address. A port of a service that the snapshot does not know yet
@@ -244,19 +248,25 @@ impl Builder<'_> {
                 .ports
                 .iter()
                 .filter(|port| port.protocol.is_http())
-                .map(|port| (port.port, port.target_port, port.protocol, port.backend.clone()))
+                .map(|port| {
+                    let inbound = port.inbound.clone().unwrap_or_default();
+                    (port.port, port.target_port, port.protocol, port.backend.clone(), inbound)
+                })
                 .collect(),
             None => app
                 .port
-                .map(|port| (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http)))
+                .map(|port| {
+                    (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http), Inbound::default())
+                })
                 .into_iter()
                 .collect(),
         };
         let mut rules: Vec<_> = ports
             .into_iter()
-            .map(|(port, target_port, protocol, backend)| {
+            .map(|(port, target_port, protocol, backend, inbound)| {
                 let address = SocketAddr::new(app.host, app.port.unwrap_or(target_port));
-                (port, self.inbound_rule(&local.service.cluster(port), address, protocol, &backend))
+                let name = local.service.cluster(port);
+                (port, self.inbound_rule(&name, address, protocol, &backend, &inbound))
             })
             .collect();
         if let Some(index) = rules.iter().position(|(port, _)| *port == 80) {
@@ -271,18 +281,25 @@ impl Builder<'_> {
         address: SocketAddr,
         protocol: Protocol,
         backend: &Backend,
+        inbound: &Inbound,
     ) -> Arc<Rule> {
         let load = self.registry.cluster(Direction::Inbound, name);
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
         let ejection = Ejection { max_percent: 0, ..backend.ejection };
         let breaker = Breaker { failure_percent: 0, slow_percent: 0, ..backend.breaker };
-        let backend =
-            &Backend { ejection, breaker, health_check: None, slow_start_ms: 0, ..backend.clone() };
+        let backend = &Backend { ejection, breaker, health_check: None, slow_start_ms: 0, ..backend.clone() };
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
         let listed = std::iter::once(listed((address, 1)));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
-        self.single(Direction::Inbound, Arc::new(cluster))
+        let guard = inbound.shed.as_ref().map(|shed| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let tolerance = Guard::tolerance(shed, cores);
+            Guard::new(self.registry.overload(name, tolerance), inbound, backend)
+        });
+        let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
+        let filters = self.filters(&cluster.name, &limits);
+        Arc::new(Rule { guard, filters, ..self.single(Direction::Inbound, Arc::new(cluster)) })
     }
 }

@@ -157,6 +157,8 @@ pub struct WorkerStats {
     pub local_replies: LocalReplies,
     /// Requests that met no rule, inbound then outbound.
     pub unrouted: [RequestShard; 2],
+    /// Requests that a fault held up.
+    pub faults_delayed: Counter,
     /// The turns of its loop.
     pub turns: Turns,
 }

@@ -263,6 +263,16 @@ fn filter_text(filter: &Filter) -> String {
                 host.into_iter().chain(rewrite.path.as_ref().map(path_edit_text)).collect();
             format!("rewrite: {}", parts.join(", "))
         }
+        Filter::RateLimit(limit) => {
+            let (name, requests, period_ms) = (&limit.name, limit.requests, limit.period_ms);
+            format!("rate limit {name}: {requests} per {period_ms} ms, bursts of {}", limit.burst)
+        }
+        Filter::Fault(fault) => {
+            let delay = fault.delay.map(|delay| format!("{} % wait {} ms", delay.percent, delay.delay_ms));
+            let abort = fault.abort.map(|abort| format!("{} % get {}", abort.percent, abort.status));
+            let parts: Vec<String> = delay.into_iter().chain(abort).collect();
+            format!("fault: {}", parts.join(", "))
+        }
     }
 }
 
