@@ -217,8 +217,32 @@ const CASES: &[(Wrong, &[&str])] = &[
             "healthCheck: {http: {path: health, host: A.example}}",
         ),
         &[
-            r#"m.yaml:6:90: spec.healthCheck.http.path: "health" is not a path; expected a path that starts with '/', with or without a query"#,
+            r#"m.yaml:6:90: spec.healthCheck.http.path: "health" is not a path; expected a path that starts with '/', with or without a query, without spaces"#,
             r#"m.yaml:6:104: spec.healthCheck.http.host: "A.example" is not valid; expected a host name in lower case, without port and wildcard; did you mean "a.example"?"#,
+        ],
+    ),
+    (
+        Wrong::Port(
+            "healthCheck: {http: {path: /a b}}",
+        ),
+        &[
+            r#"m.yaml:6:90: spec.healthCheck.http.path: "/a b" is not a path; expected a path that starts with '/', with or without a query, without spaces"#,
+        ],
+    ),
+    (
+        Wrong::Port(
+            "healthCheck: {http: {path: /é}}",
+        ),
+        &[
+            r#"m.yaml:6:90: spec.healthCheck.http.path: "/é" is not a path; expected a path that starts with '/', with or without a query, without spaces"#,
+        ],
+    ),
+    (
+        Wrong::Port(
+            r#"healthCheck: {http: {path: "/a#b"}}"#,
+        ),
+        &[
+            r#"m.yaml:6:90: spec.healthCheck.http.path: "/a#b" is not a path; expected a path that starts with '/', with or without a query, without spaces"#,
         ],
     ),
     (

@@ -38,10 +38,11 @@ pub(super) fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Opt
 fn http(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Probe {
     let written = node.field("path");
     let text = written.and_then(Node::text).unwrap_or("/");
-    let usable = text.starts_with('/') && !text.contains('#') && text.parse::<PathAndQuery>().is_ok();
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let usable = text.starts_with('/') && plain && text.parse::<PathAndQuery>().is_ok();
     if let (false, Some(written)) = (usable, written) {
         let message = format!("\"{}\" is not a path", shortened(text));
-        let expected = "a path that starts with '/', with or without a query";
+        let expected = "a path that starts with '/', with or without a query, without spaces";
         report.unexpected(written.at, &path.field("path"), message, expected);
     }
     Probe::Http { path: text.to_owned(), host: node.text_of("host").map(str::to_owned) }
