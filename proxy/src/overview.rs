@@ -18,8 +18,8 @@ use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
 use crate::telemetry::export::{write_discovery, write_endpoints, write_requests, write_workers};
-use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::exposition::Exposition;
+use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
 use crate::worker::{CurrentPlan, Phase};
 

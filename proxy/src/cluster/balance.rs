@@ -152,7 +152,13 @@ impl EndpointSet {
         Some(&open[index].endpoint)
     }
 
-    fn by(&self, method: &Method, screen: &Screen<'_>, now_ns: u64, random: &mut impl FnMut() -> u64) -> usize {
+    fn by(
+        &self,
+        method: &Method,
+        screen: &Screen<'_>,
+        now_ns: u64,
+        random: &mut impl FnMut() -> u64,
+    ) -> usize {
         match method {
             Method::PeakEwma => self.two_choices(Some(now_ns), random, screen),
             Method::LeastRequest => self.two_choices(None, random, screen),

@@ -111,7 +111,8 @@ impl ClusterBreaker {
             Phase::Closed => return self.permit(state, false),
             Phase::Ramping => {
                 let age_ms = now_ms.saturating_sub(state.at_ms);
-                let share = (age_ms.saturating_mul(65_536) / self.settings.ramp_ms.max(1)).max(RAMP_SHARE_MIN);
+                let share =
+                    (age_ms.saturating_mul(65_536) / self.settings.ramp_ms.max(1)).max(RAMP_SHARE_MIN);
                 self.change(|state| state.grown(now_ms, self.settings.ramp_ms));
                 if random >> 48 < share {
                     return self.permit(state, false);

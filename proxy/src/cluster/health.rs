@@ -10,8 +10,8 @@ use outrigger_snapshot::policy::Ejection;
 use super::endpoint::Outcome;
 use super::window::{Counts, Window};
 
-pub use describe::describe;
 pub use cluster::{ClusterHealth, Rules};
+pub use describe::describe;
 pub use standing::{Cause, Check, Phase, Standing};
 pub use sweep::{Sample, deviating};
 
@@ -169,8 +169,7 @@ impl Health {
     }
 
     fn tripped(&self, rules: &Ejection, now_ns: u64) -> Option<Cause> {
-        let reaches =
-            |count: &AtomicU32, threshold: u32| threshold > 0 && count.load(Relaxed) >= threshold;
+        let reaches = |count: &AtomicU32, threshold: u32| threshold > 0 && count.load(Relaxed) >= threshold;
         if reaches(&self.consecutive, rules.consecutive) {
             reset(&self.consecutive);
             Some(Cause::Consecutive)

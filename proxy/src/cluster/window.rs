@@ -36,7 +36,11 @@ impl Window {
         let _ = part.fetch_update(Relaxed, Relaxed, |word| {
             let (held, counts_held) = unpack(word);
             if held == stamp & STAMP_MAX {
-                Some(pack(stamp, add(counts_held.total, counts.total), add(counts_held.failures, counts.failures)))
+                Some(pack(
+                    stamp,
+                    add(counts_held.total, counts.total),
+                    add(counts_held.failures, counts.failures),
+                ))
             } else {
                 let ahead = held.wrapping_sub(stamp) & STAMP_MAX;
                 (word == 0 || ahead > STAMP_MAX / 2)

@@ -27,12 +27,8 @@ fn target(address: SocketAddr, probe: Probe, http2: bool) -> Target {
     };
     let endpoint = Arc::new(Endpoint::new(0, key, Arc::new(ClusterHealth::default())));
     endpoint.join(0, false, false);
-    let check = HealthCheck {
-        interval_ms: 2,
-        fast_interval_ms: 1,
-        timeout_ms: 2_000,
-        ..HealthCheck::new(probe)
-    };
+    let check =
+        HealthCheck { interval_ms: 2, fast_interval_ms: 1, timeout_ms: 2_000, ..HealthCheck::new(probe) };
     Target { endpoint, check, http2, host: "cart.shop".into() }
 }
 
@@ -60,7 +56,10 @@ async fn grpc(status: u8) -> SocketAddr {
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let service = hyper::service::service_fn(move |request: Request<Incoming>| async move {
-                assert_eq!((request.uri().path(), &request.headers()["te"]), (grpc::PATH, &HeaderValue::from_static("trailers")));
+                assert_eq!(
+                    (request.uri().path(), &request.headers()["te"]),
+                    (grpc::PATH, &HeaderValue::from_static("trailers"))
+                );
                 let asked = request.into_body().collect().await?.to_bytes();
                 let known = asked == grpc::question("cart");
                 let mut trailers = HeaderMap::new();
@@ -102,11 +101,17 @@ async fn a_page_is_well_up_to_399() {
             assert!(probe(&target).await.is_ok());
             let request = heard.borrow().clone();
             assert!(request.starts_with("GET /ready?deep=1 HTTP/1.1\r\n"), "{request}");
-            assert!(request.contains("host: cart.shop\r\n") && request.contains("outrigger-health-check"), "{request}");
+            assert!(
+                request.contains("host: cart.shop\r\n") && request.contains("outrigger-health-check"),
+                "{request}"
+            );
             for (said, expected) in [
                 ("HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n", None),
                 ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", Some("it answered 404 Not Found")),
-                ("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n", Some("it answered 503 Service Unavailable")),
+                (
+                    "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
+                    Some("it answered 503 Service Unavailable"),
+                ),
                 ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n", None),
                 ("SSH-2.0-OpenSSH\r\n", Some("no answer: ")),
             ] {
@@ -163,8 +168,11 @@ async fn rounds_ask_those_that_the_plan_has_and_tell_the_balancer() {
             let standing = || endpoint.standing();
             let cluster = Arc::new(cluster_of(&endpoint, Some(check)));
             let results = Rc::new(Results::default());
-            let mut rounds =
-                Rounds { watched: HashMap::new(), results: results.clone(), places: Rc::new(Semaphore::new(1)) };
+            let mut rounds = Rounds {
+                watched: HashMap::new(),
+                results: results.clone(),
+                places: Rc::new(Semaphore::new(1)),
+            };
             rounds.make([&cluster].into_iter());
             let count = |nth: usize| results.counts()[nth].1;
             eventually("a few probes succeed", || count(0) > 3).await;
@@ -190,7 +198,10 @@ async fn rounds_ask_those_that_the_plan_has_and_tell_the_balancer() {
             eventually("it leaves traffic again", || standing().check == Check::Failing).await;
             let unchecked = Arc::new(cluster_of(&endpoint, None));
             rounds.make([&unchecked].into_iter());
-            assert!(standing().is_available() && results.reason(endpoint.key()).is_none(), "nobody asks any more");
+            assert!(
+                standing().is_available() && results.reason(endpoint.key()).is_none(),
+                "nobody asks any more"
+            );
             let probes: u64 = results.counts().iter().map(|(_, count)| count).sum();
             for _ in 0..100 {
                 yield_now().await;

@@ -266,8 +266,7 @@ impl Builder<'_> {
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
         let ejection = Ejection { max_percent: 0, ..backend.ejection };
         let breaker = Breaker { failure_percent: 0, slow_percent: 0, ..backend.breaker };
-        let backend =
-            &Backend { ejection, breaker, health_check: None, slow_start_ms: 0, ..backend.clone() };
+        let backend = &Backend { ejection, breaker, health_check: None, slow_start_ms: 0, ..backend.clone() };
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, load, breaker);
         let listed = std::iter::once(listed((address, 1)));

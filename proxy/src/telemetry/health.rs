@@ -66,7 +66,8 @@ fn write_breaker(cluster: &Cluster, exposition: &mut Exposition) {
 
 /// Writes what came of health checks.
 pub fn write_checks(results: &Results, exposition: &mut Exposition) {
-    let probes = exposition.counter("outrigger_health_checks_total", "Health checks of endpoints, by result.");
+    let probes =
+        exposition.counter("outrigger_health_checks_total", "Health checks of endpoints, by result.");
     for (result, count) in results.counts() {
         probes.sample(&[("result", result)], count);
     }

@@ -21,7 +21,11 @@ fn set(weights: &[u32], balance: &Balance) -> EndpointSet {
             address: SocketAddr::from(([10, 0, (id / 256) as u8, id as u8], 80)),
             tls: TlsMode::None,
         };
-        Entry { endpoint: Arc::new(Endpoint::new(id as u32, key, health.clone())), weight: *weight, zone: None }
+        Entry {
+            endpoint: Arc::new(Endpoint::new(id as u32, key, health.clone())),
+            weight: *weight,
+            zone: None,
+        }
     };
     EndpointSet::new(weights.iter().enumerate().map(entry).collect(), balance)
 }

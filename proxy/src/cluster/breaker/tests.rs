@@ -46,7 +46,10 @@ fn it_trips_at_the_rate_and_not_before_enough_requests() {
         (&[Unreachable; 4], Phase::Open),
         (&[Overloaded, Cancelled, Overloaded, Cancelled, Failure, Failure], Phase::Closed),
         (&[Failure, Failure, Failure, Success, Failure], Phase::Closed),
-        (&[Success, Failure, Failure, Failure, Failure, Failure, Failure, Failure, Failure, Failure], Phase::Open),
+        (
+            &[Success, Failure, Failure, Failure, Failure, Failure, Failure, Failure, Failure, Failure],
+            Phase::Open,
+        ),
     ] {
         for window in [BreakerWindow::TimeMs(10_000), BreakerWindow::Count(20)] {
             let breaker = breaker(|settings| settings.window = window);
@@ -96,7 +99,11 @@ fn open_half_open_closed_and_each_opening_twice_as_long() {
     }
     assert_eq!((breaker.state().phase, breaker.transitions()), (Phase::Closed, [1, 6, 5, 1]));
     trip(&breaker, now_ns + 40 * SECOND);
-    assert_eq!(breaker.state().at_ms, now_ns / MS + 40_000 + 4_000, "four rests make up for four of six openings");
+    assert_eq!(
+        breaker.state().at_ms,
+        now_ns / MS + 40_000 + 4_000,
+        "four rests make up for four of six openings"
+    );
 }
 
 #[test]
@@ -133,7 +140,9 @@ fn after_closing_more_and_more_get_through() {
     assert!(call(&breaker, Outcome::Success, SECOND));
     assert_eq!(breaker.state().phase, Phase::Ramping);
     let mut random = fastrand::Rng::with_seed(5);
-    for (after_ns, share) in [(0, 0.1), (SECOND / 2, 0.1), (5 * SECOND, 0.5), (9 * SECOND, 0.9), (10 * SECOND, 1.0)] {
+    for (after_ns, share) in
+        [(0, 0.1), (SECOND / 2, 0.1), (5 * SECOND, 0.5), (9 * SECOND, 0.9), (10 * SECOND, 1.0)]
+    {
         let admitted = (0..4_000)
             .filter(|_| matches!(breaker.admit(SECOND + after_ns, random.u64(..)), Admit::Permit(_)))
             .count();

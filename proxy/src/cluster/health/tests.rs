@@ -134,8 +134,11 @@ fn jitter_adds_up_to_half() {
 
 #[test]
 fn three_of_ten_go_by_their_failure_rate_and_no_more_than_the_cap() {
-    for (bad, max_percent, expected) in [(3, 50, 3), (3, 20, 2), (8, 50, 5), (10, 50, 5), (3, 0, 0), (1, 9, 0)] {
-        let rules = Ejection { consecutive: 0, max_percent, deviation_permille: 1_900, ..Ejection::default() };
+    for (bad, max_percent, expected) in
+        [(3, 50, 3), (3, 20, 2), (8, 50, 5), (10, 50, 5), (3, 0, 0), (1, 9, 0)]
+    {
+        let rules =
+            Ejection { consecutive: 0, max_percent, deviation_permille: 1_900, ..Ejection::default() };
         let (cluster, endpoints) = cluster(10, rules);
         for _ in 0..30 {
             for (nth, endpoint) in endpoints.iter().enumerate() {
@@ -213,7 +216,10 @@ fn in_every_order_there_is_one_trial_and_a_way_back() {
     let mut seen = HashSet::new();
     while let Some((depth, standing, flying)) = waiting.pop_front() {
         let trials = flying.iter().filter(|(generation, trial)| *trial && *generation == standing.generation);
-        assert!(trials.clone().count() <= usize::from(standing.phase == Phase::Trial), "{standing:?} {flying:?}");
+        assert!(
+            trials.clone().count() <= usize::from(standing.phase == Phase::Trial),
+            "{standing:?} {flying:?}"
+        );
         assert_eq!(Standing::unpack(standing.pack()), standing);
         if standing.member {
             let well = standing.checked(true, 9, false).unwrap_or(standing);

@@ -95,7 +95,8 @@ fn a_trial_that_is_dropped_lets_another_find_out() {
 #[test]
 fn with_too_few_healthy_ones_health_is_not_looked_at() {
     for balance in every_balance() {
-        let rules = |rules: &mut Rules| (rules.ejection.max_percent, rules.ejection.panic_percent) = (100, 50);
+        let rules =
+            |rules: &mut Rules| (rules.ejection.max_percent, rules.ejection.panic_percent) = (100, 50);
         let set = joined(&[1; 10], &balance, rules);
         for id in 0..5 {
             eject(&set, id, 0);
@@ -128,7 +129,11 @@ fn one_that_waits_for_its_first_check_gets_nothing_unless_all_do() {
         for id in 4..6 {
             by_id(&set, id).checked(false, 0);
         }
-        assert_eq!(waiting(&shares(&set, 1_000, true, |_, _, _| ())), 0.0, "{balance:?}: not in panic either");
+        assert_eq!(
+            waiting(&shares(&set, 1_000, true, |_, _, _| ())),
+            0.0,
+            "{balance:?}: not in panic either"
+        );
         by_id(&set, 0).checked(true, 0);
         by_id(&set, 1).checked(true, 0);
         let shares = shares(&set, 1_000, true, |_, _, _| ());
@@ -162,7 +167,10 @@ fn a_new_endpoints_share_grows_with_its_age() {
                 let fair = count as f64 * expected / (count as f64 - 1.0 + expected);
                 // Where a ring's points fall is luck.
                 let tolerance = if matches!(balance, Balance::ConsistentHash(_)) { 0.2 } else { 0.05 };
-                assert!((found - fair).abs() < tolerance, "{balance:?} {count}: {found} at {age_ms} ms, not {fair}");
+                assert!(
+                    (found - fair).abs() < tolerance,
+                    "{balance:?} {count}: {found} at {age_ms} ms, not {fair}"
+                );
             }
         }
     }
