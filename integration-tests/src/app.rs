@@ -14,6 +14,7 @@
 //! | `/stall` | a head, some bytes, and then nothing |
 //! | `/broken` | a head, some bytes, and then a broken connection |
 //! | `/upgrade` | 101 to any upgrade, then echoes bytes |
+//! | `/health` | 200, or 503 while [`App::sicken`] says so; not counted among the requests |
 //! | any other | what it was asked, as JSON |
 //!
 //! Every answer names the application in `x-app`. What no HTTP library can be made to do is in [`raw`].
@@ -21,7 +22,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ struct Seen {
     name: String,
     requests: AtomicU64,
     connections: AtomicU64,
+    sick: AtomicBool,
     last: Mutex<Option<http::request::Parts>>,
 }
 
@@ -84,6 +86,7 @@ impl App {
             name: name.to_owned(),
             requests: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            sick: AtomicBool::new(false),
             last: Mutex::new(None),
         });
         let serve = tokio::spawn(serve(listener, Arc::clone(&seen)));
@@ -98,6 +101,11 @@ impl App {
     /// Connections so far.
     pub fn connections(&self) -> u64 {
         self.seen.connections.load(Ordering::Relaxed)
+    }
+
+    /// Makes its health page fail, or not.
+    pub fn sicken(&self, sick: bool) {
+        self.seen.sick.store(sick, Ordering::Relaxed);
     }
 
     /// Head of the last request, if there was one.
@@ -137,6 +145,13 @@ async fn converse(stream: TcpStream, seen: Arc<Seen>) {
 }
 
 async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
+    if request.uri().path() == "/health" {
+        let mut response = Response::new(full(Vec::new()));
+        if seen.sick.load(Ordering::Relaxed) {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        return response;
+    }
     let number = seen.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (head, body) = request.into_parts();
     *seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(head.clone());

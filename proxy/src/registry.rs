@@ -160,6 +160,55 @@ fn retain_held<K: Eq + Hash, V>(map: &mut HashMap<K, Arc<V>>) {
 mod tests {
     use super::*;
 
+    /// A cluster of those endpoints, as the next plan has it.
+    fn cluster(registry: &mut Registry, ports: &[u16]) -> Cluster {
+        use crate::cluster::balance::{EndpointSet, Entry};
+        use outrigger_snapshot::policy::{Backend, Protocol};
+        let name: ClusterName = "shop/cart:80".parse().unwrap();
+        let backend = Backend { slow_start_ms: 30_000, ..Backend::defaults_for(Protocol::Http) };
+        let load = registry.cluster(Direction::Outbound, &name);
+        let breaker = registry.breaker(Direction::Outbound, &name, backend.breaker);
+        let cluster = Cluster::new("shop/cart:80".into(), Protocol::Http, &backend, load, breaker);
+        let entry = |port: &u16| {
+            let key = EndpointKey {
+                direction: Direction::Outbound,
+                cluster: name.clone(),
+                address: std::net::SocketAddr::from(([127, 0, 0, 1], *port)),
+                tls: Default::default(),
+            };
+            Entry { endpoint: registry.endpoint(key), weight: 1, zone: None }
+        };
+        let entries = ports.iter().map(entry).collect();
+        cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &backend.balance)));
+        cluster
+    }
+
+    #[test]
+    fn endpoints_join_and_leave_with_the_plans_and_only_latecomers_start_slowly() {
+        use crate::cluster::endpoint::{InFlight, Outcome};
+        let mut registry = Registry::new(1);
+        let standing =
+            |cluster: &Cluster, nth: usize| cluster.endpoints.load().open()[nth].endpoint.standing();
+        let first = cluster(&mut registry, &[1, 2]);
+        registry.enrol([&first], true, 0);
+        assert!(standing(&first, 0).member && !standing(&first, 0).ramping, "the first plan");
+        let held = first.endpoints.load().open()[0].endpoint.clone();
+        for _ in 0..5 {
+            InFlight::start(held.clone()).finish(Outcome::Failure, 1, 1);
+        }
+        let second = cluster(&mut registry, &[1, 2, 3]);
+        registry.enrol([&second], true, 2);
+        assert!(Arc::ptr_eq(&first.breaker, &second.breaker), "with the same settings");
+        let health = &second.load.health;
+        assert_eq!((health.endpoints(), health.ejected()), (3, 1), "what was ejected stays it");
+        assert!(standing(&second, 2).ramping && !standing(&second, 1).ramping);
+        let third = cluster(&mut registry, &[2, 3]);
+        registry.enrol([&third], false, 3);
+        assert_eq!((health.endpoints(), health.ejected()), (2, 0), "one that left is out of the count");
+        registry.enrol([], true, 4);
+        assert_eq!(health.endpoints(), 0, "a cluster that is gone");
+    }
+
     #[test]
     fn state_is_kept_while_it_is_held_and_ids_stay_dense() {
         let key = |port| EndpointKey {

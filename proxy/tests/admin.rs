@@ -220,7 +220,8 @@ async fn clusters_come_as_text_and_as_json() {
         for part in [
             "shop/cart:80",
             "PeakEwma",
-            "127.0.0.1:9001  weight 2  in flight 3  cost 1.250 ms  zone a",
+            "breaker half_open",
+            "127.0.0.1:9001  weight 2  in flight 3  cost 1.250 ms  zone a  ejected for 9 s more: failures in a row",
             "stale  age 9 s",
         ] {
             assert!(text.contains(part), "no {part} in {text}");

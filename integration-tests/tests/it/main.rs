@@ -7,6 +7,7 @@ mod documented;
 mod drain;
 mod flags;
 mod harness;
+mod health;
 mod house;
 mod http;
 mod hung;

@@ -94,7 +94,7 @@ impl Rates {
 impl Last {
     fn add(&self, verdict: Verdict) {
         let turn = self.turn.fetch_add(1, Relaxed) % self.cells.len() as u64;
-        let mark = FAILED * u8::from(verdict.failed) | SLOW * u8::from(verdict.slow);
+        let mark = (FAILED * u8::from(verdict.failed)) | (SLOW * u8::from(verdict.slow));
         self.replace(&self.cells[turn as usize], mark);
     }
 

@@ -1,0 +1,84 @@
+//! Endpoints that are not well, seen from a running sidecar.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
+
+use crate::config::{all, backend_policy, service};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Enough for each of two endpoints to get one, by any chance that matters.
+const REQUESTS: usize = 40;
+
+/// Who answers requests to the cart.
+async fn answerers(shop: &Proxy) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for _ in 0..REQUESTS {
+        let answer = client::fetch(shop.outbound, "cart", "/").await.expect("the proxy answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        names.insert(answer.header("x-app").to_owned());
+    }
+    names
+}
+
+async fn page(shop: &Proxy, path: &str) -> String {
+    client::page(shop.admin, path).await.expect("the sidecar has an admin page").text()
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_whose_health_page_fails_leaves_traffic_and_returns() {
+    let (one, two) = (App::start("one").await, App::start("two").await);
+    let mesh = Mesh::new();
+    let check = "healthCheck: {http: {path: /health}, interval: 250ms, fastInterval: 250ms, timeout: 250ms}";
+    let cart = service("cart", &[one.addr, two.addr]);
+    mesh.publish(&all(&[service("shop", &[]), cart, backend_policy("cart", check)]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    eventually(DEADLINE, "both answer", async || {
+        (answerers(&shop).await == names(&["one", "two"])).then_some(())
+    })
+    .await;
+
+    one.sicken(true);
+    let why = format!("{}  weight 1  in flight 0", one.addr);
+    eventually(DEADLINE, "the page says why it gets nothing", async || {
+        let text = page(&shop, "/clusters").await;
+        let line = text.lines().find(|line| line.contains(&why))?;
+        line.contains("fails its health check: it answered 503").then_some(())
+    })
+    .await;
+    let before = one.requests();
+    assert_eq!((answerers(&shop).await, one.requests()), (names(&["two"]), before));
+
+    one.sicken(false);
+    eventually(DEADLINE, "both answer again", async || {
+        (answerers(&shop).await == names(&["one", "two"])).then_some(())
+    })
+    .await;
+    let metrics = page(&shop, "/metrics").await;
+    assert!(metrics.contains("outrigger_health_checks_total{result=\"failed\"}"), "{metrics}");
+    assert!(metrics.contains("outrigger_endpoints_healthy{cluster=\"default/cart:80\"} 2"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_nobody_can_reach_is_ejected_and_costs_no_request() {
+    let app = App::start("one").await;
+    let mesh = Mesh::new();
+    let cart = service("cart", &[app.addr, port::free()]);
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        cart,
+        backend_policy("cart", "balance: {policy: RoundRobin}"),
+    ]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    assert_eq!(answerers(&shop).await, names(&["one"]));
+    let metrics = page(&shop, "/metrics").await;
+    assert!(metrics.contains("outrigger_ejections_active{cluster=\"default/cart:80\"} 1"), "{metrics}");
+    assert!(page(&shop, "/clusters").await.contains("ejected for"));
+}
