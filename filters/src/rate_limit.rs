@@ -219,10 +219,13 @@ impl RateLimit {
     }
 }
 
+/// What a limit belongs to, and its name.
+type Key = (Box<str>, Box<str>);
+
 /// Limits that outlive plans, by what they belong to and their name. One whose settings change begins anew.
 #[derive(Debug, Default)]
 pub struct RateLimits {
-    known: HashMap<(Box<str>, Box<str>), (policy::RateLimit, Arc<Limiter>)>,
+    known: HashMap<Key, (policy::RateLimit, Arc<Limiter>)>,
 }
 
 impl RateLimits {
