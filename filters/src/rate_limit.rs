@@ -219,10 +219,13 @@ impl RateLimit {
     }
 }
 
-/// Limits that outlive plans, by what they belong to and their own settings.
+/// What a limit belongs to, and its name.
+type Key = (Box<str>, Box<str>);
+
+/// Limits that outlive plans, by what they belong to and their name. One whose settings change begins anew.
 #[derive(Debug, Default)]
 pub struct RateLimits {
-    known: HashMap<(Box<str>, policy::RateLimit), Arc<Limiter>>,
+    known: HashMap<Key, (policy::RateLimit, Arc<Limiter>)>,
 }
 
 impl RateLimits {
@@ -231,23 +234,25 @@ impl RateLimits {
         scope: &str,
         limit: &policy::RateLimit,
     ) -> Result<Arc<Limiter>, FilterError> {
-        let key = (Box::from(scope), limit.clone());
-        if let Some(limiter) = self.known.get(&key) {
+        let key = (Box::from(scope), Box::from(limit.name.as_str()));
+        if let Some((settings, limiter)) = self.known.get(&key)
+            && settings == limit
+        {
             return Ok(limiter.clone());
         }
         let limiter = Arc::new(Limiter::build(scope, limit)?);
-        self.known.insert(key, limiter.clone());
+        self.known.insert(key, (limit.clone(), limiter.clone()));
         Ok(limiter)
     }
 
     /// Every limit.
     pub fn all(&self) -> Vec<Arc<Limiter>> {
-        self.known.values().cloned().collect()
+        self.known.values().map(|(_, limiter)| limiter.clone()).collect()
     }
 
     /// Forgets those that nobody else holds.
     pub fn sweep(&mut self) {
-        self.known.retain(|_, limiter| Arc::strong_count(limiter) > 1);
+        self.known.retain(|_, (_, limiter)| Arc::strong_count(limiter) > 1);
     }
 }
 

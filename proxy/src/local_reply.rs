@@ -136,7 +136,7 @@ pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
     let row = &ROWS[row_index(error)];
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(REASON, HeaderValue::from_static(row.reason));
-    let retry_after_ms = retry_after_ms(error, row);
+    let retry_after_ms = retry_after_ms(error);
     let (status, grpc_status) = match error {
         // The one cause whose status is the operator's.
         ProxyError::Filter(Refused::Fault { status, grpc_status }) => (status.as_u16(), *grpc_status),
@@ -164,7 +164,8 @@ pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
     let body = Bytes::from(format!("{}: {error}\n", row.reason));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if let Some(retry_after_ms) = retry_after_ms {
+    let usual_ms = (status == 503).then_some(1_000);
+    if let Some(retry_after_ms) = retry_after_ms.or(usual_ms) {
         headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
     }
     // Rows hold valid codes; a test walks them.
@@ -184,16 +185,15 @@ fn write_rate(headers: &mut HeaderMap, exceeded: &Exceeded) {
     }
 }
 
-/// When to try again, where that may help.
-fn retry_after_ms(error: &ProxyError, row: &Row) -> Option<u64> {
+/// When to try again, where that is known.
+fn retry_after_ms(error: &ProxyError) -> Option<u64> {
     match error {
         ProxyError::Shed { retry_after_ms, .. } => Some(u64::from(*retry_after_ms)),
         ProxyError::BreakerOpen { retry_after_ms, .. } => Some(*retry_after_ms),
         ProxyError::Filter(Refused::RateLimited(exceeded)) => {
             Some(exceeded.retry_after_ns.div_ceil(1_000_000))
         }
-        ProxyError::Filter(Refused::Fault { .. }) => None,
-        _ => (row.status == 503).then_some(1_000),
+        _ => None,
     }
 }
 

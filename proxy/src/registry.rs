@@ -30,8 +30,8 @@ pub struct Registry {
     requests: HashMap<RequestLabels, Arc<RequestStats>>,
     /// Rate limits, by what they belong to.
     pub rate_limits: RateLimits,
-    /// By port and tolerance, per cent.
-    overloads: HashMap<(ClusterName, u32), Arc<Overload>>,
+    /// By port, each with the tolerance, per cent, that it has.
+    overloads: HashMap<ClusterName, (u32, Arc<Overload>)>,
 }
 
 impl Registry {
@@ -118,13 +118,18 @@ impl Registry {
     /// The protection of the workload behind a port. One per port and not per proxy: what its ports do may differ by far in latency, and a
     /// median of both says nothing of either.
     pub fn overload(&mut self, name: &ClusterName, tolerance: f64) -> Arc<Overload> {
-        let key = (name.clone(), (tolerance * 100.0) as u32);
-        self.overloads.entry(key).or_insert_with(|| Overload::new(tolerance)).clone()
+        let percent = (tolerance * 100.0) as u32;
+        let fresh = || (percent, Overload::new(tolerance));
+        let known = self.overloads.entry(name.clone()).or_insert_with(fresh);
+        if known.0 != percent {
+            *known = fresh();
+        }
+        known.1.clone()
     }
 
     /// Every protection, for a scrape.
     pub fn all_overloads(&self) -> Vec<(ClusterName, Arc<Overload>)> {
-        self.overloads.iter().map(|((name, _), overload)| (name.clone(), overload.clone())).collect()
+        self.overloads.iter().map(|(name, (_, overload))| (name.clone(), overload.clone())).collect()
     }
 
     /// Every series, for a scrape.
@@ -147,7 +152,7 @@ impl Registry {
         let held = |load: &ClusterLoad| Arc::strong_count(&load.health) > 1;
         self.clusters.retain(|_, load| Arc::strong_count(load) > 1 || held(load));
         retain_held(&mut self.requests);
-        retain_held(&mut self.overloads);
+        self.overloads.retain(|_, (_, overload)| Arc::strong_count(overload) > 1);
         self.rate_limits.sweep();
     }
 }

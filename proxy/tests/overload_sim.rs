@@ -308,13 +308,18 @@ fn heavy_tails_do_not_collapse() {
 
 #[test]
 fn a_dependency_that_becomes_slow_is_not_overload() {
-    for seed in 11..14 {
+    let seeds = [11, 12, 13, 14, 15, 16];
+    let mut first_mean = 0.0;
+    for seed in seeds {
         let scene = Scene { wait_then_s: 0.120, seed, ..EIGHT_CORES };
         let [_, first, rest] = Simulation::run(&scene);
         println!("first 5 s {:.1} %, then {:.1} % answered", first.ok_percent(), rest.ok_percent());
         at_least("first five seconds", first.ok_percent(), 90.0);
         at_least("then", rest.ok_percent(), 99.0);
+        first_mean += first.ok_percent() / seeds.len() as f64;
     }
+    // A limit that follows what is in flight while all is well has no room for this, and comes out below.
+    at_least("first five seconds, in the mean", first_mean, 94.0);
 }
 
 #[test]

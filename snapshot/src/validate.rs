@@ -287,6 +287,7 @@ fn check_filters(place: &str, rule: &Rule, filters: &[Filter]) -> Result<(), Inv
     at_most(place, "filters", filters.len(), FILTERS_MAX)?;
     let only_prefixes =
         rule.matches.iter().all(|route_match| matches!(route_match.path, PathMatch::Prefix(_)));
+    let mut limits = HashSet::new();
     for filter in filters {
         let path = match filter {
             Filter::Redirect(redirect) if !matches!(redirect.status, 301 | 302 | 303 | 307 | 308) => {
@@ -296,6 +297,9 @@ fn check_filters(place: &str, rule: &Rule, filters: &[Filter]) -> Result<(), Inv
             Filter::Rewrite(rewrite) => &rewrite.path,
             Filter::RateLimit(limit) => {
                 inbound::check_rate_limit(place, limit)?;
+                if !limits.insert(limit.name.as_str()) {
+                    return Err(invalid(place, format!("rate limit {:?} stands twice", limit.name)));
+                }
                 &None
             }
             Filter::Fault(fault) => {

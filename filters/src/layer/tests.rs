@@ -84,6 +84,19 @@ async fn filters_run_inwards_on_requests_and_outwards_on_responses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusing_filter_ends_in_an_error() {
+    let (mut service, mut handle) = mock::spawn_layer::<Request, Response, _>(FilterLayer);
+    assert!(service.poll_ready().is_ready());
+    let abort = policy::Abort { percent: 100, status: 503, grpc_status: 14 };
+    let fault = policy::Filter::Fault(policy::Fault { delay: None, abort: Some(abort) });
+    let error = service.call(request(&[&[fault]])).await.unwrap_err();
+    let refused = error.downcast_ref::<Refused>();
+    assert!(matches!(refused, Some(Refused::Fault { grpc_status: 14, .. })), "{error}");
+    drop(service);
+    assert!(handle.next_request().await.is_none(), "nothing went down");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answering_filter_keeps_the_request_from_what_is_below() {
     let (mut service, mut handle) = mock::spawn_layer::<Request, Response, _>(FilterLayer);
     assert!(service.poll_ready().is_ready());

@@ -22,8 +22,9 @@ const HEADROOM: f64 = 5.0;
 const HEADROOM_MIN: f64 = 64.0;
 /// Largest limit while it is measured.
 pub const LIMIT_MAX: f64 = 10_000.0;
-/// Latency above the normal by less than this harms nobody, whatever multiple it is: 1.5 times 200 µs is noise of the scheduler.
-const EXCESS_MIN_S: f64 = 0.002;
+/// Latency above the normal by less than this is no standing queue, whatever multiple it is (CoDel's target, RFC 8289 §4.4): 1.5 times
+/// 200 µs is noise of the scheduler.
+const EXCESS_MIN_S: f64 = 0.005;
 /// Logarithmic change of concurrency by which a cut can be judged.
 const CUT_MIN: f64 = 0.3;
 /// Change of latency, as a share of that of concurrency, from which on latency follows.

@@ -1,0 +1,213 @@
+//! What protects a workload and what a rule holds against its requests, from the snapshot's types to the answer.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it set it up")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderName, HeaderValue, Request, Version};
+use outrigger_proxy::clock;
+use outrigger_proxy::http::body::Body;
+use outrigger_proxy::http::normalize::normalize_request;
+use outrigger_proxy::passage::{Activity, Record};
+use outrigger_proxy::plan::{App, Local, Plan, Version as PlanVersion};
+use outrigger_proxy::registry::Registry;
+use outrigger_proxy::stack::{Call, answer, stack};
+use outrigger_proxy::telemetry::metrics::Direction;
+use outrigger_proxy::worker::{CurrentPlan, DownstreamLimits, Worker};
+use outrigger_snapshot::facts::Facts;
+use outrigger_snapshot::policy::{
+    Abort, Backend, Delay, Fault, Filter, Inbound, PathMatch, Policy, Port, Protocol, RateKey, RateLimit,
+    RouteMatch, Rule, SCHEMA, Service, Shed, WeightedBackend,
+};
+use tokio::task::LocalSet;
+
+/// A proxy beside `cart` without sockets. Nobody listens at the workload's port: what is let through gets a 503.
+struct Rig {
+    plan: CurrentPlan,
+    worker: Rc<Worker>,
+    registry: Registry,
+}
+
+fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
+    let backend =
+        WeightedBackend { service: "cart".parse().unwrap(), port: 80, weight: 1, filters: Vec::new() };
+    let everything = RouteMatch {
+        path: PathMatch::Prefix("/".into()),
+        method: None,
+        headers: Vec::new(),
+        query: Vec::new(),
+    };
+    let rule = Rule {
+        name: "default/cart#0".into(),
+        matches: vec![everything],
+        filters,
+        request_timeout_ms: None,
+        try_timeout_ms: None,
+        retry: None,
+        backends: vec![backend],
+    };
+    let port = Port {
+        name: "http".into(),
+        port: 80,
+        target_port: 1,
+        protocol: Protocol::Http,
+        rules: vec![rule],
+        inbound,
+        backend: Backend::defaults_for(Protocol::Http),
+    };
+    let service = Service { hosts: Vec::new(), ports: vec![port] };
+    let services = BTreeMap::from([("cart".parse().unwrap(), service)]);
+    Policy { schema: SCHEMA, features: BTreeSet::new(), services }
+}
+
+impl Rig {
+    fn new(policy: &Policy) -> Self {
+        let limits = DownstreamLimits {
+            idle_ns: u64::MAX / 2,
+            head_ns: u64::MAX / 2,
+            age_ns: u64::MAX / 2,
+            streams: 1,
+        };
+        let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
+        let worker = Worker::new(0, plan.clone(), Default::default(), limits, 5);
+        tokio::task::spawn_local(worker.sweep.clone().run());
+        let mut rig = Self { plan, worker, registry: Registry::new(1) };
+        rig.apply(policy);
+        rig
+    }
+
+    fn apply(&mut self, policy: &Policy) {
+        policy.check().unwrap();
+        let facts = Facts { schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
+        let app = App { host: [127, 0, 0, 1].into(), port: None };
+        let local = Local { service: "cart".parse().unwrap(), app: Some(app) };
+        let resolved = BTreeMap::new();
+        let version = PlanVersion::default();
+        let plan = Plan::build(policy, &facts, &local, &resolved, &mut self.registry, version).unwrap();
+        self.plan.store(Some(Arc::new(plan)));
+        self.registry.sweep();
+    }
+
+    async fn ask(&self, direction: Direction, user: &'static str, grpc: bool) -> Answer {
+        let started_ns = clock::now_ns();
+        let mut request = Request::new(());
+        let headers = request.headers_mut();
+        headers.insert("host", HeaderValue::from_static("cart"));
+        headers.insert("x-user", HeaderValue::from_static(user));
+        if grpc {
+            headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+        }
+        let call = Call {
+            request: normalize_request(request.into_parts().0),
+            body: Body::Empty,
+            direction,
+            peer: HeaderValue::from_static("127.0.0.1"),
+            version: Version::HTTP_11,
+            started_ns,
+        };
+        let activity = Rc::new(Activity::new(started_ns));
+        let record = Record::start(self.worker.clone(), activity, direction, started_ns);
+        let stack = stack(self.worker.clone());
+        let (reply, _) = answer(&self.worker, &stack, call, record).await;
+        let field = |name: &'static str| {
+            let value = reply.head.header(&HeaderName::from_static(name));
+            value.map_or("", |value| value.to_str().unwrap()).to_owned()
+        };
+        Answer {
+            status: reply.head.status().as_u16(),
+            reason: field("outrigger-reason"),
+            grpc_status: field("grpc-status"),
+            retry_after: field("retry-after"),
+            policy: field("ratelimit-policy"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    reason: String,
+    grpc_status: String,
+    retry_after: String,
+    policy: String,
+}
+
+fn limited(requests: u32) -> Inbound {
+    let key = vec![RateKey::Header("x-user".into())];
+    let limit = RateLimit { name: "calls".into(), requests, period_ms: 60_000, burst: 1, key };
+    Inbound { rate_limits: vec![limit], ..Inbound::default() }
+}
+
+#[tokio::test]
+async fn a_rate_limit_holds_across_plans_and_says_so_in_the_callers_protocol() {
+    let test = async {
+        let policy_of = |requests| policy(Some(limited(requests)), Vec::new());
+        let mut rig = Rig::new(&policy_of(2));
+        let first = rig.ask(Direction::Inbound, "ann", false).await;
+        assert_eq!(first.reason, "connect_failed", "it went to the workload, which is not there");
+        let second = rig.ask(Direction::Inbound, "ann", false).await;
+        assert_eq!((second.status, &*second.reason), (429, "rate_limited"));
+        assert_eq!((&*second.retry_after, &*second.policy), ("30", "\"calls\";q=2;w=60"));
+        assert_eq!(rig.ask(Direction::Inbound, "bob", false).await.reason, "connect_failed");
+        assert_eq!(rig.ask(Direction::Inbound, "bob", true).await.grpc_status, "8");
+        rig.apply(&policy_of(2));
+        assert_eq!(rig.ask(Direction::Inbound, "ann", false).await.status, 429, "a new plan resets nothing");
+        rig.apply(&policy_of(3));
+        assert_eq!(rig.ask(Direction::Inbound, "ann", false).await.status, 503, "other settings begin anew");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_are_injected_where_the_rule_says() {
+    let test = async {
+        let abort = Abort { percent: 100, status: 418, grpc_status: 9 };
+        let delay = Delay { percent: 100, delay_ms: 700 };
+        let fault = |delay, abort| vec![Filter::Fault(Fault { delay, abort })];
+        let mut rig = Rig::new(&policy(None, fault(None, Some(abort))));
+        let answer = rig.ask(Direction::Outbound, "ann", false).await;
+        assert_eq!((answer.status, &*answer.reason), (418, "fault_injected"));
+        assert_eq!(rig.ask(Direction::Outbound, "ann", true).await.grpc_status, "9");
+        assert_eq!(
+            rig.ask(Direction::Inbound, "ann", false).await.reason,
+            "connect_failed",
+            "it is a route's"
+        );
+
+        rig.apply(&policy(None, fault(Some(delay), None)));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(rig.ask(Direction::Outbound, "ann", false).await.reason, "no_endpoint");
+        assert_eq!(begun.elapsed(), Duration::from_millis(700));
+        assert_eq!(rig.worker.stats.faults_delayed.value(), 1);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn shedding_is_on_unless_it_is_off_and_goes_on_across_plans() {
+    let test = async {
+        let off = Inbound { shed: None, ..Inbound::default() };
+        let wide = Shed { tolerance_percent: Some(300), exempt: Vec::new() };
+        let wide = Inbound { shed: Some(wide), ..Inbound::default() };
+        let mut rig = Rig::new(&policy(None, Vec::new()));
+        let first = rig.registry.all_overloads();
+        assert_eq!(first.len(), 1);
+        rig.ask(Direction::Inbound, "ann", false).await;
+        assert_eq!((first[0].1.in_flight(), first[0].1.limit()), (0, 1_024));
+        rig.apply(&policy(Some(Inbound::default()), Vec::new()));
+        let second = rig.registry.all_overloads();
+        assert!(Arc::ptr_eq(&first[0].1, &second[0].1), "the same settings keep what was measured");
+        drop((first, second));
+        rig.apply(&policy(Some(wide), Vec::new()));
+        assert_eq!(rig.registry.all_overloads().len(), 1);
+        rig.apply(&policy(Some(off), Vec::new()));
+        // Until the worker looks, it holds the plan before.
+        rig.ask(Direction::Inbound, "ann", false).await;
+        rig.registry.sweep();
+        assert!(rig.registry.all_overloads().is_empty());
+    };
+    LocalSet::new().run_until(test).await;
+}
