@@ -173,7 +173,7 @@ mod tests {
         let backend = Backend { slow_start_ms: 30_000, ..Backend::defaults_for(Protocol::Http) };
         let load = registry.cluster(Direction::Outbound, &name);
         let breaker = registry.breaker(Direction::Outbound, &name, backend.breaker);
-        let cluster = Cluster::new("shop/cart:80".into(), Protocol::Http, &backend, load, breaker);
+        let cluster = Cluster::new("shop/cart:80".into(), Protocol::Http, &backend, 1, load, breaker);
         let entry = |port: &u16| {
             let key = EndpointKey {
                 direction: Direction::Outbound,
