@@ -187,6 +187,21 @@ fn a_trial_that_never_answers_ends_at_its_deadline() {
 }
 
 #[test]
+fn a_result_from_before_the_ejection_does_not_judge_the_trial() {
+    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Cancelled] {
+        let (cluster, endpoints) = cluster(2, only(1, 0, 0));
+        let endpoint = &endpoints[0];
+        let early = Report { generation: endpoint.standing().generation, outcome, again: false };
+        endpoint.answer(&cluster, Outcome::Failure, 0);
+        assert!(endpoint.claim(&cluster, 10 * SECOND));
+        let trial = endpoint.standing();
+        endpoint.report(&cluster, early, 11 * SECOND, 0);
+        endpoint.lost(&cluster, early.generation);
+        assert_eq!(endpoint.standing(), trial, "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_check_that_succeeds_brings_back_at_once() {
     let (cluster, endpoints) = cluster(2, only(1, 0, 0));
     let endpoint = &endpoints[0];
