@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Limits, Protocol, Retry, Timeouts};
+use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Timeouts};
 
 use self::balance::EndpointSet;
 use self::breaker::ClusterBreaker;
 use self::health::{ClusterHealth, Rules};
 use crate::retry::budget::{Budget, BudgetSettings};
+use crate::retry::quantile::Quantile;
 
 pub mod balance;
 pub mod breaker;
@@ -33,7 +34,9 @@ pub struct Cluster {
     pub limits: Limits,
     /// When its requests are sent again, where the rule says nothing else.
     pub retry: Retry,
-    /// What retries may add to its load.
+    /// When a second try is sent beside the first.
+    pub hedge: Option<Hedge>,
+    /// What retries and hedges may add to its load.
     pub budget: BudgetSettings,
     /// What its endpoints are held to.
     pub rules: Rules,
@@ -65,6 +68,7 @@ impl Cluster {
             timeouts: backend.timeouts,
             limits: backend.limits,
             retry: backend.retry.clone(),
+            hedge: backend.hedge,
             budget: BudgetSettings::new(&backend.retry.budget, peers),
             health_check: backend.health_check.clone(),
             rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
@@ -89,8 +93,10 @@ pub struct ClusterLoad {
     pub pending: Gauge,
     /// Open upstream connections.
     pub connections: Gauge,
-    /// Retries.
+    /// Retries and hedges.
     pub retries: Budget,
+    /// How long most answers take, where requests are hedged.
+    pub answers: Quantile,
     /// How its endpoints are.
     pub health: Arc<ClusterHealth>,
 }

@@ -3,6 +3,7 @@
 use std::future::{Future, ready};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
@@ -30,6 +31,7 @@ use crate::retry::pushback::{Pushback, was_shed};
 use crate::retry::{Ended, Obstacle, Verdict, grpc_status};
 use crate::worker::Worker;
 
+mod hedge;
 mod outgoing;
 mod send;
 mod switch;
@@ -56,7 +58,8 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
         let passage = Passage { lease, attempt, admission, record: None };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Boxed: rare.
-            return Box::pin(switch::switch(response.into_parts().0, passage, upgrade)).await;
+            let idle = clock::limit_ns(cluster.timeouts.tunnel_idle_ms).map(Duration::from_nanos);
+            return Box::pin(switch::switch(response.into_parts().0, passage, upgrade, idle)).await;
         }
         Ok(reply(response, ahead, passage, watch, &cluster, deadline_ns))
     })
@@ -139,15 +142,26 @@ impl Prepared {
         let mut tries = Tries::default();
         loop {
             let started_ns = self.watch.started_ns();
-            let permit = self.permit(worker, started_ns)?;
-            let (endpoint, known) = self.pick(worker, &mut tries, started_ns)?;
+            let permit = permit(worker, &self.cluster, started_ns)?;
+            let (endpoint, known) = pick(worker, &self.cluster, self.key, &mut tries, started_ns)?;
             let mut attempt = Attempt::start(endpoint, permit, started_ns, self.deadline_ns);
-            let sent =
-                send(worker, &self.cluster, &attempt, &mut self.outgoing, &mut self.watch, tries.fresh).await;
-            // What waits from here on is rare; it is boxed and takes the answer with it, or every request's future would have room for it.
+            // What is rare is boxed, and takes with it what it needs: every request's future would have room for it.
+            let sent = if let Some(delay_ns) = self.hedge_ns(&tries) {
+                let sent;
+                (attempt, sent) = Box::pin(self.hedged(worker, attempt, &mut tries, delay_ns)).await;
+                sent
+            } else {
+                let (outgoing, watch) = (&mut self.outgoing, &mut self.watch);
+                send(worker, &self.cluster, &attempt, outgoing, watch, tries.fresh).await
+            };
             let sent = if self.holds_back(&sent) { Box::pin(peek(sent)).await } else { sent };
             let (ended, pushback) = look(&sent, known);
-            attempt.answered(outcome(&sent), clock::now_ns());
+            let now_ns = clock::now_ns();
+            if let (Some(hedge), true) = (&self.cluster.hedge, sent.is_ok()) {
+                let took_ns = now_ns.saturating_sub(attempt.started_ns());
+                self.cluster.load.answers.observe(took_ns, hedge.percentile);
+            }
+            attempt.answered(outcome(&sent), now_ns);
             let Some(wait_ns) = self.again(worker, ended, pushback, &mut tries) else {
                 if sent.is_ok() && tries.counted + tries.uncounted > 0 {
                     self.resolution.stats().shard(worker.index).retry_answers.add(1);
@@ -164,29 +178,6 @@ impl Prepared {
             }
             self.renew(&tries);
         }
-    }
-
-    fn permit(&self, worker: &Worker, now_ns: u64) -> Result<Permit, ProxyError> {
-        match self.cluster.breaker.admit(now_ns, worker.random()) {
-            Admit::Permit(permit) => Ok(permit),
-            Admit::Refused { retry_after_ns } => {
-                let retry_after_ms = retry_after_ns.div_ceil(1_000_000);
-                Err(ProxyError::BreakerOpen { cluster: self.cluster.name.clone(), retry_after_ms })
-            }
-        }
-    }
-
-    /// An endpoint, and whether it was tried before.
-    fn pick(
-        &self,
-        worker: &Worker,
-        tries: &mut Tries,
-        now_ns: u64,
-    ) -> Result<(Arc<Endpoint>, bool), ProxyError> {
-        let endpoints = self.cluster.endpoints.load();
-        let picked = endpoints.pick(now_ns, &mut || worker.random(), self.key, &tries.endpoints);
-        let endpoint = picked.ok_or_else(|| ProxyError::NoEndpoint(self.cluster.name.clone()))?;
-        Ok((endpoint.clone(), tries.note(endpoint, endpoints.open().len())))
     }
 
     /// Whether a 200 may still turn out to be a failure that is worth another try.
@@ -242,6 +233,30 @@ impl Prepared {
     fn destination(&self) -> Option<&Destination> {
         self.resolution.destination()
     }
+}
+
+fn permit(worker: &Worker, cluster: &Cluster, now_ns: u64) -> Result<Permit, ProxyError> {
+    match cluster.breaker.admit(now_ns, worker.random()) {
+        Admit::Permit(permit) => Ok(permit),
+        Admit::Refused { retry_after_ns } => {
+            let retry_after_ms = retry_after_ns.div_ceil(1_000_000);
+            Err(ProxyError::BreakerOpen { cluster: cluster.name.clone(), retry_after_ms })
+        }
+    }
+}
+
+/// An endpoint, and whether it was tried before.
+fn pick(
+    worker: &Worker,
+    cluster: &Cluster,
+    key: Option<u64>,
+    tries: &mut Tries,
+    now_ns: u64,
+) -> Result<(Arc<Endpoint>, bool), ProxyError> {
+    let endpoints = cluster.endpoints.load();
+    let picked = endpoints.pick(now_ns, &mut || worker.random(), key, &tries.endpoints);
+    let endpoint = picked.ok_or_else(|| ProxyError::NoEndpoint(cluster.name.clone()))?;
+    Ok((endpoint.clone(), tries.note(endpoint, endpoints.open().len())))
 }
 
 /// Waits for what the first of the body says about a gRPC call, for a moment.

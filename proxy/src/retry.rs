@@ -20,6 +20,7 @@ use pushback::Pushback;
 
 pub mod budget;
 pub mod pushback;
+pub mod quantile;
 
 /// Tries of one request that nobody counts: what was not processed adds no load.
 pub const UNCOUNTED_MAX: u32 = 3;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
 
-use crate::config::{all, service, service_by_dns};
+use crate::config::{all, backend_policy, service, service_by_dns};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
@@ -20,7 +20,10 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let app = App::start("cart").await;
     let mesh = Mesh::new();
     let mut control_plane = mesh.control_plane("one").await;
+    let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let services = [
+        service("twins", &[app.addr, hung.local_addr().unwrap()]),
+        backend_policy("twins", "hedge: {minDelay: 10ms}"),
         service("shop", &[app.addr]),
         service("cart", &[app.addr]),
         service("down", &[port::free()]),
@@ -38,6 +41,10 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     }
     let unavailable_once = format!("/later/{}", app.requests() + 1);
     client::fetch(shop.outbound, "cart", &unavailable_once).await.unwrap();
+    // One of two never answers; whoever meets it asks the other.
+    for _ in 0..20 {
+        client::fetch(shop.outbound, "twins", "/").await.unwrap();
+    }
     client::fetch(shop.inbound.expect("asked for above"), "shop", "/").await.unwrap();
     let control_metrics = control_plane.process.listening("--metrics").await;
     let expected = documented();

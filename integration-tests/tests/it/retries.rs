@@ -104,7 +104,8 @@ async fn retry_after_is_waited_for_within_reason() {
 async fn retries_stay_within_their_budget() {
     const REQUESTS: usize = 200;
     let app = RawApp::start(UNAVAILABLE, End::Stay).await;
-    let (_mesh, shop) = plain(&[app.addr]).await;
+    // A breaker would end it sooner.
+    let (_mesh, shop) = mesh(&[app.addr], "breaker: {failurePercent: 0}").await;
     for _ in 0..REQUESTS {
         let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "no"));
@@ -155,4 +156,26 @@ async fn a_connection_that_closes_under_a_request_costs_only_what_may_have_been_
     }
     assert!(broken > 0);
     assert_eq!(seen.load(Relaxed), before + 20, "each order was sent once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_is_not_waited_for_where_another_endpoint_can_be_asked() {
+    let app = App::start("cart").await;
+    let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoints = [app.addr, hung.local_addr().unwrap()];
+    let (_mesh, shop) = mesh(&endpoints, "hedge: {minDelay: 20ms}").await;
+    for _ in 0..20 {
+        let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let (sent, won) = (
+        count(&shop, &["outrigger_hedges_total"]).await,
+        count(&shop, &["outrigger_hedge_wins_total"]).await,
+    );
+    assert!(sent >= 1 && won == sent, "{won} of {sent}");
+    assert_eq!(app.requests(), 20, "each was answered once");
+    let request = client::request(Method::POST, "cart", "/slow/100", "order");
+    let begun = tokio::time::timeout(Duration::from_secs(2), client::send(shop.outbound, request)).await;
+    assert!(begun.is_err() || app.requests() == 21, "an order is sent to one of them");
+    assert_eq!(count(&shop, &["outrigger_hedges_total"]).await, sent);
 }

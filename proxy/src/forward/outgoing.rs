@@ -83,6 +83,19 @@ impl Outgoing {
         Some(Box::new(head.map(|()| body)))
     }
 
+    /// Whether it has no body.
+    pub(super) fn is_bodiless(&self) -> bool {
+        self.bodiless
+    }
+
+    /// The same once more, for a request without a body.
+    pub(super) fn twin(&self) -> Option<Self> {
+        let head = (**self.copy.as_ref().filter(|_| self.bodiless)?).clone();
+        let request = Some(Box::new(head.map(|()| Body::Empty)));
+        let Self { bodiless, switches, safe, grpc, .. } = *self;
+        Some(Self { request, copy: None, replay: None, bodiless, switches, safe, grpc })
+    }
+
     /// None of it was sent.
     pub(super) fn give_back(&mut self, request: Box<Request<Body>>) {
         self.request = Some(request);

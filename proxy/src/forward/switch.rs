@@ -1,5 +1,7 @@
 //! A response that switches protocols.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderValue};
 use http::response;
 use outrigger_snapshot::head::ResponseHead;
@@ -17,6 +19,7 @@ pub(super) async fn switch(
     mut parts: response::Parts,
     passage: Passage,
     upgrade: Option<HeaderValue>,
+    idle: Option<Duration>,
 ) -> Result<Reply, ProxyError> {
     let agreed = parts.headers.get(header::UPGRADE).cloned();
     let matches = match (&upgrade, &agreed) {
@@ -32,7 +35,7 @@ pub(super) async fn switch(
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(header::UPGRADE, agreed);
     let head = ResponseHead::new(parts.status, parts.headers);
-    Ok(Reply { head, body: Body::Empty, upgraded: Some(Box::new(Upgraded { upstream, passage })) })
+    Ok(Reply { head, body: Body::Empty, upgraded: Some(Box::new(Upgraded { upstream, passage, idle })) })
 }
 
 /// Whether one of the protocols asked for is the one agreed on.

@@ -43,6 +43,11 @@ impl Watch {
         }
     }
 
+    /// The same limits for another try of a request without a body.
+    pub(super) fn twin(&self, worker: &Worker) -> Self {
+        Self { timer: Timer::new(&worker.sweep), progress: None, ..*self }
+    }
+
     /// When the try started.
     pub(super) fn started_ns(&self) -> u64 {
         self.started_ns

@@ -85,6 +85,15 @@ fn write_retries(
                 .sample(&[direction, rule, cluster, ("obstacle", obstacle)], count);
         }
     }
+    let hedges = sum(&|shard| shard.hedges.value());
+    if hedges > 0 {
+        exposition
+            .counter("outrigger_hedges_total", "Tries sent beside a request's first.")
+            .sample(&base, hedges);
+        exposition
+            .counter("outrigger_hedge_wins_total", "Hedges that were answered before the first try.")
+            .sample(&base, sum(&|shard| shard.hedge_wins.value()));
+    }
     let answers = sum(&|shard| shard.retry_answers.value());
     if answers > 0 {
         exposition

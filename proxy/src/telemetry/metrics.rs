@@ -109,6 +109,10 @@ pub struct RequestShard {
     pub retry_obstacles: [Counter; OBSTACLES.len()],
     /// Requests that a try beyond the first was answered for.
     pub retry_answers: Counter,
+    /// Tries sent beside the first.
+    pub hedges: Counter,
+    /// Those that were answered first.
+    pub hedge_wins: Counter,
 }
 
 impl RequestStats {
