@@ -305,11 +305,10 @@ fn look(sent: &Result<Box<Answer>, Box<Failed>>, known: bool) -> (Ended, Pushbac
 fn outcome(sent: &Result<Box<Answer>, Box<Failed>>) -> Outcome {
     match sent {
         Ok(answer) => match answer.response.status().as_u16() {
-            ..=399 => Outcome::Success,
             429 => Outcome::Overloaded,
             503 if was_shed(answer.response.headers()) => Outcome::Overloaded,
-            ..=499 => Outcome::Success,
-            _ => Outcome::Failure,
+            500.. => Outcome::Failure,
+            _ => Outcome::Success,
         },
         Err(failed) if Ended::by(&failed.error) == Ended::Unsent => Outcome::Unreachable,
         Err(failed) if failed.error.side() == Side::Upstream => Outcome::Failure,

@@ -30,7 +30,7 @@ async fn plain(endpoints: &[SocketAddr]) -> (Mesh, Proxy) {
 
 /// A counter of `/metrics`, summed over the series whose line has all of `parts`.
 async fn count(proxy: &Proxy, parts: &[&str]) -> u64 {
-    let text = client::page(proxy.metrics, "/metrics").await.unwrap().text();
+    let text = client::page(proxy.metrics, "/metrics").await.expect("metrics are served").text();
     let lines = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
@@ -117,8 +117,8 @@ async fn retries_stay_within_their_budget() {
 
 /// Answers the first request of each connection and closes it under the second; tells how many came.
 async fn forgetful() -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (addr, seen) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let (addr, seen) = (listener.local_addr().expect("it is bound"), Arc::new(AtomicUsize::new(0)));
     let counted = seen.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

@@ -60,11 +60,10 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &m
         );
 }
 
-fn write_retries(
-    base: [(&'static str, &str); 3],
-    sum: &dyn Fn(&dyn Fn(&RequestShard) -> u64) -> u64,
-    exposition: &mut Exposition,
-) {
+/// Adds up one counter of every shard.
+type Sum<'a> = &'a dyn Fn(&dyn Fn(&RequestShard) -> u64) -> u64;
+
+fn write_retries(base: [(&'static str, &str); 3], sum: Sum<'_>, exposition: &mut Exposition) {
     let [direction, rule, cluster] = base;
     for (index, reason) in REASONS.iter().enumerate() {
         let count = sum(&|shard| shard.retries[index].value());

@@ -306,3 +306,23 @@ async fn a_grpc_call_that_times_out_gets_a_grpc_status() {
         assert!(answer.body.is_empty());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_ends_when_nothing_moves_and_no_sooner() {
+    let fixture = timed("HTTP", "tunnelIdle: 400ms", "").await;
+    let mut stream = TcpStream::connect(fixture.shop.outbound).await.unwrap();
+    let head = "GET /upgrade HTTP/1.1\r\nhost: cart\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("the head comes whole"));
+    }
+    // For longer than the limit, a byte now and then.
+    for _ in 0..20 {
+        tokio::time::sleep(DRIP).await;
+        stream.write_all(b".").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'.');
+    }
+    let rest = within(ENDED_MAX, "the tunnel ends", stream.read_u8()).await;
+    assert!(rest.is_err(), "{rest:?}");
+}
