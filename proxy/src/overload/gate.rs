@@ -121,7 +121,7 @@ impl Gate {
         self.answers.load(Relaxed)
     }
 
-    /// The answers from number `since` on, of which at most the newest [`SAMPLES_MAX`], into `samples`.
+    /// The answers from number `since` on, of which at most the newest `SAMPLES_MAX`, into `samples`.
     pub fn samples(&self, since: u64, now_ns: u64, samples: &mut Vec<Sample>) {
         let end = self.answers();
         let now_us = (now_ns / 1_000) as u32;
