@@ -23,7 +23,7 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let services = [
         service("twins", &[app.addr, hung.local_addr().unwrap()]),
-        backend_policy("twins", "hedge: {minDelay: 10ms}"),
+        backend_policy("twins", "hedge: {minDelay: 10ms}\n  retry: {budget: {percent: 100}}"),
         service("shop", &[app.addr]),
         service("cart", &[app.addr]),
         service("down", &[port::free()]),

@@ -40,6 +40,9 @@ pub const BOUNDED_LOAD: f64 = 1.25;
 /// How often a draw is repeated that hit an endpoint already tried, before the next one in line is taken.
 const DRAWS_MAX: usize = 4;
 
+/// The most that is presumed of an endpoint that was never measured (Linkerd's `default_rtt`), in nanoseconds.
+const PRESUMED_NS: f32 = 30e6;
+
 /// An endpoint drawn twice gives way to another only if it is worse by this factor.
 const CLEARLY_WORSE: f32 = 4.0;
 
@@ -216,13 +219,14 @@ impl EndpointSet {
         if slower || fuller { other } else { first }
     }
 
-    /// The latency estimates of two endpoints. One that was never measured is presumed to be like the other: it then competes by
-    /// what is in flight alone, and can neither be flooded nor starved before it has answered once.
+    /// The latency estimates of two endpoints. One that was never measured is presumed to be like the other, and it then competes by what
+    /// is in flight alone; but not to be as bad as a slow one, which would go on being tried while nobody knows the other.
     fn costs(&self, left: usize, right: usize, now_ns: Option<u64>) -> (f32, f32) {
         let Some(now_ns) = now_ns else { return (1.0, 1.0) };
         match (self.entries[left].endpoint.cost(now_ns), self.entries[right].endpoint.cost(now_ns)) {
             (Some(left), Some(right)) => (left, right),
-            (Some(known), None) | (None, Some(known)) => (known, known),
+            (Some(left), None) => (left, left.min(PRESUMED_NS)),
+            (None, Some(right)) => (right.min(PRESUMED_NS), right),
             (None, None) => (1.0, 1.0),
         }
     }

@@ -233,3 +233,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_that_was_given_up_on_is_left_for_one_that_nobody_knows() {
+    let set = set(&[1, 1], &Balance::PeakEwma);
+    let (hung, unknown) = (&set.entries()[0].endpoint, &set.entries()[1].endpoint);
+    InFlight::start(hung.clone()).finish(Outcome::Cancelled, 300 * MS, 300 * MS);
+    let mut random = random(7);
+    for nth in 0..100 {
+        let picked = set.pick((301 + nth) * MS, &mut random, None, &[]).unwrap();
+        assert_eq!(picked.id(), unknown.id());
+    }
+}
