@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use outrigger_snapshot::policy::Balance;
 
 use self::alias::AliasTable;
+use self::peak_ewma::LONG_IN_ITSELF;
 use self::screen::Screen;
 use super::endpoint::Endpoint;
 use super::hash_ring::{HashRing, mix};
@@ -40,8 +41,8 @@ pub const BOUNDED_LOAD: f64 = 1.25;
 /// How often a draw is repeated that hit an endpoint already tried, before the next one in line is taken.
 const DRAWS_MAX: usize = 4;
 
-/// The most that is presumed of an endpoint that was never measured (Linkerd's `default_rtt`), in nanoseconds.
-const PRESUMED_NS: f32 = 30e6;
+/// The most that is presumed of an endpoint that was never measured, in nanoseconds.
+const PRESUMED_NS: f32 = LONG_IN_ITSELF.as_nanos() as f32;
 
 /// An endpoint drawn twice gives way to another only if it is worse by this factor.
 const CLEARLY_WORSE: f32 = 4.0;
