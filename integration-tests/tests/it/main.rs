@@ -1,10 +1,12 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod chain;
 mod cli;
 mod collect;
 mod config;
 mod documented;
 mod drain;
+mod faults;
 mod flags;
 mod harness;
 mod health;

@@ -19,6 +19,7 @@ use crate::overload::guard::Guard;
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
+use crate::trust::Trusted;
 
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +174,7 @@ impl Builder<'_> {
             weight_total: destinations.iter().map(|destination| destination.weight).sum(),
             destinations,
             guard: None,
+            trusted: Trusted::default(),
             undirected: self.registry.requests(RequestLabels {
                 direction: Direction::Outbound,
                 rule: name.clone(),
@@ -236,6 +238,7 @@ impl Builder<'_> {
             destinations: vec![Destination { cluster, filters, retry, weight: 1, stats }],
             weight_total: 1,
             guard: None,
+            trusted: Trusted::default(),
         }
     }
 
@@ -300,6 +303,7 @@ impl Builder<'_> {
         });
         let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
         let filters = self.filters(&cluster.name, &limits);
-        Arc::new(Rule { guard, filters, ..self.single(Direction::Inbound, Arc::new(cluster)) })
+        let trusted = Trusted::new(&inbound.trusted);
+        Arc::new(Rule { guard, filters, trusted, ..self.single(Direction::Inbound, Arc::new(cluster)) })
     }
 }
