@@ -52,7 +52,7 @@ pub(super) fn check(place: &str, inbound: &Inbound) -> Result<(), Invalid> {
 }
 
 pub(super) fn check_rate_limit(place: &str, limit: &RateLimit) -> Result<(), Invalid> {
-    let RateLimit { name, requests, period_ms, burst, key } = limit;
+    let RateLimit { name, requests, period_ms, burst, key, global: _ } = limit;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b'#');
     if name.is_empty() || name.len() > 256 || !name.bytes().all(plain) {
         return Err(invalid(place, format!("{name:?} is no name of a rate limit")));
@@ -120,7 +120,14 @@ mod tests {
     use crate::policy::{Abort, Delay, Shed};
 
     fn limit() -> RateLimit {
-        RateLimit { name: "calls".into(), requests: 100, period_ms: 1_000, burst: 10, key: vec![] }
+        RateLimit {
+            name: "calls".into(),
+            requests: 100,
+            period_ms: 1_000,
+            burst: 10,
+            key: vec![],
+            global: false,
+        }
     }
 
     #[test]
