@@ -17,6 +17,7 @@ mod limits;
 mod memory;
 mod observe;
 mod one_plan;
+mod overload;
 mod ports;
 mod quarantine;
 mod refusals;
