@@ -1,4 +1,4 @@
-//! More load than a workload can take, with real processes: a caller's sidecar, the workload's, and a workload that works on four requests at a
+//! More load than a workload can take, with real processes: a caller's sidecar, the workload's, and a workload that works on eight requests at a
 //! time, for 20 ms each.
 //!
 //! The first test's two halves are one experiment: without the defaults, a moment of too much load never ends.
@@ -13,10 +13,12 @@ use outrigger_integration_tests::{Load, Mesh, Proxy, eventually, port};
 
 use crate::config::{all, backend_policy, service};
 
-const PLACES: usize = 4;
+const PLACES: usize = 8;
 const WORK: Duration = Duration::from_millis(20);
 /// Requests a second that the workload can take.
-const CAPACITY: u32 = 200;
+const CAPACITY: u32 = 400;
+/// After which the limit has been found.
+const SETTLED: Duration = Duration::from_secs(2);
 /// How long callers wait.
 const PATIENCE: &str = "timeouts: {try: 200ms, request: 1s}";
 
@@ -101,9 +103,12 @@ async fn at_three_times_the_capacity_it_does_what_it_can_and_the_critical_first(
     let done = (usual.succeeded + critical.succeeded) as f64 / (f64::from(CAPACITY) * time.as_secs_f64());
     let served = critical.succeeded as f64 / critical.sent as f64;
     println!(
-        "goodput {done:.3} of the capacity; critical {served:.4}; p99 {:?} and {:?}, unloaded {:?}",
+        "goodput {done:.3} of the capacity; critical {served:.4}; p99 {:?} and {:?}, after 2 s {:?} and {:?}, \
+         unloaded {:?}",
         usual.latency(0.99),
         critical.latency(0.99),
+        usual.latency_after(SETTLED, 0.99),
+        critical.latency_after(SETTLED, 0.99),
         calm.latency(0.99)
     );
     assert!(done >= 0.9, "goodput {done}");
