@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::crew::Crew;
 use crate::health_check;
 use crate::listener::{BindError, bind, listen, reserve_refusing};
+use crate::memory::{self, Memory};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
@@ -124,7 +125,9 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let store = Store::open(&config.store)?;
 
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-    let crew = Crew::start(config.workers.get(), &plan, config.downstream.into())?;
+    let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
+    tokio::task::spawn_local(memory.clone().watch());
+    let crew = Crew::start(config.workers.get(), &plan, &memory, config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
     let resolver_config =
@@ -150,6 +153,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         registry,
         workers: crew.stats(),
         lineages: crew.lineages().clone(),
+        memory,
         names: names.clone(),
         checks,
         phase: crew.phases(),

@@ -44,6 +44,8 @@ pub struct Config {
     pub state: StateFolder,
     /// Threads that carry traffic.
     pub workers: NonZeroUsize,
+    /// Memory that the process may have, in bytes; `None`: what its control group says.
+    pub memory_max_bytes: Option<u64>,
     /// How often the store is read, on average.
     pub poll: Duration,
     /// Keys whose releases are run. Empty: those of the store when it is first read, if [`Config::trusts_on_first_use`].

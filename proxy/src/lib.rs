@@ -19,6 +19,7 @@ pub mod http;
 pub mod lineage;
 pub mod listener;
 pub mod local_reply;
+pub mod memory;
 pub mod overload;
 pub mod overview;
 pub mod passage;

@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::cluster::health::describe;
 use crate::health_check;
 use crate::lineage::Lineages;
+use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
@@ -22,7 +23,7 @@ use crate::telemetry::export::{write_discovery, write_endpoints, write_requests,
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::overload::{write_limits, write_lineages, write_overload};
+use crate::telemetry::overload::{write_limits, write_lineages, write_memory, write_overload};
 use crate::worker::{CurrentPlan, Phase};
 
 /// Everything that can be looked at, on the control thread.
@@ -40,6 +41,8 @@ pub struct Overview {
     pub workers: Vec<Arc<WorkerStats>>,
     /// Calls to the workload under way.
     pub lineages: Arc<Lineages>,
+    /// How much memory there is.
+    pub memory: Arc<Memory>,
     /// What is known of names.
     pub names: Arc<ResolveMetrics>,
     /// What health checks have found.
@@ -89,6 +92,7 @@ impl AdminState for Overview {
         write_workers(&self.workers, exposition);
         write_overload(&self.registry.borrow().all_overloads(), exposition);
         write_limits(&self.registry.borrow().rate_limits.all(), &self.workers, exposition);
+        write_memory(&self.memory, exposition);
         write_lineages(&self.lineages, &self.workers, exposition);
         if let Some(plan) = self.plan.load_full() {
             write_endpoints(&plan, exposition);

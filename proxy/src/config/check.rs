@@ -69,6 +69,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         metrics: flags.metrics,
         state,
         workers: flags.workers,
+        memory_max_bytes: flags.memory_max.map(|mebibytes| mebibytes << 20),
         trust_keys: flags.trust_key,
         dns_servers: flags.dns_server,
         log: flags.log,

@@ -23,6 +23,8 @@ pub(super) const FOLDER_POLL: Duration = Duration::from_secs(1);
 pub const OBJECT_STORE_POLL: Duration = Duration::from_secs(10);
 /// Largest `--workers`.
 pub const WORKERS_MAX: usize = 256;
+/// Largest `--memory-max`: 1 TiB.
+const MEMORY_MIB_MAX: u64 = 1 << 20;
 /// Shortest limit of a downstream connection.
 const DOWNSTREAM_MIN: Duration = Duration::from_millis(100);
 /// Longest limit of a downstream connection.
@@ -95,6 +97,11 @@ pub(super) struct Flags {
     /// Threads that carry traffic
     #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
     pub(super) workers: NonZeroUsize,
+
+    /// Memory that the process may have, in MiB: near it, lesser requests to the application are refused [default: what its
+    /// control group may have]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=MEMORY_MIB_MAX))]
+    pub(super) memory_max: Option<u64>,
 
     /// How often the store is read, give or take a fifth [default: 1s for a folder, 10s otherwise]
     #[arg(long, value_name = "TIME", value_parser = poll)]

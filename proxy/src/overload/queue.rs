@@ -26,8 +26,10 @@ const STANDING_WAIT_NS: u64 = 5_000_000;
 pub struct Queue<T> {
     /// In the order of coming.
     waiting: VecDeque<(Priority, T)>,
-    /// By class: when nobody of it or of a more important one waited.
+    /// By class: when nobody of it or of a more important one waited, all of them having been served.
     empty_at_ns: [u64; CLASSES],
+    /// By class: when the last of them gave up. That they are gone does not mean that there is room.
+    given_up_ns: [u64; CLASSES],
 }
 
 /// What became of one that came.
@@ -46,7 +48,7 @@ pub enum Pushed<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), empty_at_ns: [0; CLASSES] }
+        Self { waiting: VecDeque::new(), empty_at_ns: [0; CLASSES], given_up_ns: [0; CLASSES] }
     }
 }
 
@@ -63,7 +65,12 @@ impl<T> Queue<T> {
 
     /// One more.
     pub fn push(&mut self, priority: Priority, request: T, now_ns: u64) -> Pushed<T> {
-        self.note_empty(now_ns);
+        let vacant = self.vacant();
+        for class in 0..vacant {
+            if now_ns.saturating_sub(self.given_up_ns[class]) > STANDING_NS {
+                self.empty_at_ns[class] = now_ns;
+            }
+        }
         let mut displaced = None;
         if self.waiting.len() >= WAITING_MAX {
             // The least important, of those who came first: where the queue stands, they would be the last to be served.
@@ -90,14 +97,18 @@ impl<T> Queue<T> {
             false => self.waiting.iter().position(of_best),
         };
         let popped = self.waiting.remove(index?);
-        self.note_empty(now_ns);
+        let vacant = self.vacant();
+        self.empty_at_ns[..vacant].fill(now_ns);
+        self.given_up_ns[..vacant].fill(0);
         popped.map(|(_, request)| request)
     }
 
     /// Forgets one that waits no more.
     pub fn remove(&mut self, now_ns: u64, mut is: impl FnMut(&T) -> bool) {
+        let before = self.vacant();
         self.take(|(_, request)| is(request));
-        self.note_empty(now_ns);
+        let vacant = self.vacant();
+        self.given_up_ns[before.min(vacant)..vacant].fill(now_ns);
     }
 
     fn take(&mut self, is: impl FnMut(&(Priority, T)) -> bool) -> Option<T> {
@@ -105,9 +116,9 @@ impl<T> Queue<T> {
         self.waiting.remove(index).map(|(_, request)| request)
     }
 
-    fn note_empty(&mut self, now_ns: u64) {
-        let best = self.waiting.iter().map(|(priority, _)| priority.class()).min().unwrap_or(CLASSES);
-        self.empty_at_ns[..best].fill(now_ns);
+    /// Classes of which, and of those above, nobody waits: all below this one.
+    fn vacant(&self) -> usize {
+        self.waiting.iter().map(|(priority, _)| priority.class()).min().unwrap_or(CLASSES)
     }
 
     fn stands(&self, priority: Priority, now_ns: u64) -> bool {
@@ -138,6 +149,18 @@ mod tests {
         assert_eq!(queue.pop(NOW + STANDING_NS + 1, |_| true), Some(3), "the last where it stands");
         assert_eq!(queue.pop(NOW + STANDING_NS + 2, |_| true), Some(2));
         assert_eq!(waits(queue.push(Priority::DEFAULT, 4, NOW + STANDING_NS + 3)), BURST_WAIT_NS);
+    }
+
+    #[test]
+    fn that_those_who_waited_gave_up_does_not_end_a_standing_queue() {
+        let mut queue = Queue::default();
+        waits(queue.push(Priority::DEFAULT, 1, NOW));
+        let later = NOW + STANDING_NS + 1;
+        queue.remove(later, |_| true);
+        assert_eq!(waits(queue.push(Priority::DEFAULT, 2, later + 1)), STANDING_WAIT_NS);
+        queue.remove(later + 2, |_| true);
+        let calm = later + 2 + STANDING_NS + 1;
+        assert_eq!(waits(queue.push(Priority::DEFAULT, 3, calm)), BURST_WAIT_NS, "nobody came for a while");
     }
 
     #[test]

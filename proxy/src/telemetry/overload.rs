@@ -8,6 +8,7 @@ use outrigger_snapshot::name::ClusterName;
 use super::exposition::Exposition;
 use super::metrics::WorkerStats;
 use crate::lineage::Lineages;
+use crate::memory::Memory;
 use crate::overload::counts::WAIT_BOUNDS_NS;
 use crate::overload::priority::CLASSES;
 use crate::overload::{Cause, Overload};
@@ -91,6 +92,16 @@ pub fn write_lineages(lineages: &Lineages, workers: &[Arc<WorkerStats>], exposit
     exposition
         .counter("outrigger_retries_discouraged_total", "Failures whose caller was asked not to retry them.")
         .sample(&[], discouraged);
+}
+
+/// Writes how much memory the process has, and may have.
+pub fn write_memory(memory: &Memory, exposition: &mut Exposition) {
+    exposition
+        .gauge("outrigger_memory_bytes", "Memory of the process: its resident set.")
+        .sample(&[], memory.used_bytes());
+    exposition
+        .gauge("outrigger_memory_max_bytes", "Memory that the process may have; 0: nobody says.")
+        .sample(&[], memory.max_bytes().unwrap_or_default());
 }
 
 fn write_decisions(name: &str, overload: &Overload, exposition: &mut Exposition) {

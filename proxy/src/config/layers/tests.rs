@@ -22,6 +22,7 @@ const VALUES: [(&str, [&str; 3]); 25] = [
     ("metrics", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("state-dir", ["/a", "/b", "/c"]),
     ("workers", ["2", "3", "4"]),
+    ("memory-max", ["100", "200", "300"]),
     ("poll", ["2s", "3s", "400ms"]),
     ("trust-key", KEYS),
     ("report", ["/a", "http://b:1", "https://c"]),
