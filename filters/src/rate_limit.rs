@@ -198,12 +198,14 @@ type Name = (Box<str>, Box<str>);
 pub struct RateLimits {
     known: HashMap<Name, (policy::RateLimit, Arc<Limiter>)>,
     link: Option<Arc<Link>>,
+    /// New ones that are global and have no store.
+    unstored: Vec<Arc<Limiter>>,
 }
 
 impl RateLimits {
     /// None yet, of which the global ones will be counted with the store of `link`; `None`: by each proxy alone.
     pub fn new(link: Option<Arc<Link>>) -> Self {
-        Self { known: HashMap::new(), link }
+        Self { known: HashMap::new(), link, unstored: Vec::new() }
     }
 
     /// The limit of that name. `peers` proxies count it.
@@ -222,8 +224,22 @@ impl RateLimits {
         }
         let limiter = Arc::new(Limiter::build(scope, limit, self.link.as_ref())?);
         limiter.counters().into_iter().for_each(|counters| counters.set_peers(peers));
+        if limiter.is_global() && !limiter.has_store() {
+            self.unstored.push(limiter.clone());
+        }
         self.known.insert(key, (limit.clone(), limiter.clone()));
         Ok(limiter)
+    }
+
+    /// The global limits that were made since the last call and are counted alone, for want of a store.
+    pub fn take_unstored(&mut self) -> Vec<Arc<Limiter>> {
+        std::mem::take(&mut self.unstored)
+    }
+
+    /// Those that are counted with a store.
+    pub fn stored(&self) -> Vec<Arc<Limiter>> {
+        let limiters = self.known.values().map(|(_, limiter)| limiter);
+        limiters.filter(|limiter| limiter.has_store()).cloned().collect()
     }
 
     /// Every limit.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use outrigger_filters::RateLimits;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ use crate::listener::{BindError, bind};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
+use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
 use crate::report::Reporter;
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
@@ -120,6 +122,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let crew = Crew::start(config.workers.get(), &plan, config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
+    let rate_limit_store = count_together(&config, &registry);
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
     let resolver_config =
         ResolverConfig { nameservers: config.dns_servers.clone(), ..ResolverConfig::default() };
@@ -149,6 +152,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         drain: Rc::default(),
         shutdown: Rc::default(),
         reports: Default::default(),
+        rate_limit_store,
     });
     if let Some(target) = config.report.clone() {
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, source.status());
@@ -175,6 +179,16 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
     let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
     Ok(crew.stop() && in_order)
+}
+
+/// Has global rate limits counted with the store that the flags name, if any.
+fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<StoreStatus> {
+    let store = config.rate_limit_store.clone()?;
+    let (status, limits) = (StoreStatus::default(), registry.clone());
+    registry.borrow_mut().rate_limits = RateLimits::new(Some(status.link.clone()));
+    let stored = move || limits.borrow().rate_limits.stored();
+    tokio::task::spawn_local(rate_limit_store::run(store, status.clone(), stored));
+    Some(status)
 }
 
 fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> ServerInfo {

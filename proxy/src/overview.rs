@@ -13,6 +13,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::health::describe;
 use crate::health_check;
+use crate::rate_limit_store::StoreStatus;
 use crate::registry::Registry;
 use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
@@ -21,7 +22,8 @@ use crate::telemetry::export::{write_discovery, write_endpoints, write_requests,
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::overload::{write_limits, write_overload};
+use crate::telemetry::overload::{write_faults, write_overload};
+use crate::telemetry::rate_limit::write_limits;
 use crate::worker::{CurrentPlan, Phase};
 
 /// Everything that can be looked at, on the control thread.
@@ -49,6 +51,8 @@ pub struct Overview {
     pub shutdown: Rc<Notify>,
     /// What became of reports, if any are made.
     pub reports: OnceCell<Arc<Counts>>,
+    /// How it stands with the store of global rate limits, if there is one.
+    pub rate_limit_store: Option<StoreStatus>,
 }
 
 impl AdminState for Overview {
@@ -85,7 +89,9 @@ impl AdminState for Overview {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
         write_overload(&self.registry.borrow().all_overloads(), exposition);
-        write_limits(&self.registry.borrow().rate_limits.all(), &self.workers, exposition);
+        let limits = self.registry.borrow().rate_limits.all();
+        write_limits(&limits, self.rate_limit_store.as_ref(), clock::now_ns(), exposition);
+        write_faults(&self.workers, exposition);
         if let Some(plan) = self.plan.load_full() {
             write_endpoints(&plan, exposition);
             write_health(&plan, exposition);
