@@ -6,6 +6,7 @@ mod config;
 mod documented;
 mod drain;
 mod flags;
+mod global_limits;
 mod harness;
 mod health;
 mod house;
