@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use outrigger_filters::rate_limit::link::SYNC_NS;
 use outrigger_filters::rate_limit::{Limiter, Link, Round};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::clock;
 use crate::config::RateLimitStore;
@@ -129,12 +129,12 @@ async fn talk(
         if limiters.is_empty() {
             return Ok(());
         }
-        let idle = answered.is_some_and(|at: tokio::time::Instant| at.elapsed() < IDLE);
-        if idle && !Round::is_due(&limiters) && !connection.is_broken() {
+        let recent = answered.is_some_and(|at: Instant| at.elapsed() < IDLE);
+        if recent && !Round::is_due(&limiters) && !connection.is_broken() {
             continue;
         }
         while sync(&mut connection, &limiters, status).await? == KEYS_MAX {}
-        answered = Some(tokio::time::Instant::now());
+        answered = Some(Instant::now());
         if trouble.take().is_some() {
             tracing::info!("global rate limits are counted together again: {store} answers");
         }
