@@ -31,11 +31,14 @@ impl<S> Layer<'_, S> {
     }
 }
 
+/// Policies for all ports of a service, or by name for one of them.
+type Attached<'a, S> = Vec<(Option<&'a str>, Layer<'a, S>)>;
+
 /// The policies by their targets.
 #[derive(Debug, Default)]
 pub(crate) struct Layers<'a, S = Settings> {
-    /// Of each service, for all ports or one of them. Of two for the same target the first is kept.
-    by_service: HashMap<ServiceName, Vec<(Option<&'a str>, Layer<'a, S>)>>,
+    /// Of each service. Of two for the same target the first is kept.
+    by_service: HashMap<ServiceName, Attached<'a, S>>,
 }
 
 impl<'a> Layers<'a> {
@@ -66,7 +69,7 @@ impl<'a> Layers<'a, InboundSettings> {
 
 impl<'a, S> Layers<'a, S> {
     fn new(resources: &'a [Resource], read: fn(&'a Spec) -> Option<&'a Policy<S>>) -> Self {
-        let mut by_service: HashMap<ServiceName, Vec<(Option<&str>, Layer<'a, S>)>> = HashMap::new();
+        let mut by_service: HashMap<ServiceName, Attached<'a, S>> = HashMap::new();
         for resource in resources {
             let Some(policy) = read(resource.spec()) else { continue };
             for target in &policy.targets {

@@ -32,7 +32,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::InboundPolicy("targetRefs: [{kind: Service, name: web}, {kind: Service, name: web}]"),
         &[
-            "m.yaml:6:64: spec.targetRefs[1]: default/web has a policy: InboundPolicy default/policy in m.yaml:5; expected one policy for a target",
+            "m.yaml:6:65: spec.targetRefs[1]: default/web has a policy: InboundPolicy default/policy in m.yaml:5; expected one policy for a target",
         ],
     ),
     (
@@ -141,7 +141,7 @@ fn a_narrow_policy_says_nothing_of_what_a_wide_one_switches_off() {
     let problems = load("enabled: false", "exempt: [/a]").unwrap_err();
     assert_eq!(
         problems.to_string(),
-        "m.yaml:5:164: spec.shed.exempt: has no effect: shedding is off by InboundPolicy default/wide; \
+        "m.yaml:5:168: spec.shed.exempt: has no effect: shedding is off by InboundPolicy default/wide; \
          expected enabled: true, or no exempt"
     );
     for (wide, narrow) in

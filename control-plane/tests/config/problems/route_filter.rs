@@ -19,9 +19,9 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Filter("rateLimit: {name: a, requests: 0, period: 0s, key: {}}"),
         &[
-            "m.yaml:6:32: spec.rateLimit.requests: is the number 0; expected a whole number from 1 to 100000000",
-            "m.yaml:6:43: spec.rateLimit.period: cannot be 0; expected at least 1ms",
-            r#"m.yaml:6:47: spec.rateLimit.key: is not a field of this object; expected one of name, requests, period, burst, keys, global; did you mean "keys"?"#,
+            "m.yaml:6:33: spec.rateLimit.requests: is the number 0; expected a whole number from 1 to 100000000",
+            "m.yaml:6:44: spec.rateLimit.period: cannot be 0; expected at least 1ms",
+            r#"m.yaml:6:48: spec.rateLimit.key: is not a field of this object; expected one of name, requests, period, burst, keys, global; did you mean "keys"?"#,
         ],
     ),
     (Wrong::Filter("fault: {}"), &["m.yaml:6:9: spec.fault: does nothing; expected delay, abort or both"]),
@@ -30,20 +30,20 @@ const CASES: &[(Wrong, &[&str])] = &[
             "fault: {delay: {percent: 101, duration: 0s}, abort: {percent: -1, status: 99, grpcStatus: OK}}",
         ),
         &[
-            "m.yaml:6:26: spec.fault.delay.percent: is the number 101; expected a whole number from 0 to 100",
-            "m.yaml:6:41: spec.fault.delay.duration: cannot be 0; expected at least 1ms",
-            "m.yaml:6:63: spec.fault.abort.percent: is the number -1; expected a whole number from 0 to 100",
-            "m.yaml:6:75: spec.fault.abort.status: is the number 99; expected a whole number from 200 to 599",
-            r#"m.yaml:6:91: spec.fault.abort.grpcStatus: "OK" is no gRPC error; expected the name of a gRPC error, like UNAVAILABLE, or its number, 1 to 16"#,
+            "m.yaml:6:27: spec.fault.delay.percent: is the number 101; expected a whole number from 0 to 100",
+            "m.yaml:6:42: spec.fault.delay.duration: cannot be 0; expected at least 1ms",
+            "m.yaml:6:64: spec.fault.abort.percent: is the number -1; expected a whole number from 0 to 100",
+            "m.yaml:6:76: spec.fault.abort.status: is the number 99; expected a whole number from 200 to 599",
+            r#"m.yaml:6:92: spec.fault.abort.grpcStatus: "OK" is no gRPC error; expected the name of a gRPC error, like UNAVAILABLE, or its number, 1 to 16"#,
         ],
     ),
     (
         Wrong::Filter("fault: {delay: {}, abort: {grpcStatus: UNAVAILIBLE}}"),
         &[
-            "m.yaml:6:16: spec.fault.delay.duration: is missing; expected for how long, at most a day",
-            "m.yaml:6:16: spec.fault.delay.percent: is missing; expected of the requests that are not answered by `abort`",
-            "m.yaml:6:27: spec.fault.abort.percent: is missing; expected of the requests",
-            r#"m.yaml:6:40: spec.fault.abort.grpcStatus: "UNAVAILIBLE" is no gRPC error; expected the name of a gRPC error, like UNAVAILABLE, or its number, 1 to 16; did you mean "UNAVAILABLE"?"#,
+            "m.yaml:6:17: spec.fault.delay.duration: is missing; expected for how long, at most a day",
+            "m.yaml:6:17: spec.fault.delay.percent: is missing; expected of the requests that are not answered by `abort`",
+            "m.yaml:6:28: spec.fault.abort.percent: is missing; expected of the requests",
+            r#"m.yaml:6:41: spec.fault.abort.grpcStatus: "UNAVAILIBLE" is no gRPC error; expected the name of a gRPC error, like UNAVAILABLE, or its number, 1 to 16; did you mean "UNAVAILABLE"?"#,
         ],
     ),
     (
