@@ -21,7 +21,7 @@ pub struct RateLimitStore {
     pub database: i64,
 }
 
-/// `--rate-limit-store` as it is typed. It may hold a password: whoever prints it prints nothing of it.
+/// `--rate-limit-store` as it is typed. It may hold a password: whoever prints it prints only what it names.
 #[derive(Clone)]
 pub(super) struct StoreUrl(String);
 
@@ -33,7 +33,10 @@ impl From<String> for StoreUrl {
 
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("StoreUrl(..)")
+        match self.read() {
+            Some(store) => store.fmt(formatter),
+            None => formatter.write_str("no URL of a store"),
+        }
     }
 }
 
