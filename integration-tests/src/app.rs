@@ -9,6 +9,7 @@
 //! | `/drip/N` | N bytes, one every 50 ms |
 //! | `/trailers` | a body and a trailer `x-sum: 42` |
 //! | `/flaky/N` | every Nth with 500 |
+//! | `/half` | half of them, in no order, with 503 |
 //! | `/later/N` | the application's first N with 503 |
 //! | `/never` | never |
 //! | `/stall` | a head, some bytes, and then nothing |
@@ -40,7 +41,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+pub mod bench;
 pub mod raw;
+pub mod relay;
 
 /// Of a chunk of `/chunked`.
 const CHUNK_BYTES: usize = 1024;
@@ -69,6 +72,7 @@ struct Seen {
     requests: AtomicU64,
     connections: AtomicU64,
     sick: AtomicBool,
+    half: AtomicBool,
     last: Mutex<Option<http::request::Parts>>,
 }
 
@@ -87,6 +91,7 @@ impl App {
             requests: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             sick: AtomicBool::new(false),
+            half: AtomicBool::new(false),
             last: Mutex::new(None),
         });
         let serve = tokio::spawn(serve(listener, Arc::clone(&seen)));
@@ -106,6 +111,11 @@ impl App {
     /// Makes its health page fail, or not.
     pub fn sicken(&self, sick: bool) {
         self.seen.sick.store(sick, Ordering::Relaxed);
+    }
+
+    /// Makes it answer half of its requests with 503, in no order, or not.
+    pub fn fail_half(&self, fail: bool) {
+        self.seen.half.store(fail, Ordering::Relaxed);
     }
 
     /// Head of the last request, if there was one.
@@ -177,6 +187,11 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
     };
     let status = match verb {
         "status" => u16::try_from(count).ok().and_then(|count| StatusCode::from_u16(count).ok()),
+        _ if (verb == "half" || seen.half.load(Ordering::Relaxed))
+            && fastrand::Rng::with_seed(number).bool() =>
+        {
+            Some(StatusCode::SERVICE_UNAVAILABLE)
+        }
         "later" if number <= count => Some(StatusCode::SERVICE_UNAVAILABLE),
         "flaky" if count > 0 && number.is_multiple_of(count) => Some(StatusCode::INTERNAL_SERVER_ERROR),
         _ => None,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{Method, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
@@ -32,6 +32,10 @@ pub struct Plan {
     pub version: Version,
     /// Whether connections are used again.
     pub keep_alive: bool,
+    /// Further fields of each request.
+    pub headers: Vec<(&'static str, HeaderValue)>,
+    /// Whether each request begins a trace.
+    pub traced: bool,
     /// Looks at each answer of status 200.
     pub check: Option<Check>,
 }
@@ -49,6 +53,8 @@ impl Plan {
             rate,
             version: Version::HTTP_11,
             keep_alive: true,
+            headers: Vec::new(),
+            traced: false,
             check: None,
         }
     }
@@ -174,11 +180,18 @@ impl Shared {
             Some(connection) => connection,
             None => Connection::open(plan.addr, plan.version).await?,
         };
-        let request = if plan.version == Version::HTTP_2 {
+        let mut request = if plan.version == Version::HTTP_2 {
             request2(Method::GET, &plan.host, &plan.path, "")
         } else {
             request(Method::GET, &plan.host, &plan.path, "")
         };
+        let fields = plan.headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.clone()));
+        request.headers_mut().extend(fields);
+        if plan.traced {
+            let trace = format!("00-{:032x}-{:016x}-00", fastrand::u128(1..), fastrand::u64(1..));
+            let trace = trace.parse().expect("digits and hyphens can stand in a header");
+            request.headers_mut().insert("traceparent", trace);
+        }
         let answer = connection.send(request).await?;
         self.keep(connection);
         Ok(answer)

@@ -278,8 +278,17 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one on ports that it can come back to, and waits until it listens.
     pub async fn start(mesh: &Mesh, sidecar: Sidecar) -> Self {
-        let (outbound, admin, metrics) = (port::free(), port::free(), port::free());
         let inbound = sidecar.app.map(|_| port::free());
+        Self::start_on(mesh, sidecar, inbound).await
+    }
+
+    /// Starts one whose calls to the application come in at `inbound`.
+    pub async fn start_inbound(mesh: &Mesh, sidecar: Sidecar, inbound: SocketAddr) -> Self {
+        Self::start_on(mesh, sidecar, Some(inbound)).await
+    }
+
+    async fn start_on(mesh: &Mesh, sidecar: Sidecar, inbound: Option<SocketAddr>) -> Self {
+        let (outbound, admin, metrics) = (port::free(), port::free(), port::free());
         let mut command = sidecar.command(mesh);
         let listeners = [
             ("--outbound", Some(outbound)),

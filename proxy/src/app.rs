@@ -20,7 +20,7 @@ use crate::applier::Applier;
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::health_check;
-use crate::listener::{BindError, bind};
+use crate::listener::{BindError, bind, listen, reserve_refusing};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
@@ -81,6 +81,9 @@ impl AppError {
     }
 }
 
+/// The listener that begins to listen only when its calls can be served: callers find another endpoint meanwhile.
+const INBOUND: &str = "inbound";
+
 /// The sockets of a proxy.
 struct Listeners {
     outbound: StdListener,
@@ -93,7 +96,10 @@ impl Listeners {
     fn bind(config: &Config) -> Result<Self, BindError> {
         Ok(Self {
             outbound: bind(config.outbound, "--outbound")?,
-            inbound: config.inbound.map(|inbound| bind(inbound.listen, "--inbound")).transpose()?,
+            inbound: config
+                .inbound
+                .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
+                .transpose()?,
             admin: bind(config.admin, "--admin")?,
             metrics: bind(config.metrics, "--metrics")?,
         })
@@ -102,7 +108,7 @@ impl Listeners {
     /// What is bound where; port 0 has become a real one.
     fn addresses(&self) -> Vec<(&'static str, String)> {
         let mut listeners = vec![("outbound", &self.outbound)];
-        listeners.extend(self.inbound.as_ref().map(|inbound| ("inbound", inbound)));
+        listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
         listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
         let address = |listener: &StdListener| {
             listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
@@ -146,6 +152,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         status: source.status(),
         registry,
         workers: crew.stats(),
+        lineages: crew.lineages().clone(),
         names: names.clone(),
         checks,
         phase: crew.phases(),
@@ -173,7 +180,9 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
     crew.listen(listeners.outbound, Direction::Outbound).await;
-    if let Some(inbound) = listeners.inbound {
+    if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
+        listen(&inbound, address.listen, "--inbound")?;
+        announce_one(INBOUND, &inbound.local_addr()?.to_string());
         crew.listen(inbound, Direction::Inbound).await;
     }
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
@@ -208,10 +217,14 @@ fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> Serv
 
 /// Says where everything listens: scripts that pass port 0 read it.
 fn announce(listeners: &Listeners) {
-    for (name, address) in listeners.addresses() {
-        // Nobody reads a closed stderr.
-        let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
+    for (name, address) in listeners.addresses().into_iter().filter(|(name, _)| *name != INBOUND) {
+        announce_one(name, &address);
     }
+}
+
+fn announce_one(name: &str, address: &str) {
+    // Nobody reads a closed stderr.
+    let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
 }
 
 fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {

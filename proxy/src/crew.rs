@@ -20,10 +20,11 @@ use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::forwarded::peer_value;
 use crate::http::server::Downstream;
+use crate::lineage::Lineages;
 use crate::listener::{accept, accept_queued};
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
-use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Worker};
+use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Shared, Worker};
 
 mod acceptor;
 
@@ -66,6 +67,7 @@ pub struct Crew {
     acceptor: Option<Acceptor>,
     phase: watch::Sender<Phase>,
     arrivals: Arc<[AtomicU64; 2]>,
+    lineages: Arc<Lineages>,
 }
 
 /// One worker's thread, as the crew sees it.
@@ -80,12 +82,19 @@ impl Crew {
     /// Starts `count` workers, which serve nothing until there is a listener.
     pub fn start(count: usize, plan: &CurrentPlan, limits: DownstreamLimits) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
-        let members = (0..count).map(|index| Member::start(index, plan.clone(), limits, phases.clone()));
+        let lineages = Arc::<Lineages>::default();
+        let shared = Shared { plan: plan.clone(), lineages: lineages.clone(), limits };
+        let members = (0..count).map(|index| Member::start(index, shared.clone(), phases.clone()));
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();
         let acceptor =
             (count > 1).then(|| Acceptor::start(&members, phases.clone(), &arrivals)).transpose()?;
-        Ok(Self { members, acceptor, phase, arrivals })
+        Ok(Self { members, acceptor, phase, arrivals, lineages })
+    }
+
+    /// Calls to the workload under way.
+    pub fn lineages(&self) -> &Arc<Lineages> {
+        &self.lineages
     }
 
     /// What the workers count.
@@ -144,17 +153,12 @@ impl Crew {
 }
 
 impl Member {
-    fn start(
-        index: usize,
-        plan: CurrentPlan,
-        limits: DownstreamLimits,
-        phases: watch::Receiver<Phase>,
-    ) -> io::Result<Self> {
+    fn start(index: usize, shared: Shared, phases: watch::Receiver<Phase>) -> io::Result<Self> {
         let stats = Arc::new(WorkerStats::default());
         let (handover, handed) = mpsc::channel(HANDOVER_MAX);
         let seed = fastrand::u64(..);
         let counted = stats.clone();
-        let life = move || work(Worker::new(index, plan, counted, limits, seed), handed, phases);
+        let life = move || work(Worker::new(index, shared, counted, seed), handed, phases);
         let thread = start_thread(format!("worker-{index}"), runtime(&stats), life)?;
         Ok(Self { stats, handover, thread })
     }

@@ -10,6 +10,7 @@ use outrigger_snapshot::head::{RequestHead, ResponseHead};
 
 use crate::http::body::Body;
 use crate::http::upgrade::Upgraded;
+use crate::lineage::Parent;
 use crate::plan::Resolution;
 
 /// A request that has met its rule.
@@ -31,6 +32,8 @@ pub struct Exchange {
     pub deadline_ns: u64,
     /// The downstream peer, for hashing.
     pub peer: HeaderValue,
+    /// The call to the workload on whose behalf it is made, as far as that can be told.
+    pub parent: Option<Parent>,
 }
 
 /// The response.

@@ -24,6 +24,7 @@ use crate::error::{Limit, ProxyError, Side};
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, Incoming, UpstreamBody};
 use crate::http::normalize::normalize_response;
+use crate::lineage::Parent;
 use crate::passage::{Admission, Attempt, Passage};
 use crate::plan::{Destination, Resolution};
 use crate::pool::Lease;
@@ -76,6 +77,7 @@ struct Prepared {
     key: Option<u64>,
     upgrade: Option<HeaderValue>,
     deadline_ns: u64,
+    parent: Option<Parent>,
 }
 
 /// What an endpoint answered.
@@ -126,7 +128,8 @@ impl Prepared {
         let admission = Admission::enter(&cluster.load, cluster.limits.requests)
             .ok_or(ProxyError::Limit(Limit::Requests))?;
         let key = hash_key(&cluster.balance, &exchange.head, &exchange.peer);
-        let (upgrade, deadline_ns) = (exchange.upgrade.clone(), exchange.deadline_ns);
+        let (upgrade, deadline_ns, parent) =
+            (exchange.upgrade.clone(), exchange.deadline_ns, exchange.parent);
         // The clock is read once for this and the first try.
         let now_ns = clock::now_ns();
         let outgoing = Outgoing::new(exchange, &cluster, &destination.retry, &worker.replay);
@@ -134,7 +137,7 @@ impl Prepared {
         if destination.retry.attempts > 0 {
             cluster.load.retries.deposit(&cluster.budget, now_ns);
         }
-        Ok(Self { cluster, resolution, outgoing, admission, watch, key, upgrade, deadline_ns })
+        Ok(Self { cluster, resolution, outgoing, admission, watch, key, upgrade, deadline_ns, parent })
     }
 
     /// Sends to one endpoint, and again as long as its retry policy says so.
@@ -142,7 +145,7 @@ impl Prepared {
         let mut tries = Tries::default();
         loop {
             let started_ns = self.watch.started_ns();
-            let permit = permit(worker, &self.cluster, started_ns)?;
+            let permit = permit(worker, &self.cluster, started_ns).inspect_err(|_| self.spend(worker))?;
             let (endpoint, known) = pick(worker, &self.cluster, self.key, &mut tries, started_ns)?;
             let mut attempt = Attempt::start(endpoint, permit, started_ns, self.deadline_ns);
             // What is rare is boxed, and takes with it what it needs: every request's future would have room for it.
@@ -206,7 +209,7 @@ impl Prepared {
         if now_ns.saturating_add(wait_ns) >= self.deadline_ns {
             return self.last(worker, Obstacle::Deadline);
         }
-        if counted && !self.cluster.load.retries.withdraw(&self.cluster.budget, now_ns) {
+        if counted && !self.withdraw(now_ns) {
             return self.last(worker, Obstacle::Budget);
         }
         tries.counted += u32::from(counted);
@@ -218,7 +221,24 @@ impl Prepared {
 
     fn last(&self, worker: &Worker, obstacle: Obstacle) -> Option<u64> {
         self.resolution.stats().shard(worker.index).retry_obstacles[obstacle as usize].add(1);
+        if obstacle.is_exhaustion() {
+            self.spend(worker);
+        }
         None
+    }
+
+    /// Takes the right to one more try.
+    fn withdraw(&self, now_ns: u64) -> bool {
+        let retried = self.parent.is_some_and(|parent| parent.inheritance.retried);
+        let budget = if retried { self.cluster.budget.halved() } else { self.cluster.budget };
+        self.cluster.load.retries.withdraw(&budget, now_ns)
+    }
+
+    /// Whoever retries what this request is part of does no better.
+    fn spend(&self, worker: &Worker) {
+        if let Some(parent) = &self.parent {
+            worker.lineages.spend(parent.key);
+        }
     }
 
     /// The next try starts.

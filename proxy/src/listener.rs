@@ -36,18 +36,38 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Binds a socket, once and for all workers. Without `SO_REUSEPORT`, a second process cannot take the port silently.
+/// Binds a socket, once and for all workers, and listens. Without `SO_REUSEPORT`, a second process cannot take the port silently.
 pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdListener, BindError> {
+    let listener = reserve(address, flag)?;
+    listen(&listener, address, flag)?;
+    Ok(listener)
+}
+
+/// Binds a socket that refuses connections until [`listen`]: whoever cannot be served yet is told so at once, and goes elsewhere. That
+/// another process listens there would show only then, and so it is tried before.
+pub fn reserve_refusing(address: SocketAddr, flag: &'static str) -> Result<StdListener, BindError> {
+    let tried = bind(address, flag)?;
+    let address = tried.local_addr().unwrap_or(address);
+    drop(tried);
+    reserve(address, flag)
+}
+
+fn reserve(address: SocketAddr, flag: &'static str) -> Result<StdListener, BindError> {
     let bound = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Only lets a port be bound again whose connections are in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
         Ok(StdListener::from(socket))
     };
     bound().map_err(|error| BindError { address, flag, error })
+}
+
+/// Lets a bound socket take connections. Another process may have begun to meanwhile.
+pub fn listen(listener: &StdListener, address: SocketAddr, flag: &'static str) -> Result<(), BindError> {
+    let listening = socket2::SockRef::from(listener).listen(BACKLOG);
+    listening.map_err(|error| BindError { address, flag, error })
 }
 
 /// Accepts one connection. Errors of a single connection are passed over. Any other is waited out, be it want of descriptors, a firewall

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::health::describe;
 use crate::health_check;
+use crate::lineage::Lineages;
 use crate::rate_limit_store::StoreStatus;
 use crate::registry::Registry;
 use crate::report::Counts;
@@ -22,7 +23,7 @@ use crate::telemetry::export::{write_discovery, write_endpoints, write_requests,
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::overload::{write_faults, write_overload};
+use crate::telemetry::overload::{write_faults, write_lineages, write_overload};
 use crate::telemetry::rate_limit::write_limits;
 use crate::worker::{CurrentPlan, Phase};
 
@@ -39,6 +40,8 @@ pub struct Overview {
     pub registry: Rc<RefCell<Registry>>,
     /// What workers count.
     pub workers: Vec<Arc<WorkerStats>>,
+    /// Calls to the workload under way.
+    pub lineages: Arc<Lineages>,
     /// What is known of names.
     pub names: Arc<ResolveMetrics>,
     /// What health checks have found.
@@ -92,6 +95,7 @@ impl AdminState for Overview {
         let limits = self.registry.borrow().rate_limits.all();
         write_limits(&limits, self.rate_limit_store.as_ref(), clock::now_ns(), exposition);
         write_faults(&self.workers, exposition);
+        write_lineages(&self.lineages, &self.workers, exposition);
         if let Some(plan) = self.plan.load_full() {
             write_endpoints(&plan, exposition);
             write_health(&plan, exposition);

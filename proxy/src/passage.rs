@@ -5,10 +5,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use outrigger_snapshot::head::RequestHead;
+
 use crate::clock;
 use crate::cluster::breaker::Permit;
 use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
+use crate::lineage::{Inheritance, Names};
 use crate::pool::Lease;
 use crate::telemetry::metrics::{Direction, RequestStats};
 use crate::worker::Worker;
@@ -82,6 +85,8 @@ pub struct Record {
     started_ns: u64,
     status: Option<u16>,
     ended_ns: Option<u64>,
+    /// Under which it is remembered as a call to the workload.
+    lineage: Names,
 }
 
 impl Record {
@@ -91,7 +96,18 @@ impl Record {
         activity.spoken.set(true);
         activity.head_begins.set(false);
         activity.head_since_ns.set(None);
-        Self { worker, activity, stats: None, direction, started_ns, status: None, ended_ns: None }
+        let (stats, status, ended_ns, lineage) = (None, None, None, Names::default());
+        Self { worker, activity, stats, direction, started_ns, status, ended_ns, lineage }
+    }
+
+    /// Remembers it for the calls that the workload makes meanwhile.
+    pub fn remember(&mut self, head: &RequestHead, inheritance: Inheritance) {
+        self.lineage = self.worker.lineages.remember(head, inheritance);
+    }
+
+    /// Whether a call that the workload made meanwhile failed, and was retried as far as it may be.
+    pub fn is_spent(&self) -> bool {
+        self.worker.lineages.is_spent(self.lineage)
     }
 
     /// Names the series.
@@ -113,6 +129,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.worker.lineages.forget(self.lineage);
         let now_ns = self.ended_ns.unwrap_or_else(clock::now_ns);
         self.activity.in_flight.set(self.activity.in_flight.get() - 1);
         self.activity.idle_since_ns.set(now_ns);

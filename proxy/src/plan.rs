@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::overload::guard::Guard;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::RequestStats;
+use crate::trust::Trusted;
 
 pub use build::{App, Local, Refusal, Resolved};
 
@@ -65,6 +66,8 @@ pub struct Rule {
     pub weight_total: u32,
     /// What protects the workload from overload, on a rule that leads to it.
     pub guard: Option<Guard>,
+    /// Whose word on deadline, priority and attempt is believed, on a rule that leads to the workload.
+    pub trusted: Trusted,
     /// Counts what no destination answered.
     pub undirected: Arc<RequestStats>,
 }

@@ -103,6 +103,13 @@ pub enum Obstacle {
     Pushback,
 }
 
+impl Obstacle {
+    /// Whether retries were had, or ruled out for everyone: to retry the whole of which this was a part does no better.
+    pub fn is_exhaustion(self) -> bool {
+        matches!(self, Self::Attempts | Self::Budget | Self::Deadline | Self::Pushback)
+    }
+}
+
 /// Every [`Reason`] as metrics spell it.
 pub const REASONS: [&str; 6] = ["unsent", "refused", "reset", "timeout", "status", "grpc_status"];
 

@@ -12,7 +12,7 @@ use http::Version;
 use http::header::{CONNECTION, HeaderName, HeaderValue};
 use outrigger_filters::Context;
 use outrigger_filters::layer::FilterLayer;
-use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::head::{RequestHead, ResponseHead};
 use outrigger_snapshot::router::Miss;
 use tower::{ServiceBuilder, service_fn};
 use tower_service::Service;
@@ -25,15 +25,20 @@ use crate::exchange::{Exchange, Reply};
 use crate::forward::{self, forward};
 use crate::http::body::Body;
 use crate::http::forwarded::add_forwarded;
-use crate::http::normalize::Normalized;
+use crate::http::normalize::{Normalized, strip_own_fields};
+use crate::lineage::{Inheritance, Parent};
 use crate::local_reply;
+use crate::overload::Priority;
 use crate::overload::layer::ShedLayer;
+use crate::overload::priority::{ATTEMPT, PRIORITY, is_repeated};
 use crate::passage::Record;
 use crate::plan::{Plan, Resolution, Rule};
+use crate::retry::pushback::NO_RETRY;
 use crate::telemetry::metrics::Direction;
 use crate::worker::Worker;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The steps below the router. Each is always ready: what must wait waits in its future.
 pub fn stack(
@@ -76,7 +81,7 @@ pub async fn answer<S>(
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone,
 {
-    let version = call.version;
+    let (version, direction) = (call.version, call.direction);
     let grpc = call.request.as_ref().is_ok_and(|request| request.grpc);
     let result = match exchange(worker, call, &mut record) {
         Ok(exchange) => stack.clone().call(exchange).await,
@@ -84,6 +89,9 @@ where
     };
     match result {
         Ok(mut reply) => {
+            if direction == Direction::Inbound {
+                discourage(worker, &record, &mut reply.head);
+            }
             record.status(reply.head.status().as_u16());
             match &mut reply.body {
                 Body::Upstream(body) => {
@@ -96,10 +104,23 @@ where
             }
         }
         Err(error) => {
-            let reply = refuse(worker, &error, grpc, version);
+            let mut reply = refuse(worker, &error, grpc, version);
+            if direction == Direction::Inbound {
+                discourage(worker, &record, &mut reply.head);
+            }
             record.status(reply.head.status().as_u16());
             (reply, Some(record))
         }
+    }
+}
+
+/// Asks the caller not to retry what failed in spite of retries further down.
+fn discourage(worker: &Worker, record: &Record, head: &mut ResponseHead) {
+    let failed = head.status().is_server_error()
+        || head.header(&GRPC_STATUS).is_some_and(|status| status.as_bytes() != b"0");
+    if failed && record.is_spent() {
+        worker.stats.discouraged.add(1);
+        head.set_header(NO_RETRY, HeaderValue::from_static("1"));
     }
 }
 
@@ -117,7 +138,7 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
     let Call { request, body, direction, peer, started_ns, .. } = call;
-    let Normalized { mut head, upgrade, trailers, timed, .. } = request?;
+    let Normalized { mut head, upgrade, trailers, timed, marked, .. } = request?;
     let (rule, prefix_bytes) = worker
         .with_plan(|plan| match direction {
             Direction::Outbound => outbound(plan, &head),
@@ -128,18 +149,43 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let resolution = Resolution { rule, destination };
     record.stats(resolution.stats().clone());
 
-    if timed && direction == Direction::Inbound {
-        // Until peers are authenticated, nobody's word counts here.
-        head.remove_header(&forward::DEADLINE);
-    }
-    let deadline_ns = deadline(&mut head, timed, &resolution, started_ns)?;
+    let parent = match direction {
+        Direction::Outbound => worker.lineages.parent(&head),
+        Direction::Inbound => {
+            if marked && !resolution.rule.trusted.contains(&peer) {
+                strip_own_fields(&mut head);
+            }
+            None
+        }
+    };
+    let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
     add_forwarded(&mut head, &peer, &mut || worker.random());
+    match direction {
+        Direction::Inbound => record.remember(&head, bequeath(&head, deadline_ns)),
+        Direction::Outbound => inherit(&mut head, parent),
+    }
     let mut context = Context { prefix_bytes, ..Context::default() };
     if resolution.has_filters() {
         context.source = Some(peer.clone());
         (context.now_ns, context.random) = (started_ns, worker.random());
     }
-    Ok(Exchange { head, body, resolution, context, upgrade, trailers, deadline_ns, peer })
+    Ok(Exchange { head, body, resolution, context, upgrade, trailers, deadline_ns, peer, parent })
+}
+
+/// What a call to the workload hands down to those that the workload makes for it.
+fn bequeath(head: &RequestHead, deadline_ns: u64) -> Inheritance {
+    let priority = Priority::read(head.header(&PRIORITY), None);
+    Inheritance { deadline_ns, priority, retried: head.header(&ATTEMPT).is_some_and(is_repeated) }
+}
+
+/// Where the workload does not say how much its call matters, it matters as much as what it is made for.
+fn inherit(head: &mut RequestHead, parent: Option<Parent>) {
+    let inherited = parent.map(|parent| parent.inheritance.priority);
+    if let Some(priority) = inherited.filter(|priority| *priority != Priority::DEFAULT)
+        && head.header(&PRIORITY).is_none()
+    {
+        head.set_header(PRIORITY, priority.to_value());
+    }
 }
 
 fn outbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
@@ -162,10 +208,11 @@ fn inbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>)
     Ok((rule.clone(), None))
 }
 
-/// When nobody waits any more: the caller's deadline or the route's, whichever is first. The upstream is told what remains.
+/// When nobody waits any more: by the caller's deadline, that of the call on whose behalf it is made, or the route's, whichever is first. The upstream is told what remains.
 fn deadline(
     head: &mut RequestHead,
     timed: bool,
+    parent: Option<Parent>,
     resolution: &Resolution,
     started_ns: u64,
 ) -> Result<u64, ProxyError> {
@@ -174,7 +221,10 @@ fn deadline(
         .request_timeout_ms
         .or_else(|| resolution.destination().map(|destination| destination.cluster.timeouts.request_ms));
     let carried_ns = if timed { carried_ns(head) } else { None };
-    let Some(limit_ns) = carried_ns.into_iter().chain(configured.and_then(clock::limit_ns)).min() else {
+    let inherited_ns = parent.map(|parent| parent.inheritance.deadline_ns).filter(|ns| *ns != u64::MAX);
+    let inherited_ns = inherited_ns.map(|deadline_ns| deadline_ns.saturating_sub(started_ns));
+    let limits = [carried_ns, inherited_ns, configured.and_then(clock::limit_ns)];
+    let Some(limit_ns) = limits.into_iter().flatten().min() else {
         return Ok(u64::MAX);
     };
     let limit_ms = limit_ns / 1_000_000;

@@ -10,6 +10,7 @@ use arc_swap::{ArcSwapOption, Cache};
 use crate::clock;
 use crate::config::Downstream;
 use crate::http::replay::ReplayPool;
+use crate::lineage::Lineages;
 use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
@@ -74,6 +75,17 @@ impl Phase {
     }
 }
 
+/// What all workers have in common.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The plan in force.
+    pub plan: CurrentPlan,
+    /// Calls to the workload under way.
+    pub lineages: Arc<Lineages>,
+    /// Downstream settings.
+    pub limits: DownstreamLimits,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Worker {
@@ -85,6 +97,8 @@ pub struct Worker {
     pub pools: Pools,
     /// Request bodies that it keeps to send them again.
     pub replay: ReplayPool,
+    /// Calls to the workload under way, whoever carries them.
+    pub lineages: Arc<Lineages>,
     /// Its counters.
     pub stats: Arc<WorkerStats>,
     /// Downstream settings.
@@ -96,18 +110,14 @@ pub struct Worker {
 
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
-    pub fn new(
-        index: usize,
-        plan: CurrentPlan,
-        stats: Arc<WorkerStats>,
-        limits: DownstreamLimits,
-        seed: u64,
-    ) -> Rc<Self> {
+    pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
+        let Shared { plan, lineages, limits } = shared;
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone()),
             replay: ReplayPool::default(),
+            lineages,
             stats,
             limits,
             plan: RefCell::new(Cache::new(plan)),

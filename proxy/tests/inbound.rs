@@ -16,7 +16,7 @@ use outrigger_proxy::plan::{App, Local, Plan, Version as PlanVersion};
 use outrigger_proxy::registry::Registry;
 use outrigger_proxy::stack::{Call, answer, stack};
 use outrigger_proxy::telemetry::metrics::Direction;
-use outrigger_proxy::worker::{CurrentPlan, DownstreamLimits, Worker};
+use outrigger_proxy::worker::{CurrentPlan, DownstreamLimits, Shared, Worker};
 use outrigger_snapshot::facts::Facts;
 use outrigger_snapshot::policy::{
     Abort, Backend, Delay, Fault, Filter, Inbound, PathMatch, Policy, Port, Protocol, RateKey, RateLimit,
@@ -72,7 +72,12 @@ impl Rig {
             streams: 1,
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-        let worker = Worker::new(0, plan.clone(), Default::default(), limits, 5);
+        let worker = Worker::new(
+            0,
+            Shared { plan: plan.clone(), lineages: Default::default(), limits },
+            Default::default(),
+            5,
+        );
         tokio::task::spawn_local(worker.sweep.clone().run());
         let mut rig = Self { plan, worker, registry: Registry::new(1) };
         rig.apply(policy);

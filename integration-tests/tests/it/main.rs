@@ -1,10 +1,12 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod chain;
 mod cli;
 mod collect;
 mod config;
 mod documented;
 mod drain;
+mod faults;
 mod flags;
 mod global_limits;
 mod harness;
@@ -16,6 +18,7 @@ mod limits;
 mod memory;
 mod observe;
 mod one_plan;
+mod overload;
 mod ports;
 mod quarantine;
 mod refusals;

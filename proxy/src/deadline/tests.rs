@@ -21,6 +21,7 @@ fn exchange(deadline_ns: u64) -> Exchange {
         destinations: vec![],
         weight_total: 0,
         guard: None,
+        trusted: Default::default(),
         undirected: RequestStats::new(labels, 1).into(),
     };
     Exchange {
@@ -32,6 +33,7 @@ fn exchange(deadline_ns: u64) -> Exchange {
         trailers: false,
         deadline_ns,
         peer: HeaderValue::from_static("127.0.0.1"),
+        parent: None,
     }
 }
 
@@ -76,7 +78,12 @@ async fn an_answer_in_time_passes_and_a_late_one_does_not() {
 #[test]
 fn the_future_of_a_request_stays_small() {
     let limits = crate::worker::DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, streams: 1 };
-    let worker = crate::worker::Worker::new(0, Default::default(), Default::default(), limits, 1);
+    let worker = crate::worker::Worker::new(
+        0,
+        crate::worker::Shared { plan: Default::default(), lineages: Default::default(), limits },
+        Default::default(),
+        1,
+    );
     let stack = crate::stack::stack(worker.clone());
     let layered = stack.clone().call(exchange(u64::MAX));
     let forwarded = crate::forward::forward(worker, exchange(u64::MAX));

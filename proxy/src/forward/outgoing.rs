@@ -12,6 +12,7 @@ use crate::exchange::Exchange;
 use crate::http::body::{Body, DownstreamBody};
 use crate::http::replay::{Replay, ReplayPool};
 use crate::retry::RetryPolicy;
+use crate::retry::pushback::NO_RETRY;
 
 const ATTEMPT: HeaderName = HeaderName::from_static("outrigger-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -42,7 +43,8 @@ impl Outgoing {
         pool: &ReplayPool,
     ) -> Self {
         let Exchange { head, body, upgrade, trailers, .. } = exchange;
-        let safe = policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some()) && upgrade.is_none();
+        let once = upgrade.is_some() || head.header(&NO_RETRY).is_some();
+        let safe = !once && policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some());
         // Over HTTP/1.1, what was not processed comes back by itself.
         let keeps = policy.attempts > 0 && (safe || cluster.is_http2()) && upgrade.is_none();
         let (body, replay) = match body {

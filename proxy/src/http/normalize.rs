@@ -12,6 +12,9 @@ use crate::error::{Malformed, ProxyError};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// What the names of fields begin with that proxies say something to each other by.
+const OWN_FIELDS: &str = "outrigger-";
+
 const FORBIDDEN_TRAILERS: [HeaderName; 19] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
@@ -47,6 +50,8 @@ pub struct Normalized {
     pub grpc: bool,
     /// Whether it may say how long the client waits: `outrigger-deadline-ms` or `grpc-timeout` is there.
     pub timed: bool,
+    /// Whether any `outrigger-*` field is there.
+    pub marked: bool,
 }
 
 /// What a scan over the fields found; each is rare, and is dealt with only if it is there.
@@ -64,6 +69,7 @@ struct Seen {
     content_lengths: u32,
     length_list: bool,
     timed: bool,
+    marked: bool,
     padded: bool,
 }
 
@@ -87,8 +93,9 @@ impl Seen {
                     seen.content_lengths += 1;
                     seen.length_list |= value.as_bytes().contains(&b',');
                 }
-                "outrigger-deadline-ms" | "grpc-timeout" => seen.timed = true,
-                _ => {}
+                "grpc-timeout" => seen.timed = true,
+                "outrigger-deadline-ms" => (seen.timed, seen.marked) = (true, true),
+                name => seen.marked |= name.starts_with(OWN_FIELDS),
             }
             let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
             seen.padded |= blank(value.as_bytes().first()) || blank(value.as_bytes().last());
@@ -133,7 +140,17 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
         trailers,
         grpc,
         timed: seen.timed,
+        marked: seen.marked,
     })
+}
+
+/// Takes away what a stranger says to proxies.
+pub fn strip_own_fields(head: &mut RequestHead) {
+    let own: Vec<HeaderName> =
+        head.header_names().filter(|name| name.as_str().starts_with(OWN_FIELDS)).cloned().collect();
+    for name in own {
+        head.remove_header(&name);
+    }
 }
 
 /// Makes a response head fit to be passed on. The status and its framing rules are hyper's.

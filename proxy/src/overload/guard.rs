@@ -1,14 +1,11 @@
-//! What a rule for calls to the workload knows of overload: the shared state, who is exempt, and whose word on priorities counts.
+//! What a rule for calls to the workload knows of overload: the shared state, and who is exempt.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{self, Backend, Probe};
-use outrigger_snapshot::validate::network;
 
-use super::priority::{ATTEMPT, PRIORITY};
-use super::{FEW_CORES, Overload, Priority, TOLERANCE, TOLERANCE_FEW_CORES};
+use super::{FEW_CORES, Overload, TOLERANCE, TOLERANCE_FEW_CORES};
 
 /// Where gRPC asks for health (grpc/grpc, "GRPC Health Checking Protocol").
 const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
@@ -19,7 +16,6 @@ pub struct Guard {
     /// The state of the application.
     pub overload: Arc<Overload>,
     exempt: Box<[String]>,
-    trusted: Box<[(IpAddr, u8)]>,
 }
 
 impl Guard {
@@ -30,8 +26,7 @@ impl Guard {
             Probe::Grpc { .. } | Probe::Tcp => None,
         });
         let exempt = inbound.shed.iter().flat_map(|shed| shed.exempt.iter().cloned()).chain(checked);
-        let trusted = inbound.trusted.iter().filter_map(|text| network(text));
-        Self { overload, exempt: exempt.collect(), trusted: trusted.collect() }
+        Self { overload, exempt: exempt.collect() }
     }
 
     /// The tolerance that is configured, or that fits this machine's number of cores: the application's is not known.
@@ -48,63 +43,23 @@ impl Guard {
         let path = head.path();
         path.starts_with(GRPC_HEALTH) || self.exempt.iter().any(|exempt| exempt == path)
     }
-
-    /// The class of a request; of callers that are not trusted, all are alike.
-    pub fn priority(&self, head: &RequestHead, peer: &str) -> Priority {
-        let trusts = |address: IpAddr| self.trusted.iter().any(|network| contains(network, address));
-        match peer.parse() {
-            Ok(address) if trusts(address) => Priority::read(head.header(&PRIORITY), head.header(&ATTEMPT)),
-            _ => Priority::DEFAULT,
-        }
-    }
-}
-
-fn contains((network, bits): &(IpAddr, u8), address: IpAddr) -> bool {
-    let bits = u32::from(*bits);
-    match (network, address.to_canonical()) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            network.to_bits() & mask == address.to_bits() & mask
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            network.to_bits() & mask == address.to_bits() & mask
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, Method};
+    use http::{HeaderMap, Method};
     use outrigger_snapshot::policy::{Inbound, Protocol, Shed};
 
     use super::*;
 
     fn guard() -> Guard {
         let shed = Shed { tolerance_percent: None, exempt: vec!["/ready".into()] };
-        let trusted = ["10.1.0.0/16", "::1", "0.0.0.0/32"].map(str::to_owned).to_vec();
-        let inbound = Inbound { shed: Some(shed), rate_limits: vec![], trusted };
+        let inbound = Inbound { shed: Some(shed), ..Inbound::default() };
         Guard::new(Overload::new(1.5), &inbound, &Backend::defaults_for(Protocol::Http))
     }
 
     fn head(path: &str) -> RequestHead {
-        let headers = HeaderMap::from_iter([(PRIORITY, HeaderValue::from_static("0"))]);
-        RequestHead::new(Method::GET, "cart".parse().unwrap(), path.parse().unwrap(), headers)
-    }
-
-    #[test]
-    fn only_the_trusted_are_believed() {
-        for (peer, priority) in [
-            ("10.1.255.3", Priority::CRITICAL),
-            ("::ffff:10.1.0.1", Priority::CRITICAL),
-            ("::1", Priority::CRITICAL),
-            ("10.2.0.1", Priority::DEFAULT),
-            ("::2", Priority::DEFAULT),
-            ("nobody", Priority::DEFAULT),
-        ] {
-            assert_eq!(guard().priority(&head("/"), peer), priority, "{peer}");
-        }
+        RequestHead::new(Method::GET, "cart".parse().unwrap(), path.parse().unwrap(), HeaderMap::new())
     }
 
     #[test]

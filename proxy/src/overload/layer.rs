@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::gate::COUNTED_S;
 use super::ticket::Ticket;
-use super::{Admission, Overload, Permit, Shed};
+use super::{Admission, Overload, Permit, Priority, Shed};
 use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
@@ -76,7 +76,7 @@ where
         if guard.exempts(&exchange.head) {
             return ShedFuture::Unguarded(self.inner.call(exchange));
         }
-        let priority = guard.priority(&exchange.head, exchange.peer.to_str().unwrap_or_default());
+        let priority = Priority::of(&exchange.head);
         match guard.overload.admit(priority, exchange.deadline_ns, now_ns) {
             Admission::Enters(permit) => ShedFuture::Admitted(self.forward(exchange, permit)),
             Admission::Shed(shed) => ShedFuture::Shed(Some(refusal(shed, worker.random()))),

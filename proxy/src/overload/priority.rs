@@ -1,6 +1,7 @@
 //! How much a request matters, as its caller says.
 
 use http::header::{HeaderName, HeaderValue};
+use outrigger_snapshot::head::RequestHead;
 
 /// `0` (critical) to `3` (to be dropped first).
 pub const PRIORITY: HeaderName = HeaderName::from_static("outrigger-priority");
@@ -25,6 +26,11 @@ impl Priority {
     /// Work that can be done another time.
     pub const LOWEST: Self = Self(3);
 
+    /// What the fields of a request say; those of strangers are gone by then.
+    pub fn of(head: &RequestHead) -> Self {
+        Self::read(head.header(&PRIORITY), head.header(&ATTEMPT))
+    }
+
     /// What the fields of a trusted caller say. A value that is none of the four does not count; a try that is not the first matters
     /// less, so that retries go before first tries do.
     pub fn read(priority: Option<&HeaderValue>, attempt: Option<&HeaderValue>) -> Self {
@@ -32,11 +38,12 @@ impl Priority {
             Some([digit @ b'0'..=b'3']) => digit - b'0',
             _ => Self::DEFAULT.0,
         };
-        let again = attempt.and_then(|value| value.to_str().ok()).is_some_and(|text| {
-            let digits = text.trim_start_matches('0');
-            text.bytes().all(|byte| byte.is_ascii_digit()) && !matches!(digits, "" | "1")
-        });
-        Self((class + u8::from(again)).min(Self::LOWEST.0))
+        Self((class + u8::from(attempt.is_some_and(is_repeated))).min(Self::LOWEST.0))
+    }
+
+    /// As [`PRIORITY`] spells it.
+    pub fn to_value(self) -> HeaderValue {
+        HeaderValue::from(u16::from(self.0))
     }
 
     /// The class, from 0.
@@ -44,10 +51,18 @@ impl Priority {
         usize::from(self.0)
     }
 
-    /// Its part of `limit`; at least 1, so that every class gets something while nothing else is there.
+    /// Its part of `limit`, rounded down, so that there is a place for the critical also where few are; at least 1, so that every class gets
+    /// something while nothing else is there.
     pub fn share(self, limit: u32) -> u32 {
-        (u64::from(limit) * u64::from(SHARE_PERCENT[self.class()])).div_ceil(100).max(1) as u32
+        (u64::from(limit) * u64::from(SHARE_PERCENT[self.class()]) / 100).max(1) as u32
     }
+}
+
+/// Whether the value of [`ATTEMPT`] says that the request was sent before.
+pub fn is_repeated(attempt: &HeaderValue) -> bool {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = attempt.to_str().unwrap_or_default();
+    digits(text) && !matches!(text.trim_start_matches('0'), "" | "1")
 }
 
 #[cfg(test)]
@@ -87,7 +102,7 @@ mod tests {
     fn lesser_classes_stop_earlier() {
         let shares = |limit| [0, 1, 2, 3].map(|class| Priority(class).share(limit));
         assert_eq!(shares(100), [100, 90, 75, 60]);
-        assert_eq!(shares(8), [8, 8, 6, 5]);
+        assert_eq!(shares(8), [8, 7, 6, 4]);
         assert_eq!(shares(1), [1, 1, 1, 1]);
         assert_eq!(shares(u32::MAX)[0], u32::MAX);
     }

@@ -19,6 +19,7 @@ use crate::overload::guard::Guard;
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
+use crate::trust::Trusted;
 
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +177,7 @@ impl Builder<'_> {
             weight_total: destinations.iter().map(|destination| destination.weight).sum(),
             destinations,
             guard: None,
+            trusted: Trusted::default(),
             undirected: self.registry.requests(RequestLabels {
                 direction: Direction::Outbound,
                 rule: name.clone(),
@@ -245,6 +247,7 @@ impl Builder<'_> {
             destinations: vec![Destination { cluster, filters, retry, weight: 1, stats }],
             weight_total: 1,
             guard: None,
+            trusted: Trusted::default(),
         }
     }
 
@@ -310,6 +313,7 @@ impl Builder<'_> {
         let peers = self.peers(name);
         let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
         let filters = self.filters(&cluster.name, peers, &limits);
-        Arc::new(Rule { guard, filters, ..self.single(Direction::Inbound, Arc::new(cluster)) })
+        let trusted = Trusted::new(&inbound.trusted);
+        Arc::new(Rule { guard, filters, trusted, ..self.single(Direction::Inbound, Arc::new(cluster)) })
     }
 }

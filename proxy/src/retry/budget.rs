@@ -14,7 +14,7 @@ const SLOTS: usize = 10;
 /// A budget's size, as a plan says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BudgetSettings {
-    percent: u64,
+    half_percents: u64,
     slot_ns: u64,
     /// Between two retries that the floor allows; `None`: there is no floor.
     floor_ns: Option<u64>,
@@ -27,10 +27,15 @@ impl BudgetSettings {
         let floor = u64::from(budget.floor_per_1000_s);
         let all_ns = 1_000_000_000_000_u64.saturating_mul(u64::from(peers.max(1)));
         Self {
-            percent: u64::from(budget.percent),
+            half_percents: 2 * u64::from(budget.percent),
             slot_ns: (window_ns / SLOTS as u64).max(1),
             floor_ns: all_ns.checked_div(floor),
         }
+    }
+
+    /// For a request that is part of one that was retried already: half the share, and no floor.
+    pub fn halved(self) -> Self {
+        Self { half_percents: self.half_percents / 2, floor_ns: None, ..self }
     }
 }
 
@@ -54,7 +59,7 @@ impl Budget {
         let slot = now_ns / settings.slot_ns;
         // Counted first, so that workers that come at the same time do not all see the last one.
         self.retries.add(slot);
-        if self.retries.sum(slot) * 100 <= self.requests.sum(slot) * settings.percent {
+        if self.retries.sum(slot) * 200 <= self.requests.sum(slot) * settings.half_percents {
             return true;
         }
         self.retries.take_back(slot);
@@ -64,7 +69,7 @@ impl Budget {
     /// What is left at `now_ns`, in whole retries, without the floor.
     pub fn balance(&self, settings: &BudgetSettings, now_ns: u64) -> u64 {
         let slot = now_ns / settings.slot_ns;
-        (self.requests.sum(slot) * settings.percent / 100).saturating_sub(self.retries.sum(slot))
+        (self.requests.sum(slot) * settings.half_percents / 200).saturating_sub(self.retries.sum(slot))
     }
 
     fn take_floor(&self, floor_ns: u64, settings: &BudgetSettings, now_ns: u64) -> bool {

@@ -8,7 +8,8 @@ pub const WAIT_MAX_MS: u64 = 3_000;
 
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const SHED: HeaderName = HeaderName::from_static("outrigger-shed");
-const NO_RETRY: HeaderName = HeaderName::from_static("outrigger-no-retry");
+/// Of a response: it failed in spite of retries further down. Of a request: its application retries by itself.
+pub const NO_RETRY: HeaderName = HeaderName::from_static("outrigger-no-retry");
 
 /// When it may be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -163,6 +163,8 @@ pub struct WorkerStats {
     pub unrouted: [RequestShard; 2],
     /// Requests that a fault held up.
     pub faults_delayed: Counter,
+    /// Failures whose caller was asked not to retry them.
+    pub discouraged: Counter,
     /// The turns of its loop.
     pub turns: Turns,
 }

@@ -6,6 +6,7 @@ use outrigger_snapshot::name::ClusterName;
 
 use super::exposition::Exposition;
 use super::metrics::WorkerStats;
+use crate::lineage::Lineages;
 use crate::overload::counts::WAIT_BOUNDS_NS;
 use crate::overload::priority::CLASSES;
 use crate::overload::{Cause, Overload};
@@ -61,6 +62,23 @@ pub fn write_faults(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
     exposition
         .counter("outrigger_faults_delayed_total", "Requests that an injected fault held up.")
         .sample(&[], delayed);
+}
+
+/// Writes what calls to the workload handed down to those it makes for them.
+pub fn write_lineages(lineages: &Lineages, workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
+    exposition
+        .gauge(
+            "outrigger_lineages",
+            "Names of calls to the workload under way, by which its own calls can be told.",
+        )
+        .sample(&[], lineages.remembered());
+    exposition
+        .counter("outrigger_lineages_overflow_total", "Names of calls for which there was no room.")
+        .sample(&[], lineages.unremembered());
+    let discouraged = workers.iter().map(|worker| worker.discouraged.value()).fold(0, u64::wrapping_add);
+    exposition
+        .counter("outrigger_retries_discouraged_total", "Failures whose caller was asked not to retry them.")
+        .sample(&[], discouraged);
 }
 
 fn write_decisions(name: &str, overload: &Overload, exposition: &mut Exposition) {

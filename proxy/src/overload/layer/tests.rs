@@ -17,7 +17,7 @@ use crate::overload::guard::Guard;
 use crate::plan::{Destination, Rule};
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
-use crate::worker::DownstreamLimits;
+use crate::worker::{DownstreamLimits, Shared};
 
 /// An application that answers one request per permit of `answers`, and counts those that it was given.
 struct Rig {
@@ -45,7 +45,6 @@ impl Rig {
             weight: 1,
             stats: stats.clone(),
         };
-        let inbound = Inbound { trusted: vec!["127.0.0.1".into()], ..Inbound::default() };
         let rule = Rule {
             name: "r".into(),
             filters: FilterChain::default(),
@@ -53,7 +52,8 @@ impl Rig {
             try_timeout_ms: None,
             destinations: vec![destination],
             weight_total: 1,
-            guard: Some(Guard::new(overload.clone(), &inbound, &backend)),
+            guard: Some(Guard::new(overload.clone(), &Inbound::default(), &backend)),
+            trusted: Default::default(),
             undirected: stats,
         };
         let limits = DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, streams: 1 };
@@ -62,7 +62,12 @@ impl Rig {
             rule: Arc::new(rule),
             answers: Rc::new(Semaphore::new(0)),
             given: Rc::default(),
-            worker: Worker::new(0, Default::default(), Default::default(), limits, 7),
+            worker: Worker::new(
+                0,
+                Shared { plan: Default::default(), lineages: Default::default(), limits },
+                Default::default(),
+                7,
+            ),
         }
     }
 
@@ -92,6 +97,7 @@ impl Rig {
             trailers: false,
             deadline_ns: u64::MAX,
             peer: HeaderValue::from_static("127.0.0.1"),
+            parent: None,
         };
         ShedLayer::new(self.worker.clone()).layer(application).call(exchange)
     }

@@ -20,6 +20,16 @@ fn a_tenth_of_the_requests_of_the_window_and_no_more() {
 }
 
 #[test]
+fn part_of_a_retried_request_has_half_the_share_and_no_floor() {
+    let (budget, whole) = (Budget::default(), settings(5, 1_000, 1));
+    for _ in 0..1_000 {
+        budget.deposit(&whole, SECOND);
+    }
+    let granted = |settings| (0..1_000).filter(|_| budget.withdraw(settings, SECOND)).count();
+    assert_eq!((granted(&whole.halved()), granted(&whole)), (25, 25 + 10));
+}
+
+#[test]
 fn a_quiet_client_has_its_part_of_the_floor() {
     let (budget, settings) = (Budget::default(), settings(10, 1_000, 16));
     let granted: Vec<u64> =

@@ -1,0 +1,73 @@
+//! An application with a capacity: it works on so many requests at a time, for so long each. The others wait, first come, first served, and
+//! are worked on whether or not anyone still waits for them: nobody tells it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// A running one. Dropped, it stops listening.
+#[derive(Debug)]
+pub struct Bench {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    done: Arc<AtomicU64>,
+    serve: JoinHandle<()>,
+}
+
+impl Bench {
+    /// Starts one that has `places`, and works for `work` on each request.
+    pub async fn start(places: usize, work: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        let done = Arc::<AtomicU64>::default();
+        let serve = tokio::spawn(serve(listener, Arc::new(Semaphore::new(places)), work, done.clone()));
+        Self { addr, done, serve }
+    }
+
+    /// Requests that were worked on, wanted or not.
+    pub fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.serve.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, places: Arc<Semaphore>, work: Duration, done: Arc<AtomicU64>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        let _ = stream.set_nodelay(true);
+        let (places, done) = (places.clone(), done.clone());
+        let answer = service_fn(move |_: Request<Incoming>| {
+            let (places, done) = (places.clone(), done.clone());
+            // A task of its own: it goes on when the connection has ended.
+            let worked = tokio::spawn(async move {
+                let _place = places.acquire().await;
+                tokio::time::sleep(work).await;
+                done.fetch_add(1, Relaxed);
+            });
+            async move {
+                let _ = worked.await;
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"done"))))
+            }
+        });
+        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+    }
+}

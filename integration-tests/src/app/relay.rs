@@ -1,0 +1,105 @@
+//! An application in the middle of a chain: it answers each request by asking the next service, and says 503 when that fails.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::client::{Connection, request};
+
+/// A running relay. Dropped, it stops listening.
+#[derive(Debug)]
+pub struct Relay {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    shared: Arc<Shared>,
+    serve: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    next: OnceLock<(SocketAddr, String)>,
+    passes: Vec<&'static str>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Relay {
+    /// Starts one that passes on these fields of a request, and nothing else of its head.
+    pub async fn start(passes: &[&'static str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        let shared =
+            Arc::new(Shared { next: OnceLock::new(), passes: passes.to_vec(), idle: Mutex::default() });
+        let serve = tokio::spawn(serve(listener, shared.clone()));
+        Self { addr, shared, serve }
+    }
+
+    /// Has it ask `host`, through its sidecar.
+    pub fn ask(&self, outbound: SocketAddr, host: &str) {
+        self.shared.next.set((outbound, host.to_owned())).expect("it is told once whom to ask");
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.serve.abort();
+    }
+}
+
+impl Shared {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, path: &str, headers: &HeaderMap) -> Option<StatusCode> {
+        let (outbound, host) = self.next.get()?;
+        let mut onward = request(Method::GET, host, path, "");
+        for name in &self.passes {
+            if let Some(value) = headers.get(*name) {
+                onward.headers_mut().insert(*name, value.clone());
+            }
+        }
+        let kept = self.idle().pop().filter(Connection::is_open);
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => Connection::open(*outbound, Version::HTTP_11).await.ok()?,
+        };
+        let answer = connection.send(onward).await.ok()?;
+        self.idle().push(connection);
+        Some(answer.status)
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        connections.spawn(converse(stream, shared.clone()));
+    }
+}
+
+async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let shared = shared.clone();
+        async move {
+            let path = request.uri().path().to_owned();
+            let mut response = Response::new(Full::new(Bytes::new()));
+            if shared.answer(&path, request.headers()).await != Some(StatusCode::OK) {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // How a connection ends is the business of whoever ended it.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+}

@@ -1,0 +1,63 @@
+//! Whose word counts: callers whose `outrigger-*` fields are believed. From all others they are taken away.
+
+use std::net::IpAddr;
+
+use http::HeaderValue;
+use outrigger_snapshot::validate::network;
+
+/// Addresses and networks.
+#[derive(Debug, Clone, Default)]
+pub struct Trusted(Box<[(IpAddr, u8)]>);
+
+impl Trusted {
+    /// Of texts such as `10.1.0.0/16`; those that cannot be read were refused with the snapshot.
+    pub fn new(texts: &[String]) -> Self {
+        Self(texts.iter().filter_map(|text| network(text)).collect())
+    }
+
+    /// Whether the peer with this address is one of them.
+    pub fn contains(&self, peer: &HeaderValue) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let address = peer.to_str().ok().and_then(|text| text.parse().ok());
+        address.is_some_and(|address| self.0.iter().any(|network| covers(network, address)))
+    }
+}
+
+fn covers((network, bits): &(IpAddr, u8), address: IpAddr) -> bool {
+    let bits = u32::from(*bits);
+    match (network, address.to_canonical()) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            network.to_bits() & mask == address.to_bits() & mask
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            network.to_bits() & mask == address.to_bits() & mask
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_cover_their_addresses_and_no_others() {
+        let trusted = Trusted::new(&["10.1.0.0/16", "::1", "0.0.0.0/32"].map(str::to_owned));
+        for (peer, contained) in [
+            ("10.1.255.3", true),
+            ("::ffff:10.1.0.1", true),
+            ("::1", true),
+            ("10.2.0.1", false),
+            ("::2", false),
+            ("nobody", false),
+        ] {
+            assert_eq!(trusted.contains(&HeaderValue::from_static(peer)), contained, "{peer}");
+        }
+        assert!(!Trusted::default().contains(&HeaderValue::from_static("::1")));
+        assert!(Trusted::new(&["0.0.0.0/0".into()]).contains(&HeaderValue::from_static("1.2.3.4")));
+    }
+}
