@@ -128,7 +128,6 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let crew = Crew::start(config.workers.get(), &plan, config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
-    let rate_limit_store = count_together(&config, &registry);
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
     let resolver_config =
         ResolverConfig { nameservers: config.dns_servers.clone(), ..ResolverConfig::default() };
@@ -148,6 +147,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     tokio::task::spawn_local(health_check::run(plan.clone(), checks.clone()));
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
+        rate_limit_store: count_together(&config, &registry),
         plan,
         status: source.status(),
         registry,
@@ -159,7 +159,6 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         drain: Rc::default(),
         shutdown: Rc::default(),
         reports: Default::default(),
-        rate_limit_store,
     });
     if let Some(target) = config.report.clone() {
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, source.status());
