@@ -79,7 +79,7 @@ fn rate_limit(key: Vec<RateKey>) -> FilterChain {
         key,
         global: false,
     };
-    FilterChain::build_in("bench", &[Filter::RateLimit(limit)], &mut RateLimits::default())
+    FilterChain::build_in("bench", 1, &[Filter::RateLimit(limit)], &mut RateLimits::default())
         .expect("the limit is valid")
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use outrigger_filters::RateLimits;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
 use tokio::net::TcpListener;
@@ -24,6 +25,7 @@ use crate::memory::{self, Memory};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
+use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
 use crate::report::Reporter;
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
@@ -148,6 +150,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     tokio::task::spawn_local(health_check::run(plan.clone(), checks.clone()));
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
+        rate_limit_store: count_together(&config, &registry),
         plan,
         status: source.status(),
         registry,
@@ -188,6 +191,16 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
     let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
     Ok(crew.stop() && in_order)
+}
+
+/// Has global rate limits counted with the store that the flags name, if any.
+fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<StoreStatus> {
+    let store = config.rate_limit_store.clone()?;
+    let (status, limits) = (StoreStatus::default(), registry.clone());
+    registry.borrow_mut().rate_limits = RateLimits::new(Some(status.link.clone()));
+    let stored = move || limits.borrow().rate_limits.stored();
+    tokio::task::spawn_local(rate_limit_store::run(store, status.clone(), stored));
+    Some(status)
 }
 
 fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> ServerInfo {

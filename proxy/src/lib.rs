@@ -26,6 +26,7 @@ pub mod passage;
 pub mod plan;
 pub mod pool;
 pub mod quarantine;
+pub mod rate_limit_store;
 pub mod registry;
 pub mod report;
 pub mod resolve;

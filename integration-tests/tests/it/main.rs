@@ -9,6 +9,7 @@ mod documented;
 mod drain;
 mod faults;
 mod flags;
+mod global_limits;
 mod harness;
 mod health;
 mod house;

@@ -10,6 +10,7 @@ use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 use tracing_subscriber::EnvFilter;
 
+use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::{check, duration};
 
@@ -124,6 +125,11 @@ pub(super) struct Flags {
     /// system's]
     #[arg(long, value_name = "FILE")]
     pub(super) report_ca_file: Option<PathBuf>,
+
+    /// Where global rate limits are counted: redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE] of a store that speaks the Redis protocol.
+    /// Everyone on the machine can read a command line: pass a password in the environment, or in the file
+    #[arg(long, value_name = "URL")]
+    pub(super) rate_limit_store: Option<StoreUrl>,
 
     /// How long a downstream connection may be without a request
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = downstream)]

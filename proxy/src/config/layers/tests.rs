@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 25] = [
+const VALUES: [(&str, [&str; 3]); 27] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
@@ -28,6 +28,7 @@ const VALUES: [(&str, [&str; 3]); 25] = [
     ("report", ["/a", "http://b:1", "https://c"]),
     ("report-token-file", ["/a", "/b", "/c"]),
     ("report-ca-file", ["/a", "/b", "/c"]),
+    ("rate-limit-store", ["redis://a", "rediss://a", "redis://:secret@a/1"]),
     ("downstream-idle", ["1s", "2s", "3s"]),
     ("downstream-head", ["1s", "2s", "3s"]),
     ("downstream-age", ["1s", "2s", "3s"]),
