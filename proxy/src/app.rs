@@ -164,11 +164,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         shutdown: Rc::default(),
         reports: Default::default(),
     });
-    if let Some(target) = config.report.clone() {
-        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, source.status());
-        let _ = overview.reports.set(reporter.counts()); // empty until here
-        tokio::task::spawn_local(reporter.run());
-    }
+    start_reports(&config, &overview);
     announce(&listeners);
     serve_admin(&listeners, &overview)?;
 
@@ -191,6 +187,16 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
     let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
     Ok(crew.stop() && in_order)
+}
+
+/// Says what runs here to whoever the flags name, if anyone.
+fn start_reports(config: &Config, overview: &Overview) {
+    if let Some(target) = config.report.clone() {
+        let status = overview.status.clone();
+        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status);
+        let _ = overview.reports.set(reporter.counts()); // empty until here
+        tokio::task::spawn_local(reporter.run());
+    }
 }
 
 /// Has global rate limits counted with the store that the flags name, if any.

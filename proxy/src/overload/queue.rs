@@ -26,9 +26,10 @@ const STANDING_WAIT_NS: u64 = 5_000_000;
 pub struct Queue<T> {
     /// In the order of coming.
     waiting: VecDeque<(Priority, T)>,
-    /// By class: when nobody of it or of a more important one waited, all of them having been served.
+    /// By class: when nobody of it or of a more important one waited, nor had given up lately.
     empty_at_ns: [u64; CLASSES],
-    /// By class: when the last of them gave up. That they are gone does not mean that there is room.
+    /// By class: when the last of them was not served. While there are such, that a queue is empty for a moment does not mean that there is
+    /// room.
     given_up_ns: [u64; CLASSES],
 }
 
@@ -65,19 +66,17 @@ impl<T> Queue<T> {
 
     /// One more.
     pub fn push(&mut self, priority: Priority, request: T, now_ns: u64) -> Pushed<T> {
-        let vacant = self.vacant();
-        for class in 0..vacant {
-            if now_ns.saturating_sub(self.given_up_ns[class]) > STANDING_NS {
-                self.empty_at_ns[class] = now_ns;
-            }
-        }
+        self.note_vacant(now_ns);
         let mut displaced = None;
         if self.waiting.len() >= WAITING_MAX {
             // The least important, of those who came first: where the queue stands, they would be the last to be served.
             let least = self.waiting.iter().map(|(priority, _)| *priority).max();
             match least.filter(|least| *least > priority) {
-                Some(least) => displaced = self.take(|(priority, _)| *priority == least),
-                None => return Pushed::Full(request),
+                Some(least) => displaced = self.take(now_ns, |(priority, _)| *priority == least),
+                None => {
+                    self.given_up_ns[priority.class()..].fill(now_ns);
+                    return Pushed::Full(request);
+                }
             }
         }
         self.waiting.push_back((priority, request));
@@ -97,28 +96,31 @@ impl<T> Queue<T> {
             false => self.waiting.iter().position(of_best),
         };
         let popped = self.waiting.remove(index?);
-        let vacant = self.vacant();
-        self.empty_at_ns[..vacant].fill(now_ns);
-        self.given_up_ns[..vacant].fill(0);
+        self.note_vacant(now_ns);
         popped.map(|(_, request)| request)
     }
 
     /// Forgets one that waits no more.
     pub fn remove(&mut self, now_ns: u64, mut is: impl FnMut(&T) -> bool) {
-        let before = self.vacant();
-        self.take(|(_, request)| is(request));
-        let vacant = self.vacant();
-        self.given_up_ns[before.min(vacant)..vacant].fill(now_ns);
+        self.take(now_ns, |(_, request)| is(request));
     }
 
-    fn take(&mut self, is: impl FnMut(&(Priority, T)) -> bool) -> Option<T> {
+    /// Takes out one that was not served.
+    fn take(&mut self, now_ns: u64, is: impl FnMut(&(Priority, T)) -> bool) -> Option<T> {
         let index = self.waiting.iter().position(is)?;
-        self.waiting.remove(index).map(|(_, request)| request)
+        let (priority, request) = self.waiting.remove(index)?;
+        self.given_up_ns[priority.class()..].fill(now_ns);
+        Some(request)
     }
 
-    /// Classes of which, and of those above, nobody waits: all below this one.
-    fn vacant(&self) -> usize {
-        self.waiting.iter().map(|(priority, _)| priority.class()).min().unwrap_or(CLASSES)
+    /// Notes for which classes nobody waits.
+    fn note_vacant(&mut self, now_ns: u64) {
+        let best = self.waiting.iter().map(|(priority, _)| priority.class()).min().unwrap_or(CLASSES);
+        for (empty_at_ns, given_up_ns) in self.empty_at_ns.iter_mut().zip(self.given_up_ns).take(best) {
+            if now_ns.saturating_sub(given_up_ns) > STANDING_NS {
+                *empty_at_ns = now_ns;
+            }
+        }
     }
 
     fn stands(&self, priority: Priority, now_ns: u64) -> bool {
@@ -158,9 +160,19 @@ mod tests {
         let later = NOW + STANDING_NS + 1;
         queue.remove(later, |_| true);
         assert_eq!(waits(queue.push(Priority::DEFAULT, 2, later + 1)), STANDING_WAIT_NS);
-        queue.remove(later + 2, |_| true);
-        let calm = later + 2 + STANDING_NS + 1;
-        assert_eq!(waits(queue.push(Priority::DEFAULT, 3, calm)), BURST_WAIT_NS, "nobody came for a while");
+        assert_eq!(queue.pop(later + 2, |_| true), Some(2));
+        assert_eq!(
+            waits(queue.push(Priority::DEFAULT, 2, later + 3)),
+            STANDING_WAIT_NS,
+            "only one was served"
+        );
+        assert_eq!(queue.pop(later + 4, |_| true), Some(2));
+        let calm = later + STANDING_NS + 1;
+        assert_eq!(
+            waits(queue.push(Priority::DEFAULT, 3, calm)),
+            BURST_WAIT_NS,
+            "nobody gave up for a while"
+        );
     }
 
     #[test]
