@@ -9,7 +9,7 @@ use http::HeaderValue;
 use outrigger_integration_tests::app::bench::Bench;
 use outrigger_integration_tests::load::{Plan, Report};
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{Load, Mesh, Proxy, eventually, port};
+use outrigger_integration_tests::{Load, Mesh, Proxy, client, eventually, port};
 
 use crate::config::{all, backend_policy, service};
 
@@ -24,7 +24,7 @@ const PATIENCE: &str = "timeouts: {try: 200ms, request: 1s}";
 
 struct Site {
     shop: Proxy,
-    _cart: Proxy,
+    cart: Proxy,
     bench: Bench,
     _mesh: Mesh,
 }
@@ -44,7 +44,7 @@ impl Site {
         let cart = Proxy::start_inbound(&mesh, cart, inbound_at).await;
         shop.ready().await;
         cart.ready().await;
-        Self { shop, _cart: cart, bench, _mesh: mesh }
+        Self { shop, cart, bench, _mesh: mesh }
     }
 
     /// Load of `rate` for `time`, with this priority.
@@ -112,5 +112,11 @@ async fn at_three_times_the_capacity_it_does_what_it_can_and_the_critical_first(
         calm.latency(0.99)
     );
     assert!(done >= 0.9, "goodput {done}");
+    let page = client::page(site.cart.metrics, "/metrics").await.expect("metrics are served").text();
+    let shed = page.lines().find(|line| {
+        line.starts_with("outrigger_overload_rejected_total")
+            && line.contains("priority=\"1\",reason=\"waited\"")
+    });
+    assert!(shed.is_some_and(|line| !line.ends_with(" 0")), "{page}");
     assert!(served >= 0.99, "critical {served}: {:?}", critical.reasons());
 }

@@ -1,0 +1,57 @@
+//! With everything armed, each protection fires once and says so in its counter.
+
+use http::{Method, StatusCode};
+use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::{App, Mesh, Proxy, client};
+
+use crate::config::{all, backend_policy, backends, route, service};
+
+/// The value of the one series of `/metrics` whose line has all of `parts`.
+async fn counter(proxy: &Proxy, parts: &[&str]) -> u64 {
+    let page = client::page(proxy.metrics, "/metrics").await.expect("metrics are served").text();
+    let found: Vec<_> = page.lines().filter(|line| parts.iter().all(|part| line.contains(part))).collect();
+    assert_eq!(found.len(), 1, "{parts:?}: {found:?}");
+    found[0].rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a counter")
+}
+
+const LIMIT: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: RouteFilter\nmetadata: {name: one-a-day}\n\
+                     spec: {rateLimit: {name: one-a-day, requests: 1, period: 24h}}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_protection_fires_once_and_is_counted() {
+    let (mesh, app) = (Mesh::new(), App::start("cart").await);
+    let filters = "filters: [{type: ExtensionRef, extensionRef: {group: outrigger.dev, kind: RouteFilter, name: one-a-day}}]";
+    let limited =
+        format!("matches: [{{path: {{value: /limited}}}}]\n{filters}\n{}", backends(&[("cart", 1)]));
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[app.addr]),
+        service("gone", &[app.addr]),
+        route("cart", &[limited, backends(&[("cart", 1)])]),
+        LIMIT.to_owned(),
+        backend_policy("cart", "timeouts: {request: 15s}"),
+        backend_policy("gone", "retry: {attempts: 0}\n  breaker: {minRequests: 5, open: 60s, openMax: 60s}"),
+    ]));
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop")).await;
+    shop.ready().await;
+    let fetch = async |host: &str, path: &str| {
+        let request = client::request(Method::GET, host, path, "");
+        client::send(shop.outbound, request).await.expect("it is answered")
+    };
+
+    assert_eq!(fetch("cart", "/later/1").await.status, StatusCode::OK);
+    assert_eq!(counter(&shop, &["outrigger_retries_total{", "/cart#", "reason=\"status\""]).await, 1);
+
+    assert_eq!(fetch("cart", "/limited").await.status, StatusCode::OK);
+    let limited = fetch("cart", "/limited").await;
+    assert_eq!((limited.status, limited.reason()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert_eq!(counter(&shop, &["outrigger_rate_limit_decisions_total{", "decision=\"refused\""]).await, 1);
+
+    for _ in 0..5 {
+        assert_eq!(fetch("gone", "/status/503").await.reason(), "");
+    }
+    assert_eq!(fetch("gone", "/").await.reason(), "breaker_open");
+    let opened = ["outrigger_breaker_transitions_total{", "/gone:", "from=\"closed\"", "to=\"open\""];
+    assert_eq!(counter(&shop, &opened).await, 1);
+    assert_eq!(counter(&shop, &["outrigger_breaker_refused_total{", "/gone:"]).await, 1);
+}
