@@ -6,8 +6,8 @@
 //! caller says `outrigger-no-retry`, so that of a chain of sidecars one retries, not all.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::header::HeaderName;
@@ -60,9 +60,28 @@ pub struct Parent {
 #[derive(Debug)]
 pub struct Lineages {
     hasher: RandomState,
-    shards: [Mutex<HashMap<Key, Call>>; SHARDS],
+    shards: [Mutex<Calls>; SHARDS],
+    remembered: AtomicUsize,
     /// Of the process; each inbound call adds to it.
     unremembered: AtomicU64,
+}
+
+type Calls = HashMap<Key, Call, BuildHasherDefault<AsIs>>;
+
+/// Keys are hashes already.
+#[derive(Debug, Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
 }
 
 #[derive(Debug)]
@@ -75,7 +94,12 @@ struct Call {
 
 impl Default for Lineages {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: Default::default(), unremembered: AtomicU64::new(0) }
+        Self {
+            hasher: RandomState::new(),
+            shards: Default::default(),
+            remembered: AtomicUsize::new(0),
+            unremembered: AtomicU64::new(0),
+        }
     }
 }
 
@@ -105,6 +129,7 @@ impl Lineages {
             }
             None => {
                 shard.insert(key, Call { inheritance, under_way: 1, spent: false });
+                self.remembered.fetch_add(1, Relaxed);
             }
         }
         Some(key)
@@ -118,6 +143,7 @@ impl Lineages {
                 call.under_way -= 1;
                 if call.under_way == 0 {
                     shard.remove(&key);
+                    self.remembered.fetch_sub(1, Relaxed);
                 }
             }
         }
@@ -125,6 +151,9 @@ impl Lineages {
 
     /// The call to the workload that one of the workload's own belongs to, if it can be told.
     pub fn parent(&self, head: &RequestHead) -> Option<Parent> {
+        if self.remembered() == 0 {
+            return None;
+        }
         [trace_id(head), request_id(head)].into_iter().flatten().find_map(|name| {
             let key = self.hash(name);
             let inheritance = self.shard(key).get(&key)?.inheritance;
@@ -146,7 +175,7 @@ impl Lineages {
 
     /// Names of calls under way that are remembered.
     pub fn remembered(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.remembered.load(Relaxed)
     }
 
     /// Names for which there was no room.
@@ -158,8 +187,9 @@ impl Lineages {
         self.hasher.hash_one(name)
     }
 
-    fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Call>> {
-        self.shards[(key % SHARDS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, key: Key) -> MutexGuard<'_, Calls> {
+        // Bits of the middle: the maps go by those at both ends.
+        self.shards[(key >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
