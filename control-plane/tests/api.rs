@@ -11,6 +11,9 @@ mod based;
 #[path = "api/guard.rs"]
 mod guard;
 #[cfg(test)]
+#[path = "api/inbound.rs"]
+mod inbound;
+#[cfg(test)]
 #[path = "api/kill.rs"]
 mod kill;
 #[cfg(test)]

@@ -142,7 +142,7 @@ struct Answer {
 
 fn limited(requests: u32) -> Inbound {
     let key = vec![RateKey::Header("x-user".into())];
-    let limit = RateLimit { name: "calls".into(), requests, period_ms: 60_000, burst: 1, key };
+    let limit = RateLimit { name: "calls".into(), requests, period_ms: 60_000, burst: 1, key, global: false };
     Inbound { rate_limits: vec![limit], ..Inbound::default() }
 }
 

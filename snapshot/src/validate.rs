@@ -12,7 +12,10 @@ use crate::policy::{Backend, Filter, PathEdit, PathMatch, Policy, Port, Rule, SC
 mod inbound;
 mod resilience;
 
-pub use inbound::{RATE_LIMITS_MAX, network};
+pub use inbound::{
+    EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, RATE_LIMITS_MAX, REQUESTS_MAX, REQUESTS_PER_MS_MAX,
+    TOLERANCE_PERCENTS, TRUSTED_MAX, network,
+};
 pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
 
 /// Features beyond the first schema that this build understands.

@@ -1,5 +1,6 @@
 //! `explain`: what would happen to a request.
 
+mod inbound;
 mod origin;
 mod settings;
 mod verdict;

@@ -4,7 +4,7 @@ use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{self, WeightedBackend};
 
 use super::index::{Attached, Index};
-use crate::config::model::{Port, Rule, Service};
+use crate::config::model::{Port, Rule, RuleFilter, Service};
 
 pub(super) fn service(
     index: &Index<'_>,
@@ -28,18 +28,18 @@ fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) 
         protocol: port.protocol,
         rules: attached
             .iter()
-            .flat_map(|route| route.rules.iter().map(|rule| self::rule(route, rule)))
+            .flat_map(|route| route.rules.iter().map(|rule| self::rule(index, route, rule)))
             .collect(),
         backend,
-        inbound: None,
+        inbound: port.protocol.is_http().then(|| index.inbound.effective(name, &port.name)).flatten(),
     }
 }
 
-fn rule(route: &Attached<'_>, rule: &Rule) -> policy::Rule {
+fn rule(index: &Index<'_>, route: &Attached<'_>, rule: &Rule) -> policy::Rule {
     policy::Rule {
         name: format!("{}/{}#{}", route.namespace, route.name, rule.name),
         matches: rule.matches.clone(),
-        filters: rule.filters.clone(),
+        filters: filters(index, route.namespace, &rule.filters),
         request_timeout_ms: rule.request_timeout_ms.as_ref().map(|timeout| timeout.value),
         try_timeout_ms: rule.try_timeout_ms.as_ref().map(|timeout| timeout.value),
         retry: rule.retry.clone(),
@@ -50,8 +50,17 @@ fn rule(route: &Attached<'_>, rule: &Rule) -> policy::Rule {
                 service: backend.service.value.clone(),
                 port: backend.port.value,
                 weight: backend.weight,
-                filters: backend.filters.clone(),
+                filters: filters(index, route.namespace, &backend.filters),
             })
             .collect(),
     }
+}
+
+/// The filters themselves, in the order of the route.
+fn filters(index: &Index<'_>, namespace: &str, filters: &[RuleFilter]) -> Vec<policy::Filter> {
+    let filter = |filter: &RuleFilter| match filter {
+        RuleFilter::Own(filter) => Some(filter.clone()),
+        RuleFilter::Extension(name) => index.filters.get(&(namespace, name.value.as_str()))?.filter.clone(),
+    };
+    filters.iter().filter_map(filter).collect()
 }

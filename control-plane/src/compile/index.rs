@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use outrigger_snapshot::name::ServiceName;
 
 use crate::config::layers::Layers;
-use crate::config::model::{Rule, Service, Spec};
+use crate::config::model::{InboundSettings, RouteFilter, Rule, Service, Spec};
 use crate::config::{Checked, parent_ports, service_name};
 
 /// A port of a service.
@@ -32,18 +32,27 @@ pub(super) struct Index<'a> {
     consumers: HashMap<&'a str, HashMap<PortOf, Vec<Attached<'a>>>>,
     /// How each port is used.
     pub(super) layers: Layers<'a>,
+    /// What is done about requests that come to each port.
+    pub(super) inbound: Layers<'a, InboundSettings>,
+    /// The filters that routes name, by namespace and name.
+    pub(super) filters: HashMap<(&'a str, &'a str), &'a RouteFilter>,
 }
 
 impl<'a> Index<'a> {
     pub(super) fn new(checked: &'a Checked) -> Self {
-        let mut index = Self { layers: Layers::new(checked.resources()), ..Self::default() };
-        for resource in checked.resources() {
+        let resources = checked.resources();
+        let (layers, inbound) = (Layers::backend(resources), Layers::inbound(resources));
+        let mut index = Self { layers, inbound, ..Self::default() };
+        for resource in resources {
             if let (Spec::Service(service), Some(name)) = (resource.spec(), service_name(resource)) {
                 index.services.insert(name, service);
             }
+            if let Spec::RouteFilter(filter) = resource.spec() {
+                index.filters.insert((resource.namespace(), resource.name()), filter);
+            }
         }
         // The resources are sorted by namespace and name: so are the routes of each port, which is their order of precedence.
-        for resource in checked.resources() {
+        for resource in resources {
             let Some(route) = resource.spec().route() else { continue };
             let (namespace, name) = (resource.namespace(), resource.name());
             let attached = Attached { namespace, name, rules: &route.rules };

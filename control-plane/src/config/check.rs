@@ -6,7 +6,7 @@ use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::validate::SERVICES_MAX;
 
 use super::layers::Layers;
-use super::model::{Service, Spec};
+use super::model::{Port, Service, Spec, Target};
 use super::nearest::nearest;
 use super::problem::{Problem, Problems, Spot};
 use super::resource::{Key, Resource};
@@ -14,7 +14,9 @@ use super::resource::{Key, Resource};
 pub(crate) use routes::parent_ports;
 
 mod clashes;
+mod filters;
 mod hosts;
+mod inbound;
 mod policies;
 mod routes;
 mod scopes;
@@ -39,7 +41,7 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
     let mut problems = Problems::default();
     check_unique(resources, &mut problems);
     let services = Services::new(resources);
-    let layers = Layers::new(resources);
+    let layers = Layers::backend(resources);
     check_totals(&services, &mut problems);
     hosts::check(&services, &mut problems);
     for resource in resources {
@@ -49,13 +51,18 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
                 routes::check(resource, route, &services, &mut problems);
                 timeouts::check(resource, route, &layers, &services, &mut problems);
             }
-            Spec::BackendPolicy(_) | Spec::XBackendTrafficPolicy(_) => {}
+            Spec::BackendPolicy(_)
+            | Spec::XBackendTrafficPolicy(_)
+            | Spec::InboundPolicy(_)
+            | Spec::RouteFilter(_) => {}
         }
     }
     routes::check_totals(resources, &services, &mut problems);
     clashes::check(resources, &services, &mut problems);
+    filters::check(resources, &mut problems);
     policies::check(resources, &services, &mut problems);
     settings::check(resources, &layers, &services, &mut problems);
+    inbound::check(resources, &services, &mut problems);
     scopes::check(resources, &services, &mut problems);
     let mut resources = resources.to_vec();
     resources.sort_by_cached_key(Resource::key);
@@ -96,6 +103,14 @@ impl<'a> Services<'a> {
             problems.add(|| self.dangling(referrer, name, at, field));
         }
         found
+    }
+
+    /// The ports that a policy with this target applies to.
+    fn ports_of(&self, target: &'a Target) -> impl Iterator<Item = &'a Port> {
+        let found = self.by_name.get(&target.service.value);
+        let section = target.section.as_ref().map(|section| section.value.as_str());
+        let ports = found.map_or(&[][..], |(_, service)| service.ports.as_slice());
+        ports.iter().filter(move |port| section.is_none_or(|wanted| wanted == port.name))
     }
 
     fn dangling(&self, referrer: &Resource, name: &ServiceName, at: Spot, field: &str) -> Problem {

@@ -3,41 +3,78 @@
 use std::collections::HashMap;
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{Backend, Protocol};
+use outrigger_snapshot::policy::{Backend, Inbound, Protocol};
 
-use super::model::{BackendPolicy, Settings};
+use super::model::{InboundSettings, Policy, Settings, Spec};
 use super::problem::Spot;
 use super::resource::Resource;
 
 /// A policy that holds for a port.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Layer<'a> {
+#[derive(Debug)]
+pub(crate) struct Layer<'a, S = Settings> {
     pub(crate) resource: &'a Resource,
-    pub(crate) policy: &'a BackendPolicy,
+    pub(crate) policy: &'a Policy<S>,
 }
 
-impl Layer<'_> {
-    /// Where it says something about a field, named by its path below `spec` of a `BackendPolicy`.
+impl<S> Clone for Layer<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Layer<'_, S> {}
+
+impl<S> Layer<'_, S> {
+    /// Where it says something about a field, named by its path below `spec` of a `BackendPolicy` or an `InboundPolicy`.
     pub(crate) fn spot(&self, field: &str) -> Option<Spot> {
         self.policy.written.get(field).copied()
     }
 }
 
+/// Policies for all ports of a service, or by name for one of them.
+type Attached<'a, S> = Vec<(Option<&'a str>, Layer<'a, S>)>;
+
 /// The policies by their targets.
 #[derive(Debug, Default)]
-pub(crate) struct Layers<'a> {
-    /// Of each service, for all ports or one of them. Of two for the same target the first is kept.
-    by_service: HashMap<ServiceName, Vec<(Option<&'a str>, Layer<'a>)>>,
+pub(crate) struct Layers<'a, S = Settings> {
+    /// Of each service. Of two for the same target the first is kept.
+    by_service: HashMap<ServiceName, Attached<'a, S>>,
 }
 
 impl<'a> Layers<'a> {
-    pub(crate) fn new(resources: &'a [Resource]) -> Self {
-        let mut layers = Self::default();
+    /// Those of how services are called.
+    pub(crate) fn backend(resources: &'a [Resource]) -> Self {
+        Self::new(resources, Spec::backend_policy)
+    }
+
+    /// How a port is used.
+    pub(crate) fn effective(&self, service: &ServiceName, port_name: &str, protocol: Protocol) -> Backend {
+        effective(&self.of(service, port_name), protocol)
+    }
+}
+
+impl<'a> Layers<'a, InboundSettings> {
+    /// Those of requests that come to services.
+    pub(crate) fn inbound(resources: &'a [Resource]) -> Self {
+        Self::new(resources, Spec::inbound_policy)
+    }
+
+    /// What is done about requests that come to a port; `None`: no policy says anything.
+    pub(crate) fn effective(&self, service: &ServiceName, port_name: &str) -> Option<Inbound> {
+        let layers = self.of(service, port_name);
+        let settings = layers.iter().map(|layer| &layer.policy.settings);
+        (!layers.is_empty()).then(|| InboundSettings::effective(settings))
+    }
+}
+
+impl<'a, S> Layers<'a, S> {
+    fn new(resources: &'a [Resource], read: fn(&'a Spec) -> Option<&'a Policy<S>>) -> Self {
+        let mut by_service: HashMap<ServiceName, Attached<'a, S>> = HashMap::new();
         for resource in resources {
-            let Some(policy) = resource.spec().policy() else { continue };
+            let Some(policy) = read(resource.spec()) else { continue };
             for target in &policy.targets {
                 let section = target.section.as_ref().map(|section| section.value.as_str());
-                let known = layers.by_service.entry(target.service.value.clone()).or_default();
+                let known = by_service.entry(target.service.value.clone()).or_default();
                 let taken = known
                     .iter()
                     .any(|(other, layer)| *other == section && layer.resource.kind() == resource.kind());
@@ -46,13 +83,13 @@ impl<'a> Layers<'a> {
                 }
             }
         }
-        layers
+        Self { by_service }
     }
 
     /// Those that hold for a port, the wider first.
-    pub(crate) fn of(&self, service: &ServiceName, port_name: &str) -> Vec<Layer<'a>> {
+    pub(crate) fn of(&self, service: &ServiceName, port_name: &str) -> Vec<Layer<'a, S>> {
         let known = self.by_service.get(service).map_or(&[][..], Vec::as_slice);
-        let which = |wanted: Option<&str>| -> Vec<Layer<'a>> {
+        let which = |wanted: Option<&str>| -> Vec<Layer<'a, S>> {
             known.iter().filter(|(section, _)| *section == wanted).map(|(_, layer)| *layer).collect()
         };
         let mut layers = which(None);
@@ -60,13 +97,8 @@ impl<'a> Layers<'a> {
         layers
     }
 
-    /// How a port is used.
-    pub(crate) fn effective(&self, service: &ServiceName, port_name: &str, protocol: Protocol) -> Backend {
-        effective(&self.of(service, port_name), protocol)
-    }
-
     /// The policy that decides a field of a port; `None`: the default holds.
-    pub(crate) fn origin(&self, service: &ServiceName, port_name: &str, field: &str) -> Option<Layer<'a>> {
+    pub(crate) fn origin(&self, service: &ServiceName, port_name: &str, field: &str) -> Option<Layer<'a, S>> {
         self.of(service, port_name).into_iter().rfind(|layer| layer.spot(field).is_some())
     }
 }

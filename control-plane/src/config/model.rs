@@ -8,10 +8,12 @@ use outrigger_snapshot::policy::{Filter, Protocol, RouteMatch, RuleRetry};
 
 use super::problem::Spot;
 
+pub(crate) use inbound::InboundSettings;
 pub(crate) use settings::{
     BreakerSettings, EjectionSettings, HealthCheckSettings, HedgeSettings, RetrySettings, Settings,
 };
 
+mod inbound;
 mod settings;
 
 /// A value and where it was written.
@@ -31,14 +33,33 @@ pub(crate) enum Spec {
     GrpcRoute(Route),
     BackendPolicy(BackendPolicy),
     XBackendTrafficPolicy(BackendPolicy),
+    InboundPolicy(InboundPolicy),
+    RouteFilter(RouteFilter),
 }
 
 impl Spec {
-    /// What it says as a policy, if it is one.
-    pub(crate) fn policy(&self) -> Option<&BackendPolicy> {
+    /// What it says of how services are called, if it is a policy about that.
+    pub(crate) fn backend_policy(&self) -> Option<&BackendPolicy> {
         match self {
             Self::BackendPolicy(policy) | Self::XBackendTrafficPolicy(policy) => Some(policy),
-            Self::Service(_) | Self::HttpRoute(_) | Self::GrpcRoute(_) => None,
+            _ => None,
+        }
+    }
+
+    /// What it says of requests that come to services, if it is a policy about that.
+    pub(crate) fn inbound_policy(&self) -> Option<&InboundPolicy> {
+        match self {
+            Self::InboundPolicy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// What it is attached to, if it is a policy.
+    pub(crate) fn targets(&self) -> &[Target] {
+        match self {
+            Self::BackendPolicy(policy) | Self::XBackendTrafficPolicy(policy) => &policy.targets,
+            Self::InboundPolicy(policy) => &policy.targets,
+            Self::Service(_) | Self::HttpRoute(_) | Self::GrpcRoute(_) | Self::RouteFilter(_) => &[],
         }
     }
 
@@ -46,7 +67,7 @@ impl Spec {
     pub(crate) fn route(&self) -> Option<&Route> {
         match self {
             Self::HttpRoute(route) | Self::GrpcRoute(route) => Some(route),
-            Self::Service(_) | Self::BackendPolicy(_) | Self::XBackendTrafficPolicy(_) => None,
+            _ => None,
         }
     }
 }
@@ -120,7 +141,7 @@ pub(crate) struct Rule {
     /// The name that was written, or else the position.
     pub(crate) name: String,
     pub(crate) matches: Vec<RouteMatch>,
-    pub(crate) filters: Vec<Filter>,
+    pub(crate) filters: Vec<RuleFilter>,
     pub(crate) request_timeout_ms: Option<Placed<u64>>,
     pub(crate) try_timeout_ms: Option<Placed<u64>>,
     pub(crate) retry: Option<RuleRetry>,
@@ -132,13 +153,34 @@ pub(crate) struct BackendRef {
     pub(crate) service: Placed<ServiceName>,
     pub(crate) port: Placed<u16>,
     pub(crate) weight: u32,
-    pub(crate) filters: Vec<Filter>,
+    pub(crate) filters: Vec<RuleFilter>,
 }
 
+/// A filter of a rule or a backend.
 #[derive(Debug)]
-pub(crate) struct BackendPolicy {
+pub(crate) enum RuleFilter {
+    /// One that the route says itself.
+    Own(Filter),
+    /// A `RouteFilter` in the namespace of the route, by name.
+    Extension(Placed<String>),
+}
+
+/// A filter that routes name.
+#[derive(Debug)]
+pub(crate) struct RouteFilter {
+    /// `None` if it could not be read.
+    pub(crate) filter: Option<Filter>,
+}
+
+/// How services are called.
+pub(crate) type BackendPolicy = Policy<Settings>;
+/// What is done about requests that come to services.
+pub(crate) type InboundPolicy = Policy<InboundSettings>;
+
+#[derive(Debug)]
+pub(crate) struct Policy<S> {
     pub(crate) targets: Vec<Target>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: S,
     /// Where each field below `spec` was written, by its path there, like `retry.backoff.base`.
     pub(crate) written: BTreeMap<String, Spot>,
 }

@@ -17,8 +17,11 @@ mod address;
 mod amount;
 mod backend_policy;
 mod filter;
+mod inbound_policy;
 mod method_match;
+mod rate_limit;
 mod route;
+mod route_filter;
 mod route_match;
 mod service;
 mod traffic_policy;
@@ -104,6 +107,8 @@ fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) 
         Kind::XBackendTrafficPolicy => {
             Spec::XBackendTrafficPolicy(traffic_policy::read(spec, &path, namespace, report))
         }
+        Kind::InboundPolicy => Spec::InboundPolicy(inbound_policy::read(spec, &path, namespace, report)),
+        Kind::RouteFilter => Spec::RouteFilter(route_filter::read(spec, &path, report)),
     }
 }
 

@@ -11,8 +11,8 @@ use outrigger_snapshot::record::Serial;
 use super::model::Spec;
 use super::problem::{Problem, Spot};
 use super::shape::{
-    Object, Shape, backend_policy, grpc_route, http_route, ignored, required, resource, service,
-    traffic_policy,
+    Object, Shape, backend_policy, grpc_route, http_route, ignored, inbound_policy, required, resource,
+    route_filter, service, traffic_policy,
 };
 use super::text::Text;
 
@@ -31,12 +31,23 @@ pub enum Kind {
     BackendPolicy,
     /// `gateway.networking.x-k8s.io/v1alpha1`: what retries may add to the load of a service.
     XBackendTrafficPolicy,
+    /// `outrigger.dev/v1alpha1`: what is done about requests that come to a service.
+    InboundPolicy,
+    /// `outrigger.dev/v1alpha1`: a filter that routes name.
+    RouteFilter,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Service, Self::HttpRoute, Self::GrpcRoute, Self::BackendPolicy, Self::XBackendTrafficPolicy];
+    pub const ALL: [Self; 7] = [
+        Self::Service,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::BackendPolicy,
+        Self::XBackendTrafficPolicy,
+        Self::InboundPolicy,
+        Self::RouteFilter,
+    ];
 
     /// The name in `kind`.
     pub fn name(self) -> &'static str {
@@ -46,13 +57,17 @@ impl Kind {
             Self::GrpcRoute => "GRPCRoute",
             Self::BackendPolicy => "BackendPolicy",
             Self::XBackendTrafficPolicy => "XBackendTrafficPolicy",
+            Self::InboundPolicy => "InboundPolicy",
+            Self::RouteFilter => "RouteFilter",
         }
     }
 
     /// The text in `apiVersion`.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Service | Self::BackendPolicy => "outrigger.dev/v1alpha1",
+            Self::Service | Self::BackendPolicy | Self::InboundPolicy | Self::RouteFilter => {
+                "outrigger.dev/v1alpha1"
+            }
             Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
             Self::XBackendTrafficPolicy => "gateway.networking.x-k8s.io/v1alpha1",
         }
@@ -96,6 +111,8 @@ impl Kind {
             Self::XBackendTrafficPolicy => {
                 whole!("gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", traffic_policy::SPEC)
             }
+            Self::InboundPolicy => whole!("outrigger.dev/v1alpha1", "InboundPolicy", inbound_policy::SPEC),
+            Self::RouteFilter => whole!("outrigger.dev/v1alpha1", "RouteFilter", route_filter::SPEC),
         }
     }
 }

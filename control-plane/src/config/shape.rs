@@ -9,7 +9,9 @@ use super::text::Text;
 pub(crate) mod backend_policy;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;
+pub(crate) mod inbound_policy;
 pub(crate) mod resource;
+pub(crate) mod route_filter;
 pub(crate) mod service;
 #[cfg(test)]
 mod tests;

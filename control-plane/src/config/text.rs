@@ -2,12 +2,15 @@
 
 use outrigger_snapshot::head::Authority;
 use outrigger_snapshot::name::{LABEL_BYTES_MAX, check_label};
+use outrigger_snapshot::validate::network;
 
 #[cfg(test)]
 mod tests;
 
 /// Longest host name in bytes (RFC 1035 §2.3.4, without the trailing dot).
 const HOST_BYTES_MAX: usize = 253;
+/// Longest address with a number of bits: an IPv4 address in IPv6 notation.
+const NETWORK_BYTES_MAX: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128".len();
 /// Longest header name in bytes (Gateway API v1).
 const HEADER_NAME_BYTES_MAX: usize = 256;
 /// Longest header value in bytes (Gateway API v1).
@@ -44,6 +47,8 @@ pub(crate) enum Text {
     Duration,
     /// An address with or without port.
     Address,
+    /// An address or a network.
+    Network,
 }
 
 impl Text {
@@ -64,6 +69,7 @@ impl Text {
             Self::Duration => duration_ms(text).is_some(),
             // Judged where the address is read, which can say more than yes or no.
             Self::Address => text.len() <= HOST_BYTES_MAX + ":65535".len(),
+            Self::Network => text.len() <= NETWORK_BYTES_MAX && network(text).is_some(),
         }
     }
 
@@ -93,6 +99,7 @@ impl Text {
             }
             Self::Duration => "a duration like 10s, 1m30s or 250ms, without fractions".to_owned(),
             Self::Address => "ADDRESS or ADDRESS:PORT".to_owned(),
+            Self::Network => "an address or a network, like 10.1.0.7, 10.1.0.0/16 or fd00::/8".to_owned(),
         }
     }
 
@@ -117,7 +124,9 @@ impl Text {
             Self::HostPattern => Some("^(\\*\\.)?[^A-Z*:/ ]+$"),
             Self::HeaderName | Self::CookieName => Some("^[A-Za-z0-9!#$%&'*+\\-.^_`|~]+$"),
             Self::Duration => Some("^([0-9]{1,5}(h|m|s|ms)){1,4}$"),
-            Self::Any | Self::Only(_) | Self::DnsName | Self::HeaderValue | Self::Address => None,
+            Self::Any | Self::Only(_) | Self::DnsName | Self::HeaderValue | Self::Address | Self::Network => {
+                None
+            }
         }
     }
 
@@ -128,6 +137,7 @@ impl Text {
             Self::Labels | Self::Host | Self::HostPattern | Self::DnsName => Some(HOST_BYTES_MAX),
             Self::HeaderName | Self::CookieName => Some(HEADER_NAME_BYTES_MAX),
             Self::HeaderValue => Some(HEADER_VALUE_BYTES_MAX),
+            Self::Network => Some(NETWORK_BYTES_MAX),
             Self::Only(_) | Self::Label | Self::Service | Self::Duration | Self::Address => None,
         }
     }

@@ -85,7 +85,13 @@ fn unsupported_fields_are_refused_with_their_reason_at_hand() {
         ["properties"]["type"]["enum"];
     assert_eq!(
         types,
-        &json!(["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"])
+        &json!([
+            "RequestHeaderModifier",
+            "ResponseHeaderModifier",
+            "RequestRedirect",
+            "URLRewrite",
+            "ExtensionRef"
+        ])
     );
 }
 
@@ -106,6 +112,15 @@ fn the_schemas_have_what_is_said_of_failures() {
     assert_eq!(grpc[0], json!({ "type": "integer", "minimum": 1, "maximum": 16 }));
     assert_eq!(grpc[1]["examples"][13], "UNAVAILABLE");
     assert_eq!(policy["healthCheck"]["properties"]["tcp"]["additionalProperties"], false);
+    let inbound = &schema(Kind::InboundPolicy)["properties"]["spec"]["properties"];
+    assert_eq!(inbound["shed"]["properties"]["tolerance"]["minimum"], 110);
+    assert_eq!(inbound["rateLimits"]["items"]["required"], json!(["name", "requests", "period"]));
+    let fault = &schema(Kind::RouteFilter)["properties"]["spec"]["properties"]["fault"]["properties"];
+    assert_eq!(fault["abort"]["properties"]["percent"]["maximum"], 100);
     let route = &schema(Kind::HttpRoute)["properties"]["spec"]["properties"]["rules"]["items"]["properties"];
+    assert_eq!(
+        route["filters"]["items"]["properties"]["extensionRef"]["properties"]["kind"]["enum"],
+        json!(["RouteFilter"])
+    );
     assert_eq!(route["retry"]["properties"]["codes"]["items"]["minimum"], 400);
 }

@@ -5,6 +5,7 @@
 use outrigger_control_plane::config::{Checked, Problems, Source, load};
 
 mod documented;
+mod inbound;
 mod problems;
 mod properties;
 mod resilience;

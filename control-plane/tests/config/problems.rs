@@ -5,10 +5,12 @@ use super::load_text;
 mod conditions;
 mod filter;
 mod grpc_route;
+mod inbound;
 mod kinds;
 mod policy;
 mod resilience;
 mod route;
+mod route_filter;
 mod service;
 mod text;
 mod together;
@@ -42,15 +44,31 @@ enum Wrong {
     Port(&'static str),
     /// The spec of an `XBackendTrafficPolicy`.
     Traffic(&'static str),
+    /// The spec of an `InboundPolicy`.
+    InboundPolicy(&'static str),
+    /// What an `InboundPolicy` for the HTTP port of web says beside its target.
+    Inbound(&'static str),
+    /// The spec of a `RouteFilter`.
+    Filter(&'static str),
+    /// A rule of an `HTTPRoute` for web, in line 12; before it the `RouteFilter`s calls and other, whose limits have one name, and drill.
+    Named(&'static str),
 }
 
 impl Wrong {
     /// The mesh with the mistake, which begins in line 5.
     fn text(&self) -> String {
+        format!("{MESH}{}", self.resource())
+    }
+
+    fn resource(&self) -> String {
         let ours = "apiVersion: outrigger.dev/v1alpha1";
         let gateway = "apiVersion: gateway.networking.k8s.io/v1";
         let route = "apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: route}";
-        let resource = match self {
+        let inbound = "kind: InboundPolicy, metadata: {name: policy}";
+        let filter = |name: &str, spec: &str| {
+            format!("{{{ours}, kind: RouteFilter, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n---\n")
+        };
+        match self {
             Self::Text(text) => (*text).to_owned(),
             Self::Service(spec) => {
                 format!("{{{ours}, kind: Service, metadata: {{name: cart}}, spec:\n{{{spec}}}}}")
@@ -76,8 +94,24 @@ impl Wrong {
                 "{{apiVersion: gateway.networking.x-k8s.io/v1alpha1, kind: XBackendTrafficPolicy, \
                  metadata: {{name: traffic}}, spec:\n{{{spec}}}}}"
             ),
-        };
-        format!("{MESH}{resource}")
+            Self::InboundPolicy(spec) => format!("{{{ours}, {inbound}, spec:\n{{{spec}}}}}"),
+            Self::Inbound(settings) => {
+                let target = "targetRefs: [{kind: Service, name: web, sectionName: http}]";
+                format!("{{{ours}, {inbound}, spec:\n{{{target}, {settings}}}}}")
+            }
+            Self::Filter(spec) => {
+                format!("{{{ours}, kind: RouteFilter, metadata: {{name: filter}}, spec:\n{{{spec}}}}}")
+            }
+            Self::Named(rule) => {
+                let limit = "rateLimit: {name: calls, requests: 1, period: 1s}";
+                let filters = [
+                    filter("calls", limit),
+                    filter("other", limit),
+                    filter("drill", "fault: {abort: {percent: 1}}"),
+                ];
+                format!("{}{}", filters.concat(), Self::Rule(rule).resource())
+            }
+        }
     }
 }
 

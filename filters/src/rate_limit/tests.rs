@@ -73,7 +73,7 @@ fn no_interval_admits_more_than_the_law_says() {
 }
 
 fn limit(key: Vec<RateKey>) -> policy::RateLimit {
-    policy::RateLimit { name: "calls".into(), requests: 1, period_ms: 1_000, burst: 1, key }
+    policy::RateLimit { name: "calls".into(), requests: 1, period_ms: 1_000, burst: 1, key, global: false }
 }
 
 fn head(target: &str, user: Option<&str>) -> RequestHead {

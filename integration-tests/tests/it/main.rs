@@ -13,6 +13,7 @@ mod health;
 mod house;
 mod http;
 mod hung;
+mod limits;
 mod memory;
 mod observe;
 mod one_plan;

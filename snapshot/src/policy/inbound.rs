@@ -39,6 +39,8 @@ pub struct RateLimit {
     pub burst: u32,
     /// What each bucket is for; empty: one for all requests.
     pub key: Vec<RateKey>,
+    /// Counted over all sidecars of the service, through the store of `--rate-limit-store`; where there is none, by this sidecar alone.
+    pub global: bool,
 }
 
 /// One part of a rate limit's key. A request that lacks it counts with all others that lack it.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use http::header::HeaderName;
 
@@ -11,21 +12,25 @@ use crate::policy::{Fault, Inbound, RateKey, RateLimit};
 /// Rate limits of one port.
 pub const RATE_LIMITS_MAX: usize = 16;
 /// Parts of one key.
-const KEY_PARTS_MAX: usize = 8;
+pub const KEY_PARTS_MAX: usize = 8;
 /// Elements of a path that a key can name.
-const PATH_ELEMENTS_MAX: u32 = 32;
+pub const PATH_ELEMENTS_MAX: u32 = 32;
 /// Longest period of a rate: a day, in milliseconds.
 const PERIOD_MS_MAX: u64 = 86_400_000;
+/// Requests per millisecond of a period: what is between two of them is a nanosecond at least.
+pub const REQUESTS_PER_MS_MAX: u64 = 1_000_000;
+/// Tolerances of shedding, per cent.
+pub const TOLERANCE_PERCENTS: RangeInclusive<u32> = 110..=1_000;
 /// Largest rate, and burst.
-const REQUESTS_MAX: u32 = 100_000_000;
+pub const REQUESTS_MAX: u32 = 100_000_000;
 /// Networks whose word counts.
-const TRUSTED_MAX: usize = 256;
+pub const TRUSTED_MAX: usize = 256;
 /// Paths that are never shed.
-const EXEMPT_MAX: usize = 64;
+pub const EXEMPT_MAX: usize = 64;
 
 pub(super) fn check(place: &str, inbound: &Inbound) -> Result<(), Invalid> {
     if let Some(shed) = &inbound.shed {
-        if shed.tolerance_percent.is_some_and(|percent| !(110..=1_000).contains(&percent)) {
+        if shed.tolerance_percent.is_some_and(|percent| !TOLERANCE_PERCENTS.contains(&percent)) {
             return Err(invalid(place, "a tolerance that is not 110 to 1000 per cent".into()));
         }
         at_most(place, "exempt paths", shed.exempt.len(), EXEMPT_MAX)?;
@@ -52,7 +57,7 @@ pub(super) fn check(place: &str, inbound: &Inbound) -> Result<(), Invalid> {
 }
 
 pub(super) fn check_rate_limit(place: &str, limit: &RateLimit) -> Result<(), Invalid> {
-    let RateLimit { name, requests, period_ms, burst, key } = limit;
+    let RateLimit { name, requests, period_ms, burst, key, global: _ } = limit;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b'#');
     if name.is_empty() || name.len() > 256 || !name.bytes().all(plain) {
         return Err(invalid(place, format!("{name:?} is no name of a rate limit")));
@@ -65,7 +70,7 @@ pub(super) fn check_rate_limit(place: &str, limit: &RateLimit) -> Result<(), Inv
         return Err(invalid(place, format!("a rate per {period_ms} ms, of at most {PERIOD_MS_MAX}")));
     }
     // What is between two requests at that rate has to be a nanosecond at least, and the whole burst has to fit the clock.
-    if u64::from(*requests) > period_ms * 1_000_000 {
+    if u64::from(*requests) > period_ms * REQUESTS_PER_MS_MAX {
         return Err(invalid(place, format!("{requests} requests per {period_ms} ms")));
     }
     at_most(place, "parts of a rate limit's key", key.len(), KEY_PARTS_MAX)?;
@@ -108,7 +113,11 @@ pub fn network(text: &str) -> Option<(IpAddr, u8)> {
     let address: IpAddr = address.parse().ok()?;
     let width = if address.is_ipv4() { 32 } else { 128 };
     let bits = match bits {
-        Some(bits) => bits.parse().ok().filter(|bits| *bits <= width)?,
+        // `parse` would take a sign.
+        Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            bits.parse().ok().filter(|bits| *bits <= width)?
+        }
+        Some(_) => return None,
         None => width,
     };
     Some((address, bits))
@@ -120,7 +129,14 @@ mod tests {
     use crate::policy::{Abort, Delay, Shed};
 
     fn limit() -> RateLimit {
-        RateLimit { name: "calls".into(), requests: 100, period_ms: 1_000, burst: 10, key: vec![] }
+        RateLimit {
+            name: "calls".into(),
+            requests: 100,
+            period_ms: 1_000,
+            burst: 10,
+            key: vec![],
+            global: false,
+        }
     }
 
     #[test]
@@ -149,6 +165,8 @@ mod tests {
             (true, trusted("10.0.0.0/8")),
             (true, trusted("::1")),
             (false, trusted("10.0.0.0/33")),
+            (false, trusted("10.0.0.0/+8")),
+            (false, trusted("10.0.0.0/")),
             (false, trusted("mesh")),
             (true, shed(Some(150), "/healthz")),
             (false, shed(Some(100), "/healthz")),

@@ -8,9 +8,11 @@ use outrigger_snapshot::policy::{
 };
 use outrigger_snapshot::router::{Miss, Router, RouterError};
 
+use super::inbound::{self, limit_text};
 use super::origin::{Origins, Place};
 use super::settings::Settings;
-use crate::config::Resource;
+use crate::config::text::duration_text;
+use crate::config::{Resource, grpc_status};
 
 /// Endpoints that are listed one by one; the others are only counted.
 const ENDPOINTS_LISTED: usize = 8;
@@ -83,7 +85,8 @@ pub(crate) fn verdict(
         lines.cluster(&own, "all", policy, facts, None);
         return Ok(lines.lines);
     };
-    let route = origins.route(Place { service, port_name: &port.name }, &rule.name);
+    let place = Place { service, port_name: &port.name };
+    let route = origins.route(place, &rule.name);
     lines.add("rule", format!("{} ({route})", rule.name));
     for (index, condition) in rule.matches.iter().enumerate() {
         lines.add(if index == 0 { "matches" } else { "or" }, match_text(condition));
@@ -91,12 +94,13 @@ pub(crate) fn verdict(
     if let Some(prefix) = found.prefix {
         lines.add("prefix", format!("{:?} matched", if prefix.is_empty() { "/" } else { prefix }));
     }
-    lines.filters("filter", &rule.filters);
+    lines.filters("filter", &rule.filters, &origins.filters(place, &rule.name, None), &route);
     let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
-    for backend in &rule.backends {
+    for (index, backend) in rule.backends.iter().enumerate() {
         let cluster = backend.service.cluster(backend.port);
         lines.cluster(&cluster, &share(backend.weight, total), policy, facts, Some((rule, &route)));
-        lines.filters("  filter", &backend.filters);
+        let of_filters = origins.filters(place, &rule.name, Some(index));
+        lines.filters("  filter", &backend.filters, &of_filters, &route);
     }
     if total == 0 && !rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_))) {
         lines.add("cluster", "none has a share: the proxy would answer 500".to_owned());
@@ -114,9 +118,15 @@ impl Lines<'_> {
         self.lines.push((name.to_owned(), text));
     }
 
-    fn filters(&mut self, name: &str, filters: &[Filter]) {
-        for filter in filters {
-            self.add(name, filter_text(filter));
+    /// Filters, and where each comes from; where that is not at hand, of `route`.
+    fn filters(&mut self, name: &str, filters: &[Filter], origins: &[String], route: &str) {
+        for (index, filter) in filters.iter().enumerate() {
+            let unknown = match filter {
+                Filter::RateLimit(_) | Filter::Fault(_) => "a RouteFilter",
+                _ => route,
+            };
+            let origin = origins.get(index).map_or(unknown, String::as_str);
+            self.add(name, format!("{} ({origin})", filter_text(filter)));
         }
     }
 
@@ -147,6 +157,9 @@ impl Lines<'_> {
         self.add("  protocol", format!("{:?}", port.protocol));
         let place = Place { service: &name.service, port_name: &port.name };
         for (group, text) in Settings::new(self.origins, place, port, &defaults, rule).lines() {
+            self.add(&format!("  {group}"), text);
+        }
+        for (group, text) in inbound::lines(self.origins, place, port) {
             self.add(&format!("  {group}"), text);
         }
     }
@@ -263,13 +276,15 @@ fn filter_text(filter: &Filter) -> String {
                 host.into_iter().chain(rewrite.path.as_ref().map(path_edit_text)).collect();
             format!("rewrite: {}", parts.join(", "))
         }
-        Filter::RateLimit(limit) => {
-            let (name, requests, period_ms) = (&limit.name, limit.requests, limit.period_ms);
-            format!("rate limit {name}: {requests} per {period_ms} ms, bursts of {}", limit.burst)
-        }
+        Filter::RateLimit(limit) => format!("rate limit {}", limit_text(limit)),
         Filter::Fault(fault) => {
-            let delay = fault.delay.map(|delay| format!("{} % wait {} ms", delay.percent, delay.delay_ms));
-            let abort = fault.abort.map(|abort| format!("{} % get {}", abort.percent, abort.status));
+            let delay = fault
+                .delay
+                .map(|delay| format!("{} % wait {}", delay.percent, duration_text(delay.delay_ms)));
+            let abort = fault.abort.map(|abort| {
+                let grpc = grpc_status::name(abort.grpc_status);
+                format!("{} % get {}, by gRPC {grpc}", abort.percent, abort.status)
+            });
             let parts: Vec<String> = delay.into_iter().chain(abort).collect();
             format!("fault: {}", parts.join(", "))
         }

@@ -14,8 +14,7 @@ use super::{Services, written};
 pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
     let mut first: HashMap<(Kind, &ServiceName, Option<&str>), &Resource> = HashMap::new();
     for resource in resources {
-        let Some(policy) = resource.spec().policy() else { continue };
-        for target in &policy.targets {
+        for target in resource.spec().targets() {
             check_target(resource, target, services, problems);
             let section = target.section.as_ref().map(|section| section.value.as_str());
             let key = (resource.kind(), &target.service.value, section);
@@ -36,7 +35,8 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
 fn check_budgets(resources: &[Resource], problems: &mut Problems) {
     let mut first: HashMap<&ServiceName, &Resource> = HashMap::new();
     for resource in resources {
-        let Some(policy) = resource.spec().policy().filter(|policy| policy.settings.retry.has_budget())
+        let Some(policy) =
+            resource.spec().backend_policy().filter(|policy| policy.settings.retry.has_budget())
         else {
             continue;
         };
@@ -61,7 +61,7 @@ fn place(resource: &Resource) -> String {
     format!("{} in {}", resource.key(), written(&parts.file, parts.at))
 }
 
-fn field(target: &Target) -> String {
+pub(super) fn field(target: &Target) -> String {
     format!("spec.targetRefs[{}]", target.service.position)
 }
 

@@ -3,7 +3,7 @@
 use outrigger_snapshot::policy::{Backend, BreakerWindow, Probe, Protocol};
 
 use super::super::layers::{Layer, Layers, effective};
-use super::super::model::{BackendPolicy, Port};
+use super::super::model::{BackendPolicy, Port, Target};
 use super::super::problem::{Problem, Problems};
 use super::super::resource::Resource;
 use super::super::text::duration_text;
@@ -116,16 +116,17 @@ const ORDERS: [Order; 8] = [
 ];
 
 /// Each policy by itself, and all that hold for each port of its targets together.
-pub(super) fn check(
-    resources: &[Resource],
+pub(super) fn check<'a>(
+    resources: &'a [Resource],
     layers: &Layers<'_>,
-    services: &Services<'_>,
+    services: &Services<'a>,
     problems: &mut Problems,
 ) {
     for resource in resources {
-        let Some(policy) = resource.spec().policy() else { continue };
+        let Some(policy) = resource.spec().backend_policy() else { continue };
         check_alone(&Layer { resource, policy }, problems);
-        for (name, port) in ports(policy, services) {
+        let ports = |target: &'a Target| services.ports_of(target).map(|port| (&target.service.value, port));
+        for (name, port) in policy.targets.iter().flat_map(ports) {
             let here = layers.of(name, &port.name);
             // More than once where a policy has several targets, and said once.
             check_orders(&here, &effective(&here, port.protocol), problems);
@@ -133,20 +134,6 @@ pub(super) fn check(
             check_probe(resource, policy, name, port, problems);
         }
     }
-}
-
-/// The ports that a policy applies to.
-fn ports<'a>(
-    policy: &'a BackendPolicy,
-    services: &'a Services<'_>,
-) -> impl Iterator<Item = (&'a outrigger_snapshot::name::ServiceName, &'a Port)> {
-    policy.targets.iter().flat_map(|target| {
-        let name = &target.service.value;
-        let ports = services.by_name.get(name).map_or(&[][..], |(_, service)| service.ports.as_slice());
-        let section = target.section.as_ref().map(|section| section.value.as_str());
-        let meant = ports.iter().filter(move |port| section.is_none_or(|wanted| wanted == port.name));
-        meant.map(move |port| (name, port))
-    })
 }
 
 /// What a policy says against itself, wherever it applies: also where its targets are not there.

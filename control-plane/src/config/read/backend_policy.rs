@@ -14,13 +14,6 @@ mod health_check;
 mod resilience;
 
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> BackendPolicy {
-    let target = |(position, item): (usize, &Node)| {
-        Some(Target {
-            service: super::service_ref(item, namespace, position)?,
-            section: super::placed_text(item, "sectionName"),
-        })
-    };
-    let targets = spec.list("targetRefs").iter().enumerate().filter_map(target).collect();
     let mut settings = Settings::default();
     if let Some(balance) = spec.field("balance") {
         settings.balance = self::balance(balance, &path.field("balance"), report);
@@ -43,7 +36,18 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         Some("drain") => Some(OnEmpty::Drain),
         _ => None,
     };
-    BackendPolicy { targets, settings, written: written(spec) }
+    BackendPolicy { targets: targets(spec, namespace), settings, written: written(spec) }
+}
+
+/// The services and ports that a policy applies to.
+pub(super) fn targets(spec: &Node, namespace: &str) -> Vec<Target> {
+    let target = |(position, item): (usize, &Node)| {
+        Some(Target {
+            service: super::service_ref(item, namespace, position)?,
+            section: super::placed_text(item, "sectionName"),
+        })
+    };
+    spec.list("targetRefs").iter().enumerate().filter_map(target).collect()
 }
 
 /// Where the fields below `spec` stand.

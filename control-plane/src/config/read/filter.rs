@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use outrigger_snapshot::name::check_label;
 use outrigger_snapshot::policy::{Filter, HeaderEdit, PathEdit, PathMatch, Redirect, Rewrite, RouteMatch};
 
+use super::super::model::{Placed, RuleFilter};
 use super::super::node::{Node, Path, shortened};
 use super::super::shape::Report;
 use super::super::text::check_path;
@@ -23,9 +25,10 @@ const UNTOUCHABLE: [&str; 9] = [
 ];
 
 /// Filter types and the field that belongs to each.
-const FIELDS: [(&str, &str); 4] = [
+const FIELDS: [(&str, &str); 5] = [
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
+    ("ExtensionRef", "extensionRef"),
     ("RequestRedirect", "requestRedirect"),
     ("URLRewrite", "urlRewrite"),
 ];
@@ -37,7 +40,7 @@ pub(super) struct Place {
     pub(super) prefixes: bool,
     /// Whether the list is a backend's.
     pub(super) in_backend: bool,
-    /// Whether it is of a `GRPCRoute`, which has the first two types only.
+    /// Whether it is of a `GRPCRoute`, which has the first three types only.
     pub(super) grpc: bool,
 }
 
@@ -47,18 +50,26 @@ pub(super) fn only_prefixes(matches: &[RouteMatch]) -> bool {
 }
 
 /// The filters in `owner`, those with problems left out.
-pub(super) fn read_all(owner: &Node, path: &Path<'_>, place: Place, report: &mut Report<'_>) -> Vec<Filter> {
+pub(super) fn read_all(
+    owner: &Node,
+    path: &Path<'_>,
+    place: Place,
+    report: &mut Report<'_>,
+) -> Vec<RuleFilter> {
     let path = path.field("filters");
     let mut first: HashMap<&str, usize> = HashMap::new();
     let mut filters = Vec::new();
     for (index, item) in owner.list("filters").iter().enumerate() {
         let here = path.item(index);
         let Some(kind) = item.field("type") else { continue };
-        let types = if place.grpc { &FIELDS[..2] } else { &FIELDS[..] };
+        let types = if place.grpc { &FIELDS[..3] } else { &FIELDS[..] };
         let Some(&(name, field)) = types.iter().find(|(name, _)| kind.text() == Some(name)) else {
             continue;
         };
-        if let Some(other) = first.insert(name, index) {
+        // Several may be named (Gateway API v1, `HTTPRouteFilter.extensionRef`).
+        if name != "ExtensionRef"
+            && let Some(other) = first.insert(name, index)
+        {
             let message = format!("{name} stands in filters[{other}] too");
             report.unexpected(kind.at, &here.field("type"), message, "each type once");
         }
@@ -66,7 +77,7 @@ pub(super) fn read_all(owner: &Node, path: &Path<'_>, place: Place, report: &mut
             let expected = "a redirect among the filters of the rule";
             report.unexpected(kind.at, &here.field("type"), "a backend cannot redirect", expected);
         }
-        filters.extend(read(item, name, field, &here, place, report));
+        filters.extend(read(item, (name, field), index, &here, place, report));
     }
     if let (Some(_), Some(index)) = (first.get("RequestRedirect"), first.get("URLRewrite")) {
         let at = owner.list("filters").get(*index).map_or(owner.at, |filter| filter.at);
@@ -82,12 +93,12 @@ pub(super) fn read_all(owner: &Node, path: &Path<'_>, place: Place, report: &mut
 
 fn read(
     node: &Node,
-    kind: &str,
-    field: &str,
+    (kind, field): (&str, &str),
+    position: usize,
     path: &Path<'_>,
     place: Place,
     report: &mut Report<'_>,
-) -> Option<Filter> {
+) -> Option<RuleFilter> {
     for (other_kind, other) in FIELDS.into_iter().filter(|(_, other)| *other != field) {
         if let Some(stray) = node.field(other) {
             let message = format!("belongs to {other_kind}, and this is {kind}");
@@ -99,12 +110,22 @@ fn read(
         report.unexpected(node.at, &path, "is missing", format!("the settings of {kind}"));
         return None;
     };
-    match kind {
+    let own = match kind {
+        "ExtensionRef" => return extension(settings, position).map(RuleFilter::Extension),
         "RequestHeaderModifier" => Some(Filter::RequestHeaders(header_edit(settings, &path, report))),
         "ResponseHeaderModifier" => Some(Filter::ResponseHeaders(header_edit(settings, &path, report))),
         "RequestRedirect" => redirect(settings, &path, place, report).map(Filter::Redirect),
         _ => rewrite(settings, &path, place, report).map(Filter::Rewrite),
-    }
+    };
+    own.map(RuleFilter::Own)
+}
+
+/// The `RouteFilter` that is named. `None` if that is no name or something else is, which has been reported.
+fn extension(node: &Node, position: usize) -> Option<Placed<String>> {
+    let ours = node.text_of("group") == Some("outrigger.dev") && node.text_of("kind") == Some("RouteFilter");
+    let name = node.field("name").filter(|_| ours)?;
+    let text = name.text().filter(|text| check_label(text).is_ok())?;
+    Some(Placed { value: text.to_owned(), at: name.at, position })
 }
 
 fn header_edit(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> HeaderEdit {

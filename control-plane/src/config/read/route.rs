@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use outrigger_snapshot::policy::{Filter, RuleRetry};
 
-use super::super::model::{BackendRef, Parent, Placed, Route, Rule};
+use super::super::model::{BackendRef, Parent, Placed, Route, Rule, RuleFilter};
 use super::super::node::{Node, Path};
 use super::super::resource::Kind;
 use super::super::shape::Report;
@@ -114,8 +114,8 @@ fn backends(
 
 /// A rule that redirects has no backend. One that has none, or none with a weight, is answered with 500 (Gateway API v1,
 /// `HTTPRouteRule.backendRefs`).
-fn check_destination(rule: &Node, path: &Path<'_>, filters: &[Filter], report: &mut Report<'_>) {
-    let redirects = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
+fn check_destination(rule: &Node, path: &Path<'_>, filters: &[RuleFilter], report: &mut Report<'_>) {
+    let redirects = filters.iter().any(|filter| matches!(filter, RuleFilter::Own(Filter::Redirect(_))));
     let Some(backends) =
         rule.field("backendRefs").filter(|backends| redirects && !backends.items().is_empty())
     else {

@@ -55,7 +55,7 @@ pub(crate) static SPEC: Object = Object {
     ],
 };
 
-static TARGET: Object = Object {
+pub(super) static TARGET: Object = Object {
     fields: &[
         optional("group", Shape::Choice(&SERVICE_GROUPS), "the group of the target; \"\" if absent"),
         required("kind", Shape::Choice(&SERVICE_KINDS), "Service"),

@@ -2,8 +2,8 @@
 
 use super::super::text::Text;
 use super::http_route::{
-    HEADER_EDIT, HEADER_MATCH, HOSTNAMES_MAX, LIST_MAX, MATCHES_MAX, PARENT, PARENTS_MAX, RULES_MAX,
-    VALUE_TYPES,
+    EXTENSION, HEADER_EDIT, HEADER_MATCH, HOSTNAMES_MAX, LIST_MAX, MATCHES_MAX, PARENT, PARENTS_MAX,
+    RULES_MAX, VALUE_TYPES,
 };
 use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
 use super::service::{PORT, WEIGHT_MAX};
@@ -84,15 +84,15 @@ static FILTER: Object = Object {
         optional("requestHeaderModifier", Shape::Object(&HEADER_EDIT), "changes request headers"),
         optional("responseHeaderModifier", Shape::Object(&HEADER_EDIT), "changes response headers"),
         unsupported("requestMirror", "a copy to another backend"),
-        unsupported("extensionRef", "a filter of another API"),
+        optional("extensionRef", Shape::Object(&EXTENSION), "a filter of its own kind, for `ExtensionRef`"),
     ],
 };
 
 static FILTER_TYPES: [Word; 4] = [
     word("RequestHeaderModifier"),
     word("ResponseHeaderModifier"),
+    word("ExtensionRef"),
     unsupported_word("RequestMirror"),
-    unsupported_word("ExtensionRef"),
 ];
 
 static BACKEND: Object = Object {

@@ -155,19 +155,31 @@ static FILTER: Object = Object {
         unsupported("requestMirror", "a copy to another backend"),
         unsupported("cors", "cross-origin rules"),
         unsupported("externalAuth", "a decision by another service"),
-        unsupported("extensionRef", "a filter of another API"),
+        optional("extensionRef", Shape::Object(&EXTENSION), "a filter of its own kind, for `ExtensionRef`"),
     ],
 };
+
+/// The filters of our own that a route can name.
+pub(super) static EXTENSION: Object = Object {
+    fields: &[
+        required("group", Shape::Choice(&EXTENSION_GROUPS), "the group of the filter"),
+        required("kind", Shape::Choice(&EXTENSION_KINDS), "the kind of the filter"),
+        required("name", Shape::Text(Text::Label), "a RouteFilter in the namespace of the route"),
+    ],
+};
+
+static EXTENSION_GROUPS: [Word; 1] = [word("outrigger.dev")];
+static EXTENSION_KINDS: [Word; 1] = [word("RouteFilter")];
 
 static FILTER_TYPES: [Word; 8] = [
     word("RequestHeaderModifier"),
     word("ResponseHeaderModifier"),
     word("RequestRedirect"),
     word("URLRewrite"),
+    word("ExtensionRef"),
     unsupported_word("RequestMirror"),
     unsupported_word("CORS"),
     unsupported_word("ExternalAuth"),
-    unsupported_word("ExtensionRef"),
 ];
 
 pub(super) static HEADER_EDIT: Object = Object {

@@ -115,6 +115,7 @@ fn the_table_of_the_gateway_api_is_what_the_parser_does() {
 
 #[test]
 fn the_reference_is_what_the_parser_does() {
-    assert_table("CONFIG.md", Kind::Service);
-    assert_table("CONFIG.md", Kind::BackendPolicy);
+    for kind in [Kind::Service, Kind::BackendPolicy, Kind::InboundPolicy, Kind::RouteFilter] {
+        assert_table("CONFIG.md", kind);
+    }
 }

@@ -15,30 +15,21 @@ const CASES: &[(Wrong, &[&str])] = &[
             "{filters: [{type: RequestMirror, requestMirror: {}}], backendRefs: [{name: web, port: 80}]}",
         ),
         &[
-            "m.yaml:6:19: spec.rules[0].filters[0].type: RequestMirror is not supported by Outrigger yet; expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite",
+            "m.yaml:6:19: spec.rules[0].filters[0].type: RequestMirror is not supported by Outrigger yet; expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, ExtensionRef",
             "m.yaml:6:34: spec.rules[0].filters[0].requestMirror: is not supported by Outrigger yet",
         ],
     ),
     (
         Wrong::Rule("{filters: [{type: CORS, cors: {}}], backendRefs: [{name: web, port: 80}]}"),
         &[
-            "m.yaml:6:19: spec.rules[0].filters[0].type: CORS is not supported by Outrigger yet; expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite",
+            "m.yaml:6:19: spec.rules[0].filters[0].type: CORS is not supported by Outrigger yet; expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, ExtensionRef",
             "m.yaml:6:25: spec.rules[0].filters[0].cors: is not supported by Outrigger yet",
-        ],
-    ),
-    (
-        Wrong::Rule(
-            "{filters: [{type: ExtensionRef, extensionRef: {}}], backendRefs: [{name: web, port: 80}]}",
-        ),
-        &[
-            "m.yaml:6:19: spec.rules[0].filters[0].type: ExtensionRef is not supported by Outrigger yet; expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite",
-            "m.yaml:6:33: spec.rules[0].filters[0].extensionRef: is not supported by Outrigger yet",
         ],
     ),
     (
         Wrong::Rule("{filters: [{type: RequestHeaderModifer}], backendRefs: [{name: web, port: 80}]}"),
         &[
-            r#"m.yaml:6:19: spec.rules[0].filters[0].type: "RequestHeaderModifer" is not known; expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite; did you mean "RequestHeaderModifier"?"#,
+            r#"m.yaml:6:19: spec.rules[0].filters[0].type: "RequestHeaderModifer" is not known; expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, ExtensionRef; did you mean "RequestHeaderModifier"?"#,
         ],
     ),
     (

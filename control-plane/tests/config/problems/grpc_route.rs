@@ -71,8 +71,8 @@ const CASES: &[(Wrong, &[&str])] = &[
             "{filters: [{type: URLRewrite}, {type: RequestMirror}], backendRefs: [{name: api, port: 90}]}",
         ),
         &[
-            r#"m.yaml:8:19: spec.rules[0].filters[0].type: "URLRewrite" is not known; expected one of RequestHeaderModifier, ResponseHeaderModifier"#,
-            "m.yaml:8:39: spec.rules[0].filters[1].type: RequestMirror is not supported by Outrigger yet; expected one of RequestHeaderModifier, ResponseHeaderModifier",
+            r#"m.yaml:8:19: spec.rules[0].filters[0].type: "URLRewrite" is not known; expected one of RequestHeaderModifier, ResponseHeaderModifier, ExtensionRef"#,
+            "m.yaml:8:39: spec.rules[0].filters[1].type: RequestMirror is not supported by Outrigger yet; expected one of RequestHeaderModifier, ResponseHeaderModifier, ExtensionRef",
         ],
     ),
     (

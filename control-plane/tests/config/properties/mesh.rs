@@ -42,8 +42,53 @@ pub(super) fn mesh(dice: &[u8]) -> Vec<Value> {
         if dice.one_in(3) {
             documents.push(traffic_policy(&mut dice, index, namespace, name));
         }
+        if dice.one_in(2) {
+            documents.push(inbound_policy(&mut dice, index, namespace, name));
+        }
+    }
+    for namespace in NAMESPACES {
+        let spec = match dice.below(3) {
+            0 => json!({ "fault": { "delay": { "percent": dice.below(101), "duration": "1ms" } } }),
+            1 => {
+                json!({ "fault": { "abort": { "percent": 100, "status": 200 + dice.below(400), "grpcStatus": "ABORTED" } } })
+            }
+            _ => json!({ "rateLimit": rate_limit(&mut dice, "calls") }),
+        };
+        documents.push(resource("outrigger.dev/v1alpha1", "RouteFilter", namespace, "extra", spec));
     }
     documents
+}
+
+/// Names the filter that each namespace has.
+fn extension() -> Value {
+    json!({ "type": "ExtensionRef", "extensionRef": { "group": "outrigger.dev", "kind": "RouteFilter", "name": "extra" } })
+}
+
+fn rate_limit(dice: &mut Dice<'_>, name: &str) -> Value {
+    let keys =
+        [json!({ "header": "X-User" }), json!({ "source": true }), json!({ "pathElement": dice.below(32) })];
+    json!({
+        "name": name, "requests": 1 + dice.below(250), "period": dice.pick(&["1ms", "24h", "1m30s"]),
+        "burst": 1 + dice.below(250), "keys": keys[..dice.below(4)], "global": dice.one_in(2)
+    })
+}
+
+fn inbound_policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str) -> Value {
+    let mut target = json!({ "kind": "Service", "name": name });
+    if dice.one_in(2) {
+        target["sectionName"] = json!("http");
+    }
+    let mut spec = json!({ "targetRefs": [target] });
+    match dice.below(3) {
+        0 => spec["shed"] = json!({ "enabled": false }),
+        1 => spec["shed"] = json!({ "tolerance": 110 + dice.below(200), "exempt": ["/", "/a%20b"] }),
+        _ => {}
+    }
+    if dice.one_in(2) {
+        spec["rateLimits"] = json!([rate_limit(dice, "a"), rate_limit(dice, "b")]);
+        spec["trustedSources"] = json!([dice.pick(&["10.0.0.0/8", "0.0.0.0/0", "::/0", "fd00::1"])]);
+    }
+    resource("outrigger.dev/v1alpha1", "InboundPolicy", namespace, &format!("i{index}"), spec)
 }
 
 /// Port 80 named http carries HTTP in every service, and port 90 named grpc gRPC in the first.
@@ -127,6 +172,7 @@ fn rule(dice: &mut Dice<'_>, names: &[(&str, String)]) -> Value {
         };
         rule["filters"] = json!([
             { "type": "RequestHeaderModifier", "requestHeaderModifier": { "set": [{ "name": "X-A", "value": "no" }], "remove": ["x-b"] } },
+            extension(),
             { "type": "URLRewrite", "urlRewrite": { "hostname": "a.example", "path": edit } }
         ]);
     }
@@ -155,8 +201,7 @@ fn grpc_route(dice: &mut Dice<'_>, index: usize, names: &[(&str, String)]) -> Va
     let mut rule =
         json!({ "matches": [{ "method": method, "headers": [{ "name": "X-Canary", "value": "1" }] }] });
     if dice.one_in(2) {
-        rule["filters"] =
-            json!([{ "type": "ResponseHeaderModifier", "responseHeaderModifier": { "remove": ["x-b"] } }]);
+        rule["filters"] = json!([{ "type": "ResponseHeaderModifier", "responseHeaderModifier": { "remove": ["x-b"] } }, extension()]);
     }
     let (namespace, name) = &names[0];
     rule["backendRefs"] =

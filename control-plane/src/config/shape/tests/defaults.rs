@@ -1,9 +1,9 @@
 //! The defaults in the reference are those of the compiler.
 
-use outrigger_snapshot::policy::{Backend, BreakerWindow, HealthCheck, Probe, Protocol};
+use outrigger_snapshot::policy::{Backend, BreakerWindow, HealthCheck, Inbound, Probe, Protocol, Shed};
 
 use super::super::super::grpc_status;
-use super::super::super::model::{HedgeSettings, Settings};
+use super::super::super::model::{HedgeSettings, InboundSettings, Settings};
 use super::super::super::resource::Kind;
 use super::super::super::text::duration_text;
 use super::super::Shape;
@@ -34,6 +34,24 @@ fn the_reference_has_the_default_of_each_field() {
         if !group && !other.iter().any(|prefix| field.starts_with(prefix)) {
             assert!(known.contains(&field), "no default of {field}");
         }
+    }
+}
+
+#[test]
+fn the_reference_has_what_holds_without_an_inbound_policy() {
+    let text = document("CONFIG.md");
+    let section = text.split("\n## ").find(|section| section.starts_with("InboundPolicy")).unwrap();
+    let Inbound { shed, rate_limits, trusted } = InboundSettings::effective([]);
+    let Shed { tolerance_percent, exempt } = shed.clone().unwrap();
+    assert!(tolerance_percent.is_none() && exempt.is_empty() && rate_limits.is_empty() && trusted.is_empty());
+    for (field, value) in [
+        ("shed.enabled", shed.is_some().to_string()),
+        ("shed.tolerance", "by the number of cores".to_owned()),
+        ("shed.exempt", "none".to_owned()),
+        ("rateLimits", "none".to_owned()),
+        ("trustedSources", "none".to_owned()),
+    ] {
+        assert!(section.contains(&format!("\n| {field} | {value} |")), "{field}");
     }
 }
 

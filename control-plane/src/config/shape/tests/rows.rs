@@ -41,6 +41,7 @@ fn samples(kind: Kind) -> Vec<Value> {
                     { "type": "URLRewrite", "urlRewrite": {
                         "hostname": "a.example", "path": { "type": "ReplacePrefixMatch", "replacePrefixMatch": "/b" }
                     } },
+                    extension(),
                 ],
                 "backendRefs": [{
                     "group": "", "kind": "Service", "namespace": "default", "name": "web", "port": 80, "weight": 1,
@@ -97,8 +98,54 @@ fn samples(kind: Kind) -> Vec<Value> {
                 spec
             })
             .to_vec(),
+        Kind::InboundPolicy => KEYS
+            .map(|key| {
+                json!({
+                    "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
+                    "shed": { "enabled": true, "tolerance": 150, "exempt": ["/ready"] },
+                    "rateLimits": [rate_limit(key)],
+                    "trustedSources": ["10.1.0.0/16", "::1"],
+                })
+            })
+            .to_vec(),
+        Kind::RouteFilter => {
+            let limits = KEYS.map(|key| json!({ "rateLimit": rate_limit(key) }));
+            let fault = json!({ "fault": {
+                "delay": { "percent": 10, "duration": "1s" },
+                "abort": { "percent": 5, "status": 500, "grpcStatus": "INTERNAL" },
+            } });
+            limits.into_iter().chain([fault]).collect()
+        }
     };
     specs.into_iter().map(|spec| whole(kind, spec)).collect()
+}
+
+/// What requests can be counted by.
+const KEYS: [&str; 3] = ["header", "source", "pathElement"];
+
+fn rate_limit(key: &str) -> Value {
+    let value = match key {
+        "header" => json!("x-user"),
+        "source" => json!(true),
+        _ => json!(1),
+    };
+    json!({
+        "name": "calls", "requests": 100, "period": "1m", "burst": 20, "keys": [{ key: value }], "global": true
+    })
+}
+
+fn extension() -> Value {
+    let reference = json!({ "group": "outrigger.dev", "kind": "RouteFilter", "name": "limit" });
+    json!({ "type": "ExtensionRef", "extensionRef": reference })
+}
+
+/// What the samples refer to.
+fn surroundings() -> String {
+    let web = json!({ "ports": [{ "port": 80, "name": "http", "protocol": "HTTP2" }] });
+    let limit = json!({ "rateLimit": { "name": "calls", "requests": 1, "period": "1s" } });
+    let [web, limit] = [(Kind::Service, web, "web"), (Kind::RouteFilter, limit, "limit")]
+        .map(|(kind, spec, name)| whole(kind, spec).to_string().replace("cart", name));
+    format!("{web}\n---\n{limit}")
 }
 
 fn grpc_route() -> Value {
@@ -118,6 +165,7 @@ fn grpc_route() -> Value {
             "filters": [
                 { "type": "RequestHeaderModifier", "requestHeaderModifier": edit },
                 { "type": "ResponseHeaderModifier", "responseHeaderModifier": edit },
+                extension(),
             ],
             "backendRefs": [{
                 "group": "", "kind": "Service", "namespace": "default", "name": "web", "port": 80, "weight": 1,
@@ -182,9 +230,7 @@ fn said(problems: &Problems, path: &str) -> Vec<String> {
 fn the_samples_are_right() {
     for kind in Kind::ALL {
         for sample in samples(kind) {
-            let web = "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: web}, \
-                       spec: {ports: [{port: 80, name: http, protocol: HTTP2}]}}";
-            let text = format!("{web}\n---\n{sample}");
+            let text = format!("{}\n---\n{sample}", surroundings());
             load(&[], &[Source { name: "sample".into(), text }])
                 .unwrap_or_else(|problems| panic!("{problems}\n{sample}"));
         }
@@ -269,8 +315,7 @@ fn check_ignored(kind: Kind, row: &Row) {
 
 #[test]
 fn what_has_no_effect_has_none() {
-    let web = whole(Kind::Service, json!({ "ports": [{ "port": 80, "name": "http", "protocol": "HTTP2" }] }));
-    let web = web.to_string().replace("cart", "web");
+    let web = surroundings();
     for kind in Kind::ALL {
         for row in rows(kind).iter().filter(|row| matches!(row.field.presence, Presence::Inert(_))) {
             let sample = samples(kind).swap_remove(0);

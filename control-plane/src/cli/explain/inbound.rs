@@ -1,0 +1,56 @@
+//! What is done about requests that come to a port, and by whose word.
+
+use outrigger_snapshot::policy::{Port, RateKey, RateLimit};
+
+use super::origin::{Origins, Parts, Place};
+use crate::config::text::duration_text;
+
+/// A line for each group of settings: its name and what holds. None where no requests are looked at.
+pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec<(&'static str, String)> {
+    if !port.protocol.is_http() {
+        return Vec::new();
+    }
+    let inbound = port.inbound.clone().unwrap_or_default();
+    let mut parts = Parts::default();
+    let mut add = |field: &str, text: String, is_default: bool| {
+        parts.add(text, origins.inbound_field(place, field, is_default));
+    };
+    match &inbound.shed {
+        None => add("shed.enabled", "off".to_owned(), false),
+        Some(shed) => {
+            let tolerance = shed.tolerance_percent;
+            let tolerance_text = tolerance.map_or("by cores".to_owned(), |percent| format!("{percent} %"));
+            let exempt = if shed.exempt.is_empty() { "none".to_owned() } else { shed.exempt.join(" ") };
+            add("shed.enabled", "on".to_owned(), true);
+            add("shed.tolerance", format!("tolerance {tolerance_text}"), tolerance.is_none());
+            add("shed.exempt", format!("exempt {exempt}"), shed.exempt.is_empty());
+        }
+    }
+    let mut lines = vec![("shedding", parts.text())];
+    let of_limits = origins.inbound_field(place, "rateLimits", inbound.rate_limits.is_empty());
+    for limit in &inbound.rate_limits {
+        lines.push(("rate limit", format!("{} ({of_limits})", limit_text(limit))));
+    }
+    if inbound.rate_limits.is_empty() {
+        lines.push(("rate limit", format!("none ({of_limits})")));
+    }
+    let trusted = if inbound.trusted.is_empty() { "nobody".to_owned() } else { inbound.trusted.join(" ") };
+    let of_trusted = origins.inbound_field(place, "trustedSources", inbound.trusted.is_empty());
+    lines.push(("trusted", format!("{trusted} ({of_trusted})")));
+    lines
+}
+
+/// A limit in words.
+pub(super) fn limit_text(limit: &RateLimit) -> String {
+    let key = |key: &RateKey| match key {
+        RateKey::Header(name) => format!("header {name}"),
+        RateKey::Source => "source".to_owned(),
+        RateKey::PathElement(index) => format!("element {index} of the path"),
+    };
+    let keys: Vec<String> = limit.key.iter().map(key).collect();
+    let keys = if keys.is_empty() { String::new() } else { format!(", for each {}", keys.join(" and ")) };
+    let counted = if limit.global { "over all sidecars" } else { "by each sidecar" };
+    let RateLimit { name, requests, period_ms, burst, .. } = limit;
+    let period = duration_text(*period_ms);
+    format!("{name}: {requests} per {period}, bursts of {burst}{keys}, counted {counted}")
+}

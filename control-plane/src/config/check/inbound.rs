@@ -1,0 +1,70 @@
+//! Inbound policies apply to something, and what they say has an effect.
+
+use super::super::layers::{Layer, Layers};
+use super::super::model::{InboundSettings, Target};
+use super::super::problem::Problems;
+use super::super::resource::Resource;
+use super::Services;
+use super::policies::field;
+
+pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
+    let layers = Layers::inbound(resources);
+    for resource in resources {
+        let Some(policy) = resource.spec().inbound_policy() else { continue };
+        check_shed(&[Layer { resource, policy }], problems);
+        for target in &policy.targets {
+            check_protocol(resource, target, services, problems);
+            for port in services.ports_of(target) {
+                // More than once where a policy has several targets, and said once.
+                check_shed(&layers.of(&target.service.value, &port.name), problems);
+            }
+        }
+    }
+}
+
+/// Only requests are looked at: a port that carries none has nothing to protect.
+fn check_protocol(resource: &Resource, target: &Target, services: &Services<'_>, problems: &mut Problems) {
+    let name = &target.service.value;
+    let Some((_, service)) = services.by_name.get(name) else { return };
+    let known = service.ports_whole || target.section.is_some();
+    let mut ports = services.ports_of(target).peekable();
+    if !known || ports.peek().is_none() || ports.any(|port| port.protocol.is_http()) {
+        return;
+    }
+    problems.add(|| {
+        let expected = "a port of protocol HTTP, HTTP2 or GRPC";
+        match &target.section {
+            Some(section) => {
+                let message = format!("port {} of {name} does not carry HTTP", section.value);
+                resource.problem(section.at, format!("{}.sectionName", field(target)), message)
+            }
+            None => {
+                let message = format!("{name} has no port that carries HTTP");
+                resource.problem(target.service.at, field(target), message)
+            }
+        }
+        .expected(expected)
+    });
+}
+
+/// What is said about shedding by a policy that is not wider than the one that switches it off.
+fn check_shed(layers: &[Layer<'_, InboundSettings>], problems: &mut Problems) {
+    let decides = layers.iter().rposition(|layer| layer.policy.settings.shed.is_some());
+    let Some(decides) = decides.filter(|index| layers[*index].policy.settings.shed == Some(false)) else {
+        return;
+    };
+    let off = layers[decides];
+    for layer in &layers[decides..] {
+        for name in ["tolerance", "exempt"] {
+            let path = format!("shed.{name}");
+            let Some(at) = layer.spot(&path) else { continue };
+            problems.add(|| {
+                let same = layer.resource.key() == off.resource.key();
+                let by = if same { String::new() } else { format!(" by {}", off.resource.key()) };
+                let message = format!("has no effect: shedding is off{by}");
+                let expected = format!("enabled: true, or no {name}");
+                layer.resource.problem(at, format!("spec.{path}"), message).expected(expected)
+            });
+        }
+    }
+}

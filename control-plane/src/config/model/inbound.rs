@@ -1,0 +1,32 @@
+//! What policies say of requests that come to a port, and what that comes to.
+
+use outrigger_snapshot::policy::{Inbound, RateLimit, Shed};
+
+/// What a policy sets; `None` is left to the wider policy or the default.
+#[derive(Debug, Default)]
+pub(crate) struct InboundSettings {
+    /// Whether load is shed.
+    pub(crate) shed: Option<bool>,
+    pub(crate) tolerance_percent: Option<u32>,
+    pub(crate) exempt: Option<Vec<String>>,
+    pub(crate) rate_limits: Option<Vec<RateLimit>>,
+    pub(crate) trusted: Option<Vec<String>>,
+}
+
+impl InboundSettings {
+    /// What holds where these are set, the wider first.
+    pub(crate) fn effective<'a>(layers: impl IntoIterator<Item = &'a Self>) -> Inbound {
+        let Inbound { shed, mut rate_limits, mut trusted } = Inbound::default();
+        let (mut enabled, mut settings) = (shed.is_some(), shed.unwrap_or_default());
+        for layer in layers {
+            enabled = layer.shed.unwrap_or(enabled);
+            settings = Shed {
+                tolerance_percent: layer.tolerance_percent.or(settings.tolerance_percent),
+                exempt: layer.exempt.clone().unwrap_or(settings.exempt),
+            };
+            rate_limits = layer.rate_limits.clone().unwrap_or(rate_limits);
+            trusted = layer.trusted.clone().unwrap_or(trusted);
+        }
+        Inbound { shed: enabled.then_some(settings), rate_limits, trusted }
+    }
+}
