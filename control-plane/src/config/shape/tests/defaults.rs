@@ -3,7 +3,7 @@
 use outrigger_snapshot::policy::{Backend, BreakerWindow, HealthCheck, Inbound, Probe, Protocol, Shed};
 
 use super::super::super::grpc_status;
-use super::super::super::model::{HedgeSettings, InboundSettings, Settings, ZoneSettings};
+use super::super::super::model::{HedgeSettings, InboundSettings, Settings};
 use super::super::super::resource::Kind;
 use super::super::super::text::duration_text;
 use super::super::Shape;
@@ -64,11 +64,11 @@ fn the_reference_has_what_holds_without_an_inbound_policy() {
 
 /// What holds where no policy says anything; inside of what is off by default, what holds once it is on.
 fn defaults(protocol: Protocol) -> Vec<(&'static str, String)> {
-    let settings = Settings {
+    let mut settings = Settings {
         hedge: Some(HedgeSettings { percentile: None, delay_min_ms: None }),
-        zones: ZoneSettings { enabled: Some(true), endpoints_min: None },
         ..Settings::default()
     };
+    settings.zones.enabled = Some(true);
     let by_default = Settings::effective([], protocol);
     let backend = Settings::effective([&settings], protocol);
     let check = HealthCheck::new(Probe::Tcp);
