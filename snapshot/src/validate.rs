@@ -11,6 +11,8 @@ use crate::policy::{Backend, Balance, Filter, PathEdit, PathMatch, Policy, Port,
 
 mod inbound;
 mod resilience;
+#[cfg(test)]
+mod tests;
 
 pub use inbound::{
     EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, RATE_LIMITS_MAX, REQUESTS_MAX, REQUESTS_PER_MS_MAX,

@@ -164,8 +164,7 @@ fn the_narrower_policy_wins_field_by_field() {
 
 #[test]
 fn zones_are_preferred_where_the_narrowest_says_so() {
-    let wide =
-        |spec: &str| policy("wide", &format!("targetRefs: [{{kind: Service, name: api}}], {spec}"));
+    let wide = |spec: &str| policy("wide", &format!("targetRefs: [{{kind: Service, name: api}}], {spec}"));
     let narrow = |spec: &str| {
         let target = "targetRefs: [{kind: Service, name: api, sectionName: grpc}]";
         policy("narrow", &format!("{target}, {spec}"))

@@ -248,7 +248,8 @@ impl EndpointSet {
             return Some(index);
         }
         let entry = &self.entries[index];
-        let serves = screen.is_in_service(entry) || !self.open().iter().any(|other| screen.is_in_service(other));
+        let serves =
+            screen.is_in_service(entry) || !self.open().iter().any(|other| screen.is_in_service(other));
         (serves && screen.has_room(entry)).then_some(index)
     }
 

@@ -86,7 +86,12 @@ fn balance(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Bala
     let size = number(node, "shardSize");
     if let (Some(written), false) = (node.field("shardSize"), sharded) {
         let message = format!("has no effect on {policy}");
-        report.unexpected(written.at, &path.field("shardSize"), message, "policy ShuffleShard, or no shardSize");
+        report.unexpected(
+            written.at,
+            &path.field("shardSize"),
+            message,
+            "policy ShuffleShard, or no shardSize",
+        );
     }
     let mut needs = |field: &str, expected: &str| {
         if node.field(field).is_none() {

@@ -88,7 +88,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     ),
     (
         Wrong::Port("balance: {policy: ShuffleShard, hash: {source: true}, shardSize: 17}"),
-        &["m.yaml:6:126: spec.balance.shardSize: is the number 17; expected a whole number from 1 to 16"],
+        &["m.yaml:6:128: spec.balance.shardSize: is the number 17; expected a whole number from 1 to 16"],
     ),
     (
         Wrong::Port("balance: {shardSize: 2}"),
@@ -164,7 +164,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: http}], retries: {}"),
         &[
-            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, discovery",
+            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery",
         ],
     ),
 ];

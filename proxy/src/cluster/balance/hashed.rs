@@ -1,7 +1,7 @@
 //! Consistent hashing with bounded loads.
 
 use super::screen::Screen;
-use super::{Entry, EndpointSet};
+use super::{EndpointSet, Entry};
 use crate::cluster::hash_ring::{HashRing, mix};
 
 /// With consistent hashing, the most that an endpoint has in flight is this multiple of its fair share, rounded up (Mirrokni,
@@ -41,4 +41,3 @@ pub(super) fn ring(entries: &[Entry]) -> HashRing {
     let names: Vec<String> = entries.iter().map(|entry| entry.endpoint.address().to_string()).collect();
     HashRing::new(names.iter().zip(entries).map(|(name, entry)| (name.as_bytes(), entry.weight)))
 }
-

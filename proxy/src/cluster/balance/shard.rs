@@ -105,12 +105,7 @@ impl EndpointSet {
     }
 
     /// One of a shard of which nobody takes the request: tried before, of a small share, or out.
-    fn left_of(
-        &self,
-        shard: &Shard,
-        random: &mut impl FnMut() -> u64,
-        screen: &Screen<'_>,
-    ) -> Option<usize> {
+    fn left_of(&self, shard: &Shard, random: &mut impl FnMut() -> u64, screen: &Screen<'_>) -> Option<usize> {
         let start = below(shard.len(), random());
         let line = || shard.iter().skip(start).chain(shard.iter().take(start));
         let entry = |index: &usize| &self.entries[*index];

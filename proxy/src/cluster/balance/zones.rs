@@ -108,8 +108,7 @@ impl Zones {
             set.open().iter().map(|entry| entry.zone.clone()).chain(named).collect();
         others.remove(&Some(own.clone()));
         let zone = |zone: Option<Arc<str>>| {
-            let entries: Vec<Entry> =
-                set.open().iter().filter(|entry| entry.zone == zone).cloned().collect();
+            let entries: Vec<Entry> = set.open().iter().filter(|entry| entry.zone == zone).cloned().collect();
             Zone {
                 callers: zone.and_then(|zone| weights.get(&zone)).map_or(0.0, |weight| *weight as f64),
                 endpoints: EndpointSet::new(entries, balance).limited(set.limit),

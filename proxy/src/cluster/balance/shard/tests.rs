@@ -40,7 +40,10 @@ fn tenant(number: u64) -> Option<u64> {
 /// Where the requests of a key go.
 fn met(set: &EndpointSet, key: Option<u64>, now_ns: u64, avoid: &[u32]) -> BTreeSet<u32> {
     let mut rng = fastrand::Rng::with_seed(5);
-    (0..60).filter_map(|_| set.pick(now_ns, &mut || rng.u64(..), key, avoid)).map(|picked| picked.id()).collect()
+    (0..60)
+        .filter_map(|_| set.pick(now_ns, &mut || rng.u64(..), key, avoid))
+        .map(|picked| picked.id())
+        .collect()
 }
 
 #[test]
@@ -77,8 +80,7 @@ fn a_shard_stays_when_endpoints_come_and_go() {
     let (before, after) = (set(0..20, 4), set((0..20).filter(|id| *id != 7), 4));
     let (mut touched, mut moved) = (0, 0);
     for number in 0..1_000 {
-        let (old, new) =
-            (met(&before, tenant(number), 0, &[]), met(&after, tenant(number), 0, &[]));
+        let (old, new) = (met(&before, tenant(number), 0, &[]), met(&after, tenant(number), 0, &[]));
         let kept = old.intersection(&new).count();
         if old.contains(&7) {
             assert!(kept >= 2, "{old:?} {new:?}");
@@ -106,9 +108,8 @@ fn the_better_of_two_is_taken() {
 fn requests_stay_in_a_shard_that_is_out_and_find_out_when_it_is_back() {
     let set = set(0..8, 2);
     let shard = met(&set, tenant(3), 0, &[]);
-    let endpoint = |id: u32| {
-        set.entries().iter().find(|entry| entry.endpoint.id() == id).unwrap().endpoint.clone()
-    };
+    let endpoint =
+        |id: u32| set.entries().iter().find(|entry| entry.endpoint.id() == id).unwrap().endpoint.clone();
     let first = *shard.first().unwrap();
     InFlight::start(endpoint(first)).finish(Outcome::Failure, MS, 0);
     let second = *shard.last().unwrap();
