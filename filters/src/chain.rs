@@ -62,12 +62,14 @@ pub struct FilterChain {
 impl FilterChain {
     /// Builds every filter, or says what is wrong with the first that cannot be. Rate limits start full.
     pub fn build(filters: &[policy::Filter]) -> Result<Self, FilterError> {
-        Self::build_in("", filters, &mut RateLimits::default())
+        Self::build_in("", 1, filters, &mut RateLimits::default())
     }
 
-    /// Builds every filter. A rate limit that `known` has for the same `scope` goes on where it is.
+    /// Builds every filter. A rate limit that `known` has for the same `scope` goes on where it is; about `peers` proxies count it, if it is
+    /// global.
     pub fn build_in(
         scope: &str,
+        peers: u32,
         filters: &[policy::Filter],
         known: &mut RateLimits,
     ) -> Result<Self, FilterError> {
@@ -82,7 +84,7 @@ impl FilterChain {
             }
             policy::Filter::Rewrite(rewrite) => Rewrite::build(rewrite).map(Filter::Rewrite),
             policy::Filter::RateLimit(limit) => {
-                known.limiter(scope, limit).map(|limiter| Filter::RateLimit(RateLimit(limiter)))
+                known.limiter(scope, peers, limit).map(|limiter| Filter::RateLimit(RateLimit(limiter)))
             }
             policy::Filter::Fault(fault) => Fault::build(fault).map(Filter::Fault),
         });

@@ -1,19 +1,37 @@
-//! Limits of rate, by the generic cell rate algorithm (ITU-T I.371, annex A): one timestamp per bucket says when it would be full again.
+//! Limits of rate. One that a proxy counts alone follows the generic cell rate algorithm ([`gcra`]); one that all proxies count together
+//! is a sliding window over what a store says ([`link`], [`round`]).
 //!
-//! Buckets are bounded in number. One is forgotten only when it is full again, which is when forgetting it changes nothing; so nobody gets
-//! rid of their own limit by flooding it with keys. While there is no room, all new keys share one bucket.
+//! Buckets are bounded in number. One is forgotten only when that changes nothing; so nobody gets rid of their own limit by flooding it
+//! with keys. While there is no room, all new keys share one bucket.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::RandomState;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use http::header::HeaderName;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy;
 
 use crate::chain::FilterError;
 use crate::context::{Context, Exceeded};
+
+mod cell;
+pub mod gcra;
+mod global;
+mod key;
+pub mod link;
+mod local;
+pub mod round;
+
+pub use cell::Answer;
+pub use gcra::Gcra;
+pub use link::Link;
+pub use round::Round;
+
+use cell::Quota;
+use global::Counters;
+use key::Key;
+use local::Buckets;
 
 /// Buckets of one limit.
 pub const KEYS_MAX: usize = 65_536;
@@ -22,34 +40,6 @@ const SHARDS: usize = 16;
 /// Between two searches of a full part for buckets that can be forgotten.
 const SEARCH_NS: u64 = 100_000_000;
 
-/// The law.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gcra {
-    /// Between two requests at the sustained rate.
-    interval_ns: u64,
-    /// By how much a bucket may be ahead of the time.
-    tolerance_ns: u64,
-}
-
-impl Gcra {
-    /// `requests` per `period_ms` sustained, of which `burst` at once.
-    pub fn new(requests: u32, period_ms: u64, burst: u32) -> Self {
-        // Rounded up: never more than is allowed.
-        let interval_ns = period_ms.saturating_mul(1_000_000).div_ceil(u64::from(requests.max(1))).max(1);
-        Self { interval_ns, tolerance_ns: interval_ns.saturating_mul(u64::from(burst.max(1) - 1)) }
-    }
-
-    /// Lets a request through at `now_ns` if a bucket that is full again at `full_ns` has room: when it is full again after that. Else how
-    /// long it takes until there is room, in nanoseconds.
-    pub fn decide(&self, full_ns: u64, now_ns: u64) -> Result<u64, u64> {
-        let full_ns = full_ns.max(now_ns);
-        match (full_ns - now_ns).checked_sub(self.tolerance_ns) {
-            None | Some(0) => Ok(full_ns.saturating_add(self.interval_ns)),
-            Some(wait_ns) => Err(wait_ns),
-        }
-    }
-}
-
 /// A limit and its buckets, shared by all workers.
 #[derive(Debug)]
 pub struct Limiter {
@@ -57,52 +47,39 @@ pub struct Limiter {
     name: Arc<str>,
     requests: u32,
     period_ms: u64,
-    law: Gcra,
-    key: Box<[KeyPart]>,
-    /// The one bucket of a limit without a key.
-    single: AtomicU64,
+    global: bool,
+    key: Key,
     hasher: RandomState,
-    shards: Box<[Mutex<Shard>]>,
+    counting: Counting,
     admitted: AtomicU64,
     refused: AtomicU64,
 }
 
+/// Who counts.
 #[derive(Debug)]
-enum KeyPart {
-    Header(HeaderName),
-    Source,
-    PathElement(usize),
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    full_ns: HashMap<u64, u64>,
-    overflow_full_ns: u64,
-    searched_ns: u64,
+enum Counting {
+    Alone(Buckets),
+    Together(Counters),
 }
 
 impl Limiter {
-    fn build(scope: &str, limit: &policy::RateLimit) -> Result<Self, FilterError> {
-        let part = |part: &policy::RateKey| {
-            Ok(match part {
-                policy::RateKey::Header(name) => KeyPart::Header(
-                    HeaderName::from_bytes(name.as_bytes())
-                        .map_err(|_| FilterError::HeaderName(name.clone()))?,
-                ),
-                policy::RateKey::Source => KeyPart::Source,
-                policy::RateKey::PathElement(index) => KeyPart::PathElement(*index as usize),
-            })
+    fn build(scope: &str, limit: &policy::RateLimit, link: Option<&Arc<Link>>) -> Result<Self, FilterError> {
+        let &policy::RateLimit { requests, period_ms, burst, global, .. } = limit;
+        let counting = match link.filter(|_| global) {
+            Some(link) => {
+                Counting::Together(Counters::new(Quota::new(requests, period_ms, burst), link.clone()))
+            }
+            None => Counting::Alone(Buckets::new(Gcra::new(requests, period_ms, burst))),
         };
         Ok(Self {
             scope: scope.into(),
             name: limit.name.as_str().into(),
-            requests: limit.requests,
-            period_ms: limit.period_ms,
-            law: Gcra::new(limit.requests, limit.period_ms, limit.burst),
-            key: limit.key.iter().map(part).collect::<Result<_, _>>()?,
-            single: AtomicU64::new(0),
+            requests,
+            period_ms,
+            global,
+            key: Key::build(&limit.key)?,
             hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            counting,
             admitted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         })
@@ -118,6 +95,16 @@ impl Limiter {
         &self.name
     }
 
+    /// Whether all proxies are to count it together.
+    pub fn is_global(&self) -> bool {
+        self.global
+    }
+
+    /// Whether there is a store to count it with, whatever the store's state.
+    pub fn has_store(&self) -> bool {
+        self.counters().is_some()
+    }
+
     /// Requests let through.
     pub fn admitted(&self) -> u64 {
         self.admitted.load(Relaxed)
@@ -128,65 +115,49 @@ impl Limiter {
         self.refused.load(Relaxed)
     }
 
+    /// Requests that were decided without the store although it is to be asked.
+    pub fn alone(&self) -> u64 {
+        self.counters().map_or(0, Counters::alone)
+    }
+
+    /// The share of the limit that the last of these was held to; 0: there was none.
+    pub fn share(&self) -> f64 {
+        f64::from(self.counters().map_or(0, Counters::share_ppm)) / 1e6
+    }
+
     /// Buckets that are kept.
     pub fn keys(&self) -> usize {
-        let lock = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).full_ns.len();
-        self.shards.iter().map(lock).sum()
+        match &self.counting {
+            Counting::Alone(buckets) => buckets.keys(),
+            Counting::Together(counters) => counters.keys(),
+        }
+    }
+
+    /// Requests that met a bucket that others share because there was no room for one of their own.
+    pub fn overflow(&self) -> u64 {
+        match &self.counting {
+            Counting::Alone(buckets) => buckets.overflow(),
+            Counting::Together(counters) => counters.overflow(),
+        }
+    }
+
+    fn counters(&self) -> Option<&Counters> {
+        match &self.counting {
+            Counting::Alone(_) => None,
+            Counting::Together(counters) => Some(counters),
+        }
     }
 
     fn decide(&self, head: &RequestHead, context: &Context) -> Result<(), u64> {
-        if self.key.is_empty() {
-            self.decide_single(context.now_ns)
-        } else {
-            self.decide_keyed(head, context)
-        }
-    }
-
-    fn decide_single(&self, now_ns: u64) -> Result<(), u64> {
-        let mut full_ns = self.single.load(Relaxed);
-        loop {
-            let next_ns = self.law.decide(full_ns, now_ns)?;
-            match self.single.compare_exchange_weak(full_ns, next_ns, Relaxed, Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(changed) => full_ns = changed,
+        let (now_ns, single) = (context.now_ns, self.key.is_empty());
+        let hash = || if single { 0 } else { self.key.hash(&self.hasher, head, context) };
+        match &self.counting {
+            Counting::Alone(buckets) if single => buckets.decide_single(now_ns),
+            Counting::Alone(buckets) => buckets.decide(hash(), now_ns),
+            Counting::Together(counters) => {
+                counters.decide(hash(), || self.key.digest(head, context), now_ns)
             }
         }
-    }
-
-    fn decide_keyed(&self, head: &RequestHead, context: &Context) -> Result<(), u64> {
-        let now_ns = context.now_ns;
-        let key = self.hash(head, context);
-        let shard = &self.shards[(key % SHARDS as u64) as usize];
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(full_ns) = shard.full_ns.get_mut(&key) {
-            *full_ns = self.law.decide(*full_ns, now_ns)?;
-            return Ok(());
-        }
-        if shard.full_ns.len() >= KEYS_MAX / SHARDS && now_ns.saturating_sub(shard.searched_ns) >= SEARCH_NS {
-            shard.searched_ns = now_ns;
-            shard.full_ns.retain(|_, full_ns| *full_ns > now_ns);
-        }
-        if shard.full_ns.len() >= KEYS_MAX / SHARDS {
-            shard.overflow_full_ns = self.law.decide(shard.overflow_full_ns, now_ns)?;
-        } else {
-            let full_ns = self.law.decide(0, now_ns)?;
-            shard.full_ns.insert(key, full_ns);
-        }
-        Ok(())
-    }
-
-    /// Salted, so that nobody can make keys that meet.
-    fn hash(&self, head: &RequestHead, context: &Context) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        for part in &self.key {
-            let value = match part {
-                KeyPart::Header(name) => head.header(name).map(|value| value.as_bytes()),
-                KeyPart::Source => context.source.as_ref().map(|value| value.as_bytes()),
-                KeyPart::PathElement(index) => head.path().split('/').nth(index + 1).map(str::as_bytes),
-            };
-            value.hash(&mut hasher);
-        }
-        hasher.finish()
     }
 }
 
@@ -220,29 +191,55 @@ impl RateLimit {
 }
 
 /// What a limit belongs to, and its name.
-type Key = (Box<str>, Box<str>);
+type Name = (Box<str>, Box<str>);
 
 /// Limits that outlive plans, by what they belong to and their name. One whose settings change begins anew.
 #[derive(Debug, Default)]
 pub struct RateLimits {
-    known: HashMap<Key, (policy::RateLimit, Arc<Limiter>)>,
+    known: HashMap<Name, (policy::RateLimit, Arc<Limiter>)>,
+    link: Option<Arc<Link>>,
+    /// New ones that are global and have no store.
+    unstored: Vec<Arc<Limiter>>,
 }
 
 impl RateLimits {
+    /// None yet, of which the global ones will be counted with the store of `link`; `None`: by each proxy alone.
+    pub fn new(link: Option<Arc<Link>>) -> Self {
+        Self { known: HashMap::new(), link, unstored: Vec::new() }
+    }
+
+    /// The limit of that name. `peers` proxies count it.
     pub(crate) fn limiter(
         &mut self,
         scope: &str,
+        peers: u32,
         limit: &policy::RateLimit,
     ) -> Result<Arc<Limiter>, FilterError> {
         let key = (Box::from(scope), Box::from(limit.name.as_str()));
         if let Some((settings, limiter)) = self.known.get(&key)
             && settings == limit
         {
+            limiter.counters().into_iter().for_each(|counters| counters.set_peers(peers));
             return Ok(limiter.clone());
         }
-        let limiter = Arc::new(Limiter::build(scope, limit)?);
+        let limiter = Arc::new(Limiter::build(scope, limit, self.link.as_ref())?);
+        limiter.counters().into_iter().for_each(|counters| counters.set_peers(peers));
+        if limiter.is_global() && !limiter.has_store() {
+            self.unstored.push(limiter.clone());
+        }
         self.known.insert(key, (limit.clone(), limiter.clone()));
         Ok(limiter)
+    }
+
+    /// The global limits that were made since the last call and are counted alone, for want of a store.
+    pub fn take_unstored(&mut self) -> Vec<Arc<Limiter>> {
+        std::mem::take(&mut self.unstored)
+    }
+
+    /// Those that are counted with a store.
+    pub fn stored(&self) -> Vec<Arc<Limiter>> {
+        let limiters = self.known.values().map(|(_, limiter)| limiter);
+        limiters.filter(|limiter| limiter.has_store()).cloned().collect()
     }
 
     /// Every limit.

@@ -82,8 +82,8 @@ pub struct Report {
     pub by_app: BTreeMap<String, u64>,
     /// Answers by the label that the plan's check gave them.
     pub by_label: BTreeMap<String, u64>,
-    /// Of the successful ones, sorted.
-    pub latencies: Vec<Duration>,
+    /// Of the successful ones: when each was sent, and how long it took. Sorted by the latter.
+    pub latencies: Vec<(Instant, Duration)>,
 }
 
 impl Report {
@@ -103,8 +103,16 @@ impl Report {
 
     /// The latency that this share (0 to 1) of the successful requests did not exceed.
     pub fn latency(&self, share: f64) -> Duration {
-        let last = self.latencies.len().saturating_sub(1);
-        self.latencies.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+        self.latency_after(Duration::ZERO, share)
+    }
+
+    /// The same for requests that were sent so long after the first.
+    pub fn latency_after(&self, after: Duration, share: f64) -> Duration {
+        let Some(first) = self.latencies.iter().map(|(sent, _)| *sent).min() else { return Duration::ZERO };
+        let later = self.latencies.iter().filter(|(sent, _)| *sent >= first + after);
+        let later: Vec<Duration> = later.map(|(_, latency)| *latency).collect();
+        let last = later.len().saturating_sub(1);
+        later.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
     }
 }
 
@@ -147,7 +155,7 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         self.run.await.expect("the load generator does not panic");
         let mut report = self.shared.report().clone();
-        report.latencies.sort_unstable();
+        report.latencies.sort_unstable_by_key(|(_, latency)| *latency);
         report
     }
 }
@@ -210,7 +218,7 @@ impl Shared {
                     None => {}
                 }
                 report.succeeded += 1;
-                report.latencies.push(at.elapsed());
+                report.latencies.push((at, at.elapsed()));
                 *report.by_app.entry(answer.header("x-app").to_owned()).or_default() += 1;
                 return;
             }

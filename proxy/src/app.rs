@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use outrigger_filters::RateLimits;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
 use tokio::net::TcpListener;
@@ -20,9 +21,11 @@ use crate::config::Config;
 use crate::crew::Crew;
 use crate::health_check;
 use crate::listener::{BindError, bind, listen, reserve_refusing};
+use crate::memory::{self, Memory};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
+use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
 use crate::report::Reporter;
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
@@ -124,7 +127,9 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let store = Store::open(&config.store)?;
 
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-    let crew = Crew::start(config.workers.get(), &plan, config.downstream.into())?;
+    let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
+    tokio::task::spawn_local(memory.clone().watch());
+    let crew = Crew::start(config.workers.get(), &plan, &memory, config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
     let resolver_config =
@@ -146,11 +151,13 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     tokio::task::spawn_local(health_check::run(plan.clone(), checks.clone()));
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
+        rate_limit_store: count_together(&config, &registry),
         plan,
         status: source.status(),
         registry,
         workers: crew.stats(),
         lineages: crew.lineages().clone(),
+        memory,
         names: names.clone(),
         checks,
         phase: crew.phases(),
@@ -158,11 +165,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         shutdown: Rc::default(),
         reports: Default::default(),
     });
-    if let Some(target) = config.report.clone() {
-        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, source.status());
-        let _ = overview.reports.set(reporter.counts()); // empty until here
-        tokio::task::spawn_local(reporter.run());
-    }
+    start_reports(&config, &overview);
     announce(&listeners);
     serve_admin(&listeners, &overview)?;
 
@@ -185,6 +188,26 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
     let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
     Ok(crew.stop() && in_order)
+}
+
+/// Says what runs here to whoever the flags name, if anyone.
+fn start_reports(config: &Config, overview: &Overview) {
+    if let Some(target) = config.report.clone() {
+        let status = overview.status.clone();
+        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status);
+        let _ = overview.reports.set(reporter.counts()); // empty until here
+        tokio::task::spawn_local(reporter.run());
+    }
+}
+
+/// Has global rate limits counted with the store that the flags name, if any.
+fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<StoreStatus> {
+    let store = config.rate_limit_store.clone()?;
+    let (status, limits) = (StoreStatus::default(), registry.clone());
+    registry.borrow_mut().rate_limits = RateLimits::new(Some(status.link.clone()));
+    let stored = move || limits.borrow().rate_limits.stored();
+    tokio::task::spawn_local(rate_limit_store::run(store, status.clone(), stored));
+    Some(status)
 }
 
 fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> ServerInfo {

@@ -6,6 +6,7 @@ mod check;
 mod duration;
 mod flags;
 mod layers;
+mod rate_limit_store;
 mod target;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use outrigger_snapshot::name::ServiceName;
 
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use layers::Origin;
+pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
 
 /// What a proxy needs to know before it has seen a snapshot.
@@ -44,12 +46,16 @@ pub struct Config {
     pub state: StateFolder,
     /// Threads that carry traffic.
     pub workers: NonZeroUsize,
+    /// Memory that the process may have, in bytes; `None`: what its control group says.
+    pub memory_max_bytes: Option<u64>,
     /// How often the store is read, on average.
     pub poll: Duration,
     /// Keys whose releases are run. Empty: those of the store when it is first read, if [`Config::trusts_on_first_use`].
     pub trust_keys: Vec<PublicKey>,
     /// Where reports go, if anywhere.
     pub report: Option<ReportTarget>,
+    /// Where global rate limits are counted, if anywhere.
+    pub rate_limit_store: Option<RateLimitStore>,
     /// How long a downstream connection may take for what.
     pub downstream: Downstream,
     /// How the end goes.

@@ -22,6 +22,7 @@ use crate::http::forwarded::peer_value;
 use crate::http::server::Downstream;
 use crate::lineage::Lineages;
 use crate::listener::{accept, accept_queued};
+use crate::memory::Memory;
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Shared, Worker};
@@ -80,10 +81,16 @@ struct Member {
 
 impl Crew {
     /// Starts `count` workers, which serve nothing until there is a listener.
-    pub fn start(count: usize, plan: &CurrentPlan, limits: DownstreamLimits) -> io::Result<Self> {
+    pub fn start(
+        count: usize,
+        plan: &CurrentPlan,
+        memory: &Arc<Memory>,
+        limits: DownstreamLimits,
+    ) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
         let lineages = Arc::<Lineages>::default();
-        let shared = Shared { plan: plan.clone(), lineages: lineages.clone(), limits };
+        let (plan, memory) = (plan.clone(), memory.clone());
+        let shared = Shared { plan, lineages: lineages.clone(), memory, limits };
         let members = (0..count).map(|index| Member::start(index, shared.clone(), phases.clone()));
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();

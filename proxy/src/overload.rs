@@ -43,11 +43,13 @@ pub enum Cause {
     Displaced,
     /// Its caller's deadline leaves less time than the application usually takes.
     Expired,
+    /// The proxy is short of memory.
+    Memory,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 4] = [Self::Full, Self::Waited, Self::Displaced, Self::Expired];
+    pub const ALL: [Self; 5] = [Self::Full, Self::Waited, Self::Displaced, Self::Expired, Self::Memory];
 
     /// As labels spell it.
     pub fn as_str(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Cause {
             Self::Waited => "waited",
             Self::Displaced => "displaced",
             Self::Expired => "expired",
+            Self::Memory => "memory",
         }
     }
 }
@@ -187,6 +190,12 @@ impl Overload {
             Some(permit) => Ok(permit),
             None => Err(self.shed(ticket.priority(), Cause::Waited)),
         }
+    }
+
+    /// Refuses a request for want of memory.
+    pub fn refuse(&self, priority: Priority) -> Shed {
+        self.counts.shed(priority, Cause::Memory);
+        Shed { cause: Cause::Memory, limit: self.gate.limit(), in_flight: self.gate.in_flight() }
     }
 
     /// Takes a ticket out of the queue; the place that it was given at this very moment, if it was.

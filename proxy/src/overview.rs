@@ -14,6 +14,8 @@ use crate::cluster::Cluster;
 use crate::cluster::health::describe;
 use crate::health_check;
 use crate::lineage::Lineages;
+use crate::memory::Memory;
+use crate::rate_limit_store::StoreStatus;
 use crate::registry::Registry;
 use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
@@ -22,7 +24,8 @@ use crate::telemetry::export::{write_discovery, write_endpoints, write_requests,
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::overload::{write_limits, write_lineages, write_overload};
+use crate::telemetry::overload::{write_faults, write_lineages, write_memory, write_overload};
+use crate::telemetry::rate_limit::write_limits;
 use crate::worker::{CurrentPlan, Phase};
 
 /// Everything that can be looked at, on the control thread.
@@ -40,6 +43,8 @@ pub struct Overview {
     pub workers: Vec<Arc<WorkerStats>>,
     /// Calls to the workload under way.
     pub lineages: Arc<Lineages>,
+    /// How much memory there is.
+    pub memory: Arc<Memory>,
     /// What is known of names.
     pub names: Arc<ResolveMetrics>,
     /// What health checks have found.
@@ -52,6 +57,8 @@ pub struct Overview {
     pub shutdown: Rc<Notify>,
     /// What became of reports, if any are made.
     pub reports: OnceCell<Arc<Counts>>,
+    /// How it stands with the store of global rate limits, if there is one.
+    pub rate_limit_store: Option<StoreStatus>,
 }
 
 impl AdminState for Overview {
@@ -88,7 +95,10 @@ impl AdminState for Overview {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
         write_overload(&self.registry.borrow().all_overloads(), exposition);
-        write_limits(&self.registry.borrow().rate_limits.all(), &self.workers, exposition);
+        let limits = self.registry.borrow().rate_limits.all();
+        write_limits(&limits, self.rate_limit_store.as_ref(), clock::now_ns(), exposition);
+        write_faults(&self.workers, exposition);
+        write_memory(&self.memory, exposition);
         write_lineages(&self.lineages, &self.workers, exposition);
         if let Some(plan) = self.plan.load_full() {
             write_endpoints(&plan, exposition);

@@ -127,6 +127,18 @@ impl Registry {
         known.1.clone()
     }
 
+    /// Says, once of each, which global limits this proxy counts alone because it was given no store.
+    pub fn warn_of_limits_alone(&mut self) {
+        for limiter in self.rate_limits.take_unstored() {
+            tracing::warn!(
+                "the rate limit {:?} of {} is global, but without --rate-limit-store this proxy counts it alone: callers of \
+                 several proxies get as many times the limit",
+                limiter.name(),
+                limiter.scope()
+            );
+        }
+    }
+
     /// Every protection, for a scrape.
     pub fn all_overloads(&self) -> Vec<(ClusterName, Arc<Overload>)> {
         self.overloads.iter().map(|(name, (_, overload))| (name.clone(), overload.clone())).collect()

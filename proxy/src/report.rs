@@ -4,7 +4,7 @@
 //! one says it all again.
 
 mod post;
-mod tls;
+pub(crate) mod tls;
 
 use std::fs::OpenOptions;
 use std::io::Write;

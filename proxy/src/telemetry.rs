@@ -5,4 +5,5 @@ pub mod exposition;
 pub mod health;
 pub mod metrics;
 pub mod overload;
+pub mod rate_limit;
 pub mod turn;

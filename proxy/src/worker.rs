@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::Downstream;
 use crate::http::replay::ReplayPool;
 use crate::lineage::Lineages;
+use crate::memory::Memory;
 use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
@@ -82,6 +83,8 @@ pub struct Shared {
     pub plan: CurrentPlan,
     /// Calls to the workload under way.
     pub lineages: Arc<Lineages>,
+    /// How much memory there is.
+    pub memory: Arc<Memory>,
     /// Downstream settings.
     pub limits: DownstreamLimits,
 }
@@ -99,6 +102,8 @@ pub struct Worker {
     pub replay: ReplayPool,
     /// Calls to the workload under way, whoever carries them.
     pub lineages: Arc<Lineages>,
+    /// How much memory there is, for all workers.
+    pub memory: Arc<Memory>,
     /// Its counters.
     pub stats: Arc<WorkerStats>,
     /// Downstream settings.
@@ -111,13 +116,14 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, limits } = shared;
+        let Shared { plan, lineages, memory, limits } = shared;
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone()),
             replay: ReplayPool::default(),
             lineages,
+            memory,
             stats,
             limits,
             plan: RefCell::new(Cache::new(plan)),

@@ -87,7 +87,8 @@ impl Rig {
             streams: 1,
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-        let shared = Shared { plan: plan.clone(), lineages: Default::default(), limits };
+        let (lineages, memory) = Default::default();
+        let shared = Shared { plan: plan.clone(), lineages, memory, limits };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run());
         let mut rig = Self { plan, worker, registry: Registry::new(1), zone };

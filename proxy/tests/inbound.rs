@@ -74,7 +74,7 @@ impl Rig {
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
         let worker = Worker::new(
             0,
-            Shared { plan: plan.clone(), lineages: Default::default(), limits },
+            Shared { plan: plan.clone(), lineages: Default::default(), memory: Default::default(), limits },
             Default::default(),
             5,
         );

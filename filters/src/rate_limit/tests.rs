@@ -104,7 +104,7 @@ fn each_key_has_its_own_bucket() {
         (vec![RateKey::PathElement(9)], 1),
         (vec![RateKey::PathElement(0), RateKey::Source], 4),
     ] {
-        let limiter = known.limiter("rule", &limit(key.clone())).unwrap();
+        let limiter = known.limiter("rule", 1, &limit(key.clone())).unwrap();
         let filter = RateLimit(limiter.clone());
         let passed = requests
             .iter()
@@ -120,7 +120,7 @@ fn each_key_has_its_own_bucket() {
 #[test]
 fn a_flood_of_keys_stays_bounded_and_resets_nobody() {
     let mut known = RateLimits::default();
-    let limiter = known.limiter("rule", &limit(vec![RateKey::Header("x-user".into())])).unwrap();
+    let limiter = known.limiter("rule", 1, &limit(vec![RateKey::Header("x-user".into())])).unwrap();
     let filter = RateLimit(limiter.clone());
     let ask = |user: &str, now_ns| filter.on_request(&head("/", Some(user)), &at(now_ns, "::1")).is_ok();
     assert!(ask("attacker", S));
@@ -135,9 +135,9 @@ fn a_flood_of_keys_stays_bounded_and_resets_nobody() {
 #[test]
 fn a_limit_goes_on_while_somebody_holds_it() {
     let mut known = RateLimits::default();
-    let held = known.limiter("rule", &limit(vec![])).unwrap();
-    assert!(Arc::ptr_eq(&held, &known.limiter("rule", &limit(vec![])).unwrap()));
-    assert!(!Arc::ptr_eq(&held, &known.limiter("other", &limit(vec![])).unwrap()));
+    let held = known.limiter("rule", 1, &limit(vec![])).unwrap();
+    assert!(Arc::ptr_eq(&held, &known.limiter("rule", 1, &limit(vec![])).unwrap()));
+    assert!(!Arc::ptr_eq(&held, &known.limiter("other", 1, &limit(vec![])).unwrap()));
     known.sweep();
     assert_eq!(known.all().len(), 1);
 }

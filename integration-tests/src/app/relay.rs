@@ -30,6 +30,7 @@ struct Shared {
     next: OnceLock<(SocketAddr, String)>,
     passes: Vec<&'static str>,
     idle: Mutex<Vec<Connection>>,
+    last: Mutex<HeaderMap>,
 }
 
 impl Relay {
@@ -37,8 +38,12 @@ impl Relay {
     pub async fn start(passes: &[&'static str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let addr = listener.local_addr().expect("a bound socket has an address");
-        let shared =
-            Arc::new(Shared { next: OnceLock::new(), passes: passes.to_vec(), idle: Mutex::default() });
+        let shared = Arc::new(Shared {
+            next: OnceLock::new(),
+            passes: passes.to_vec(),
+            idle: Mutex::default(),
+            last: Mutex::default(),
+        });
         let serve = tokio::spawn(serve(listener, shared.clone()));
         Self { addr, shared, serve }
     }
@@ -46,6 +51,11 @@ impl Relay {
     /// Has it ask `host`, through its sidecar.
     pub fn ask(&self, outbound: SocketAddr, host: &str) {
         self.shared.next.set((outbound, host.to_owned())).expect("it is told once whom to ask");
+    }
+
+    /// The fields of the last request.
+    pub fn last(&self) -> HeaderMap {
+        self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -93,6 +103,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
         let shared = shared.clone();
         async move {
             let path = request.uri().path().to_owned();
+            *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = request.headers().clone();
             let mut response = Response::new(Full::new(Bytes::new()));
             if shared.answer(&path, request.headers()).await != Some(StatusCode::OK) {
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

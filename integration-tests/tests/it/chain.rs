@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outrigger_integration_tests::app::relay::Relay;
 use outrigger_integration_tests::load::Plan;
 use outrigger_integration_tests::mesh::Sidecar;
@@ -102,4 +103,43 @@ async fn without_budgets_each_hop_multiplies_it() {
     let policy = "retry: {attempts: 3, budget: {percent: 100}}";
     let load = Chain::start(&[], policy).await.amplification().await;
     assert!(load > 1.8, "{load}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_not_believed_and_what_the_trusted_say_is_handed_down() {
+    for (sources, trusted) in [("[]", false), ("[127.0.0.0/8]", true)] {
+        let (mesh, leaf) = (Mesh::new(), App::start("leaf").await);
+        let relay = Relay::start(&["x-request-id"]).await;
+        let policy = format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {{name: cart}}\nspec:\n  \
+             targetRefs: [{{kind: Service, name: cart}}]\n  trustedSources: {sources}"
+        );
+        mesh.publish(&all(&[service("cart", &[relay.addr]), service("leaf", &[leaf.addr]), policy]));
+        let cart = Proxy::start(&mesh, Sidecar::beside("cart").inbound_to(relay.addr)).await;
+        cart.ready().await;
+        relay.ask(cart.outbound, "leaf");
+
+        let mut request = client::request(Method::GET, "cart", "/", "");
+        for (name, value) in [
+            ("outrigger-priority", "0"),
+            ("outrigger-deadline-ms", "900"),
+            ("outrigger-attempt", "2"),
+            ("outrigger-shed", "1"),
+        ] {
+            request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let answer = client::send(cart.inbound.expect("asked for above"), request).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+
+        let came = relay.last();
+        for name in ["outrigger-priority", "outrigger-attempt", "outrigger-shed"] {
+            assert_eq!(came.contains_key(name), trusted, "{name}: {came:?}");
+        }
+        let made = leaf.last().expect("it was asked").headers;
+        let priority = made.get("outrigger-priority").map(HeaderValue::as_bytes);
+        assert_eq!(priority, trusted.then_some(&b"0"[..]));
+        let remaining = made.get("outrigger-deadline-ms").map(|value| value.to_str().unwrap().parse::<u64>());
+        assert_eq!(remaining.is_some_and(|ms| ms.unwrap() <= 900), trusted, "{made:?}");
+        assert!(!made.contains_key("outrigger-attempt"), "it is the first try of this one");
+    }
 }

@@ -12,6 +12,10 @@ use crate::config::{all, backend_policy, service, service_by_dns};
 const DEADLINE: Duration = Duration::from_secs(20);
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
 
+const GLOBAL_LIMIT: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {name: shop}\nspec:\n  \
+                            targetRefs: [{kind: Service, name: shop}]\n  \
+                            rateLimits: [{name: all, requests: 1000, period: 1s, global: true}]";
+
 /// Type and labels of each family.
 type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 
@@ -25,6 +29,7 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         service("twins", &[app.addr, hung.local_addr().unwrap()]),
         backend_policy("twins", "hedge: {minDelay: 10ms}\n  retry: {budget: {percent: 100}}"),
         service("shop", &[app.addr]),
+        GLOBAL_LIMIT.to_owned(),
         service("cart", &[app.addr]),
         service("down", &[port::free()]),
         service_by_dns("named", "named.test", 80),
@@ -32,7 +37,8 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     control_plane.apply(&mesh, &all(&services));
     mesh.published().await;
     let (url, no_dns) = (format!("http://{}", control_plane.api), port::free().to_string());
-    let sidecar = Sidecar::beside("shop").inbound_to(app.addr);
+    let nowhere = format!("redis://{}", port::free());
+    let sidecar = Sidecar::beside("shop").inbound_to(app.addr).with(&["--rate-limit-store", &nowhere]);
     let shop = Proxy::start(&mesh, sidecar.with(&["--report", &url, "--dns-server", &no_dns])).await;
     shop.ready().await;
     // One of everything that is counted: an answer, a failure, a refusal.

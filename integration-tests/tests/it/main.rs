@@ -1,5 +1,6 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod bulkhead;
 mod chain;
 mod cli;
 mod collect;
@@ -8,6 +9,7 @@ mod documented;
 mod drain;
 mod faults;
 mod flags;
+mod global_limits;
 mod harness;
 mod health;
 mod house;
@@ -17,6 +19,7 @@ mod limits;
 mod memory;
 mod observe;
 mod one_plan;
+mod overload;
 mod ports;
 mod quarantine;
 mod refusals;

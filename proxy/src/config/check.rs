@@ -9,7 +9,7 @@ use outrigger_snapshot::name::ServiceName;
 
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
 use super::target::{self, Collector, ReportTarget, ReportUrl};
-use super::{Config, ConfigError, Downstream, Drain, Inbound, StateFolder};
+use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 
 /// Longest node id and zone, in bytes.
 const NODE_BYTES_MAX: usize = 128;
@@ -58,6 +58,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         },
         drain: drain(&flags)?,
         report: report(&flags)?,
+        rate_limit_store: rate_limit_store(&flags)?,
         poll: flags.poll.unwrap_or(if is_folder { FOLDER_POLL } else { OBJECT_STORE_POLL }),
         store,
         service,
@@ -69,6 +70,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         metrics: flags.metrics,
         state,
         workers: flags.workers,
+        memory_max_bytes: flags.memory_max.map(|mebibytes| mebibytes << 20),
         trust_keys: flags.trust_key,
         dns_servers: flags.dns_server,
         log: flags.log,
@@ -200,6 +202,19 @@ fn report(flags: &Flags) -> Result<Option<ReportTarget>, ConfigError> {
         ));
     }
     Ok(target)
+}
+
+/// What is wrong may be the password: nothing of it is said.
+fn rate_limit_store(flags: &Flags) -> Result<Option<RateLimitStore>, ConfigError> {
+    let Some(url) = flags.rate_limit_store.as_ref().filter(|url| !url.is_empty()) else { return Ok(None) };
+    let wrong = || {
+        ConfigError::Combination(
+            "--rate-limit-store is no URL of a store: expected redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE], where what is \
+             special in a URL is percent-encoded (it is not repeated here, as it may hold a password)"
+                .to_owned(),
+        )
+    };
+    url.read().map(Some).ok_or_else(wrong)
 }
 
 fn is_local(host: &str) -> bool {

@@ -10,6 +10,7 @@ use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 use tracing_subscriber::EnvFilter;
 
+use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::{check, duration};
 
@@ -23,6 +24,8 @@ pub(super) const FOLDER_POLL: Duration = Duration::from_secs(1);
 pub const OBJECT_STORE_POLL: Duration = Duration::from_secs(10);
 /// Largest `--workers`.
 pub const WORKERS_MAX: usize = 256;
+/// Largest `--memory-max`: 1 TiB.
+const MEMORY_MIB_MAX: u64 = 1 << 20;
 /// Shortest limit of a downstream connection.
 const DOWNSTREAM_MIN: Duration = Duration::from_millis(100);
 /// Longest limit of a downstream connection.
@@ -96,6 +99,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
     pub(super) workers: NonZeroUsize,
 
+    /// Memory that the process may have, in MiB: near it, lesser requests to the application are refused [default: what its
+    /// control group may have]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=MEMORY_MIB_MAX))]
+    pub(super) memory_max: Option<u64>,
+
     /// How often the store is read, give or take a fifth [default: 1s for a folder, 10s otherwise]
     #[arg(long, value_name = "TIME", value_parser = poll)]
     pub(super) poll: Option<Duration>,
@@ -117,6 +125,11 @@ pub(super) struct Flags {
     /// system's]
     #[arg(long, value_name = "FILE")]
     pub(super) report_ca_file: Option<PathBuf>,
+
+    /// Where global rate limits are counted: redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE] of a store that speaks the Redis protocol.
+    /// Everyone on the machine can read a command line: pass a password in the environment, or in the file
+    #[arg(long, value_name = "URL")]
+    pub(super) rate_limit_store: Option<StoreUrl>,
 
     /// How long a downstream connection may be without a request
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = downstream)]

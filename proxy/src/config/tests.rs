@@ -193,3 +193,27 @@ fn applications_and_reports_are_addresses() {
         assert_eq!(report(url), None, "{url}");
     }
 }
+
+#[test]
+fn the_store_of_rate_limits_is_read_and_nothing_of_a_wrong_one_is_repeated() {
+    let stored = |config: Config| config.rate_limit_store.map(|store| store.to_string());
+    assert_eq!(stored(required(&[], &[]).unwrap()), None);
+    let variables = [("OUTRIGGER_RATE_LIMIT_STORE", "rediss://mesh:sesame@cache.test/4")];
+    let config = required(&[], &variables).unwrap();
+    assert!(!format!("{config:?}").contains("sesame"));
+    assert_eq!(stored(config).as_deref(), Some("rediss://cache.test:6379/4"));
+    let typed = ["--rate-limit-store", "redis://10.0.0.1"];
+    assert_eq!(stored(required(&typed, &variables).unwrap()).as_deref(), Some("redis://10.0.0.1:6379/0"));
+    let file = file("rate-limit-store = \"redis://:sesame@cache:port\"\n");
+    let path = file.path().to_str().unwrap();
+    for wrong in [
+        required(&["--config", path], &[]),
+        required(&["--rate-limit-store", "http://:sesame@cache"], &[]),
+        required(&[], &[("OUTRIGGER_RATE_LIMIT_STORE", "sesame")]),
+    ] {
+        let error = wrong.unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("--rate-limit-store") && message.contains("HOST[:PORT]"), "{message}");
+        assert!(!message.contains("sesame") && !format!("{error:?}").contains("sesame"), "{message}");
+    }
+}

@@ -80,7 +80,12 @@ fn the_future_of_a_request_stays_small() {
     let limits = crate::worker::DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, streams: 1 };
     let worker = crate::worker::Worker::new(
         0,
-        crate::worker::Shared { plan: Default::default(), lineages: Default::default(), limits },
+        crate::worker::Shared {
+            plan: Default::default(),
+            lineages: Default::default(),
+            memory: Default::default(),
+            limits,
+        },
         Default::default(),
         1,
     );

@@ -70,6 +70,13 @@ where
             return ShedFuture::Unguarded(self.inner.call(exchange));
         };
         let (worker, now_ns) = (&self.worker, now_ns(&self.worker));
+        if worker.memory.is_short() && !guard.exempts(&exchange.head) {
+            let priority = Priority::of(&exchange.head);
+            if worker.memory.refuses(priority) {
+                let shed = guard.overload.refuse(priority);
+                return ShedFuture::Shed(Some(refusal(shed, worker.random())));
+            }
+        }
         if let Some(permit) = guard.overload.enter(now_ns) {
             return ShedFuture::Admitted(self.forward(exchange, permit));
         }

@@ -51,9 +51,10 @@ impl Priority {
         usize::from(self.0)
     }
 
-    /// Its part of `limit`; at least 1, so that every class gets something while nothing else is there.
+    /// Its part of `limit`, rounded down, so that there is a place for the critical also where few are; at least 1, so that every class gets
+    /// something while nothing else is there.
     pub fn share(self, limit: u32) -> u32 {
-        (u64::from(limit) * u64::from(SHARE_PERCENT[self.class()])).div_ceil(100).max(1) as u32
+        (u64::from(limit) * u64::from(SHARE_PERCENT[self.class()]) / 100).max(1) as u32
     }
 }
 
@@ -101,7 +102,7 @@ mod tests {
     fn lesser_classes_stop_earlier() {
         let shares = |limit| [0, 1, 2, 3].map(|class| Priority(class).share(limit));
         assert_eq!(shares(100), [100, 90, 75, 60]);
-        assert_eq!(shares(8), [8, 8, 6, 5]);
+        assert_eq!(shares(8), [8, 7, 6, 4]);
         assert_eq!(shares(1), [1, 1, 1, 1]);
         assert_eq!(shares(u32::MAX)[0], u32::MAX);
     }

@@ -3,10 +3,14 @@
 //! The time is that of CoDel as used in front of servers (Maurer, "Fail at Scale", 2015): as long as the queue was empty a moment ago, what
 //! waits is a burst and may wait until it is over; where the queue has stood for longer, waiting only adds latency, so that it is kept
 //! short, and who came last goes first: only for them somebody surely still waits.
+//!
+//! What is more important goes first, so that a class sees no queue but of its own and of those above it: that the least important stand does
+//! not shorten the wait of the others.
 
 use std::collections::VecDeque;
 
 use super::Priority;
+use super::priority::CLASSES;
 
 /// Requests that wait at most.
 pub const WAITING_MAX: usize = 64;
@@ -22,7 +26,11 @@ const STANDING_WAIT_NS: u64 = 5_000_000;
 pub struct Queue<T> {
     /// In the order of coming.
     waiting: VecDeque<(Priority, T)>,
-    empty_at_ns: u64,
+    /// By class: when nobody of it or of a more important one waited, nor had given up lately.
+    empty_at_ns: [u64; CLASSES],
+    /// By class: when the last of them was not served. While there are such, that a queue is empty for a moment does not mean that there is
+    /// room.
+    given_up_ns: [u64; CLASSES],
 }
 
 /// What became of one that came.
@@ -41,7 +49,7 @@ pub enum Pushed<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), empty_at_ns: 0 }
+        Self { waiting: VecDeque::new(), empty_at_ns: [0; CLASSES], given_up_ns: [0; CLASSES] }
     }
 }
 
@@ -58,20 +66,21 @@ impl<T> Queue<T> {
 
     /// One more.
     pub fn push(&mut self, priority: Priority, request: T, now_ns: u64) -> Pushed<T> {
-        if self.waiting.is_empty() {
-            self.empty_at_ns = now_ns;
-        }
+        self.note_vacant(now_ns);
         let mut displaced = None;
         if self.waiting.len() >= WAITING_MAX {
             // The least important, of those who came first: where the queue stands, they would be the last to be served.
             let least = self.waiting.iter().map(|(priority, _)| *priority).max();
             match least.filter(|least| *least > priority) {
-                Some(least) => displaced = self.take(|(priority, _)| *priority == least),
-                None => return Pushed::Full(request),
+                Some(least) => displaced = self.take(now_ns, |(priority, _)| *priority == least),
+                None => {
+                    self.given_up_ns[priority.class()..].fill(now_ns);
+                    return Pushed::Full(request);
+                }
             }
         }
         self.waiting.push_back((priority, request));
-        let wait_ns = if self.stands(now_ns) { STANDING_WAIT_NS } else { BURST_WAIT_NS };
+        let wait_ns = if self.stands(priority, now_ns) { STANDING_WAIT_NS } else { BURST_WAIT_NS };
         Pushed::Waits { wait_ns, displaced }
     }
 
@@ -82,34 +91,40 @@ impl<T> Queue<T> {
             return None;
         }
         let of_best = |(priority, _): &(Priority, T)| *priority == best;
-        let index = match self.stands(now_ns) {
+        let index = match self.stands(best, now_ns) {
             true => self.waiting.iter().rposition(of_best),
             false => self.waiting.iter().position(of_best),
         };
         let popped = self.waiting.remove(index?);
-        self.note_empty(now_ns);
+        self.note_vacant(now_ns);
         popped.map(|(_, request)| request)
     }
 
     /// Forgets one that waits no more.
     pub fn remove(&mut self, now_ns: u64, mut is: impl FnMut(&T) -> bool) {
-        self.take(|(_, request)| is(request));
-        self.note_empty(now_ns);
+        self.take(now_ns, |(_, request)| is(request));
     }
 
-    fn take(&mut self, is: impl FnMut(&(Priority, T)) -> bool) -> Option<T> {
+    /// Takes out one that was not served.
+    fn take(&mut self, now_ns: u64, is: impl FnMut(&(Priority, T)) -> bool) -> Option<T> {
         let index = self.waiting.iter().position(is)?;
-        self.waiting.remove(index).map(|(_, request)| request)
+        let (priority, request) = self.waiting.remove(index)?;
+        self.given_up_ns[priority.class()..].fill(now_ns);
+        Some(request)
     }
 
-    fn note_empty(&mut self, now_ns: u64) {
-        if self.waiting.is_empty() {
-            self.empty_at_ns = now_ns;
+    /// Notes for which classes nobody waits.
+    fn note_vacant(&mut self, now_ns: u64) {
+        let best = self.waiting.iter().map(|(priority, _)| priority.class()).min().unwrap_or(CLASSES);
+        for (empty_at_ns, given_up_ns) in self.empty_at_ns.iter_mut().zip(self.given_up_ns).take(best) {
+            if now_ns.saturating_sub(given_up_ns) > STANDING_NS {
+                *empty_at_ns = now_ns;
+            }
         }
     }
 
-    fn stands(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.empty_at_ns) > STANDING_NS
+    fn stands(&self, priority: Priority, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.empty_at_ns[priority.class()]) > STANDING_NS
     }
 }
 
@@ -136,6 +151,49 @@ mod tests {
         assert_eq!(queue.pop(NOW + STANDING_NS + 1, |_| true), Some(3), "the last where it stands");
         assert_eq!(queue.pop(NOW + STANDING_NS + 2, |_| true), Some(2));
         assert_eq!(waits(queue.push(Priority::DEFAULT, 4, NOW + STANDING_NS + 3)), BURST_WAIT_NS);
+    }
+
+    #[test]
+    fn that_those_who_waited_gave_up_does_not_end_a_standing_queue() {
+        let mut queue = Queue::default();
+        waits(queue.push(Priority::DEFAULT, 1, NOW));
+        let later = NOW + STANDING_NS + 1;
+        queue.remove(later, |_| true);
+        assert_eq!(waits(queue.push(Priority::DEFAULT, 2, later + 1)), STANDING_WAIT_NS);
+        assert_eq!(queue.pop(later + 2, |_| true), Some(2));
+        assert_eq!(
+            waits(queue.push(Priority::DEFAULT, 2, later + 3)),
+            STANDING_WAIT_NS,
+            "only one was served"
+        );
+        assert_eq!(queue.pop(later + 4, |_| true), Some(2));
+        let calm = later + STANDING_NS + 1;
+        assert_eq!(
+            waits(queue.push(Priority::DEFAULT, 3, calm)),
+            BURST_WAIT_NS,
+            "nobody gave up for a while"
+        );
+    }
+
+    #[test]
+    fn the_important_see_no_queue_of_others() {
+        let mut queue = Queue::default();
+        let mut request = 0;
+        let mut push = |queue: &mut Queue<u32>, priority, now_ns| {
+            request += 1;
+            waits(queue.push(priority, request, now_ns))
+        };
+        push(&mut queue, Priority::DEFAULT, NOW);
+        let later = NOW + 2 * STANDING_NS;
+        assert_eq!(push(&mut queue, Priority::CRITICAL, later), BURST_WAIT_NS);
+        assert_eq!(push(&mut queue, Priority::DEFAULT, later), STANDING_WAIT_NS);
+        assert_eq!(push(&mut queue, Priority::LOWEST, later), STANDING_WAIT_NS);
+        let much_later = later + 2 * STANDING_NS;
+        assert_eq!(
+            push(&mut queue, Priority::CRITICAL, much_later),
+            STANDING_WAIT_NS,
+            "they stand themselves"
+        );
     }
 
     #[test]

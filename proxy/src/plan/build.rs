@@ -100,6 +100,7 @@ impl Plan {
                 let inbound_clusters = of_rules.map(|destination| &*destination.cluster);
                 let clusters = builder.clusters.values().map(|cluster| &**cluster).chain(inbound_clusters);
                 builder.registry.enrol(clusters, true, clock::now_ns());
+                builder.registry.warn_of_limits_alone();
                 Ok(Self { version, service, outbound, inbound, clusters: builder.clusters })
             }
         }
@@ -159,7 +160,7 @@ impl Builder<'_> {
         let load = self.registry.cluster(Direction::Outbound, &name);
         let breaker = self.registry.breaker(Direction::Outbound, &name, backend.breaker);
         let facts = self.facts.clusters.get(&name);
-        let peers = facts.map_or(PEERS_DEFAULT, |facts| facts.peers);
+        let peers = self.peers(&name);
         let preferred = |(callers, preference): (&Arc<Callers>, policy::ZonePreference)| Preference {
             callers: callers.clone(),
             endpoints_min: preference.endpoints_min,
@@ -196,7 +197,9 @@ impl Builder<'_> {
             return Arc::new(self.single(Direction::Outbound, cluster));
         };
         let name: Arc<str> = rule.name.as_str().into();
-        let filters = self.filters(&rule.name, &rule.filters);
+        let peers = rule.backends.iter().map(|backend| self.peers(&backend.service.cluster(backend.port)));
+        let peers = peers.max().unwrap_or(PEERS_DEFAULT);
+        let filters = self.filters(&rule.name, peers, &rule.filters);
         let destinations: Vec<_> =
             rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
         Arc::new(Rule {
@@ -223,6 +226,7 @@ impl Builder<'_> {
         backend: &policy::WeightedBackend,
     ) -> Destination {
         let name = backend.service.cluster(backend.port);
+        let peers = self.peers(&name);
         let cluster = match self.clusters.get(&name) {
             Some(cluster) => cluster.clone(),
             // Policy and facts may be of different ages: a service may be gone from one of them.
@@ -235,16 +239,21 @@ impl Builder<'_> {
         };
         Destination {
             retry: RetryPolicy::new(&cluster.retry, rule.retry.as_ref()),
-            filters: self.filters(&format!("{rule_name} {}", cluster.name), &backend.filters),
+            filters: self.filters(&format!("{rule_name} {}", cluster.name), peers, &backend.filters),
             weight: backend.weight,
             stats: self.registry.requests(labels),
             cluster,
         }
     }
 
+    /// About how many proxies call a cluster.
+    fn peers(&self, name: &ClusterName) -> u32 {
+        self.facts.clusters.get(name).map_or(PEERS_DEFAULT, |facts| facts.peers)
+    }
+
     /// `scope` is the rule, and for a backend's filters that too.
-    fn filters(&mut self, scope: &str, filters: &[policy::Filter]) -> FilterChain {
-        FilterChain::build_in(scope, filters, &mut self.registry.rate_limits).unwrap_or_else(|error| {
+    fn filters(&mut self, scope: &str, peers: u32, filters: &[policy::Filter]) -> FilterChain {
+        FilterChain::build_in(scope, peers, filters, &mut self.registry.rate_limits).unwrap_or_else(|error| {
             self.refused.get_or_insert(Refusal::Filter { rule: scope.to_owned(), error });
             FilterChain::default()
         })
@@ -343,8 +352,9 @@ impl Builder<'_> {
             let tolerance = Guard::tolerance(shed, cores);
             Guard::new(self.registry.overload(name, tolerance), inbound, backend)
         });
+        let peers = self.peers(name);
         let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
-        let filters = self.filters(&cluster.name, &limits);
+        let filters = self.filters(&cluster.name, peers, &limits);
         let trusted = Trusted::new(&inbound.trusted);
         Arc::new(Rule { guard, filters, trusted, ..self.single(Direction::Inbound, Arc::new(cluster)) })
     }

@@ -21,7 +21,9 @@ const SYSTEM_FILES: [&str; 4] = [
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// No certificates to trust.
-    #[error("the system has no certificates to trust; name the authority's with --report-ca-file")]
+    #[error(
+        "the system has no certificates to trust: install them, or name a file in SSL_CERT_FILE (for reports alone: --report-ca-file)"
+    )]
     NoRoots,
     /// The file with them can't be read.
     #[error("can't read the certificates in {}", .0.display())]
@@ -41,7 +43,7 @@ pub enum TlsError {
 }
 
 /// Trusts the authorities in `file`, or those of the system. Read anew each time, so that they can be replaced.
-pub(super) fn connector(file: Option<&Path>) -> Result<TlsConnector, TlsError> {
+pub(crate) fn connector(file: Option<&Path>) -> Result<TlsConnector, TlsError> {
     let path = match file {
         Some(path) => path.to_owned(),
         None => system_file().ok_or(TlsError::NoRoots)?,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use outrigger_filters::rate_limit::Limiter;
 use outrigger_snapshot::name::ClusterName;
 
 use super::exposition::Exposition;
 use super::metrics::WorkerStats;
 use crate::lineage::Lineages;
+use crate::memory::Memory;
 use crate::overload::counts::WAIT_BOUNDS_NS;
 use crate::overload::priority::CLASSES;
 use crate::overload::{Cause, Overload};
@@ -57,19 +57,8 @@ pub fn write_overload(all: &[(ClusterName, Arc<Overload>)], exposition: &mut Exp
     }
 }
 
-/// Writes what rate limits and injected faults did. Aborts are among the local replies.
-pub fn write_limits(limits: &[Arc<Limiter>], workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
-    for limiter in limits {
-        let labels = [("rule", limiter.scope()), ("limit", limiter.name())];
-        let decisions = exposition
-            .counter("outrigger_rate_limit_decisions_total", "Requests that met a rate limit, by decision.");
-        for (decision, count) in [("admitted", limiter.admitted()), ("refused", limiter.refused())] {
-            decisions.sample(&[labels[0], labels[1], ("decision", decision)], count);
-        }
-        exposition
-            .gauge("outrigger_rate_limit_keys", "Buckets of a rate limit that are not known to be full.")
-            .sample(&labels, limiter.keys());
-    }
+/// Writes what injected faults did. Aborts are among the local replies.
+pub fn write_faults(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
     let delayed = workers.iter().map(|worker| worker.faults_delayed.value()).fold(0, u64::wrapping_add);
     exposition
         .counter("outrigger_faults_delayed_total", "Requests that an injected fault held up.")
@@ -91,6 +80,16 @@ pub fn write_lineages(lineages: &Lineages, workers: &[Arc<WorkerStats>], exposit
     exposition
         .counter("outrigger_retries_discouraged_total", "Failures whose caller was asked not to retry them.")
         .sample(&[], discouraged);
+}
+
+/// Writes how much memory the process has, and may have.
+pub fn write_memory(memory: &Memory, exposition: &mut Exposition) {
+    exposition
+        .gauge("outrigger_memory_bytes", "Memory of the process: its resident set.")
+        .sample(&[], memory.used_bytes());
+    exposition
+        .gauge("outrigger_memory_max_bytes", "Memory that the process may have; 0: nobody says.")
+        .sample(&[], memory.max_bytes().unwrap_or_default());
 }
 
 fn write_decisions(name: &str, overload: &Overload, exposition: &mut Exposition) {

@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 25] = [
+const VALUES: [(&str, [&str; 3]); 27] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
@@ -22,11 +22,13 @@ const VALUES: [(&str, [&str; 3]); 25] = [
     ("metrics", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("state-dir", ["/a", "/b", "/c"]),
     ("workers", ["2", "3", "4"]),
+    ("memory-max", ["100", "200", "300"]),
     ("poll", ["2s", "3s", "400ms"]),
     ("trust-key", KEYS),
     ("report", ["/a", "http://b:1", "https://c"]),
     ("report-token-file", ["/a", "/b", "/c"]),
     ("report-ca-file", ["/a", "/b", "/c"]),
+    ("rate-limit-store", ["redis://a", "rediss://a", "redis://:secret@a/1"]),
     ("downstream-idle", ["1s", "2s", "3s"]),
     ("downstream-head", ["1s", "2s", "3s"]),
     ("downstream-age", ["1s", "2s", "3s"]),

@@ -12,6 +12,7 @@ use super::*;
 use crate::cluster::Cluster;
 use crate::cluster::breaker::ClusterBreaker;
 use crate::http::body::Body;
+use crate::memory::Memory;
 use crate::overload::Cause;
 use crate::overload::guard::Guard;
 use crate::plan::{Destination, Rule};
@@ -64,7 +65,12 @@ impl Rig {
             given: Rc::default(),
             worker: Worker::new(
                 0,
-                Shared { plan: Default::default(), lineages: Default::default(), limits },
+                Shared {
+                    plan: Default::default(),
+                    lineages: Default::default(),
+                    memory: Arc::new(Memory::new(Some(1_000))),
+                    limits,
+                },
                 Default::default(),
                 7,
             ),
@@ -187,4 +193,19 @@ async fn who_gives_up_leaves_the_queue_and_frees_no_place_of_the_application() {
         }
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn short_of_memory_only_the_critical_and_the_exempt_are_let_in() {
+    let rig = Rig::new(Protocol::Http, 10.0);
+    rig.answers.add_permits(10);
+    rig.worker.memory.note(930);
+    for (path, priority, refused) in
+        [("/", "1", true), ("/", "0", false), ("/grpc.health.v1.Health/Check", "1", false)]
+    {
+        let cause = cause(rig.send(path, priority).await);
+        assert_eq!(cause, refused.then_some(Cause::Memory), "{path} {priority}");
+    }
+    rig.worker.memory.note(0);
+    assert_eq!(cause(rig.send("/", "3").await), None);
 }

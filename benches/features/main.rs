@@ -1,0 +1,160 @@
+//! What each feature costs a request that it lets pass, in nanoseconds: the machines alone, in one thread, without the network around them.
+//!
+//! `cargo bench -p outrigger-proxy --profile quick --bench features`. The least of several rounds is printed, as others are of the machine's
+//! own making; compare lines of one run.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use outrigger_filters::{Context, FilterChain, RateLimits};
+use outrigger_proxy::clock;
+use outrigger_proxy::cluster::balance::{EndpointSet, Entry};
+use outrigger_proxy::cluster::breaker::{Admit, ClusterBreaker};
+use outrigger_proxy::cluster::endpoint::{Endpoint, EndpointKey, InFlight, Outcome};
+use outrigger_proxy::lineage::{Inheritance, Lineages};
+use outrigger_proxy::overload::{Overload, Priority};
+use outrigger_proxy::retry::budget::{Budget, BudgetSettings};
+use outrigger_proxy::retry::pushback::Pushback;
+use outrigger_proxy::retry::{Ended, RetryPolicy};
+use outrigger_proxy::telemetry::metrics::Direction;
+use outrigger_snapshot::facts::TlsMode;
+use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::policy::{Backend, Balance, Filter, Protocol, RateKey, RateLimit, Retry};
+
+const ROUNDS: u32 = 15;
+const TURNS: u64 = 200_000;
+
+/// Prints what one turn of `work` costs; it is given the time and 64 random bits.
+fn cost(what: &str, mut work: impl FnMut(u64, u64)) {
+    let mut least = f64::MAX;
+    let mut random = 7_u64;
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        for turn in 0..TURNS {
+            random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(turn);
+            // 100,000 requests a second.
+            work(black_box(turn * 10_000), black_box(random));
+        }
+        least = least.min(begun.elapsed().as_nanos() as f64 / TURNS as f64);
+    }
+    println!("{what:<58} {least:>7.1} ns");
+}
+
+fn endpoints(count: u32) -> EndpointSet {
+    let health = Arc::default();
+    let entry = |id| {
+        let key = EndpointKey {
+            direction: Direction::Outbound,
+            cluster: "shop/cart:80".parse().expect("a cluster's name"),
+            address: ([127, 0, 0, 1], 9_000 + id as u16).into(),
+            tls: TlsMode::None,
+        };
+        Entry { endpoint: Arc::new(Endpoint::new(id, key, Arc::clone(&health))), weight: 1, zone: None }
+    };
+    EndpointSet::new((0..count).map(entry).collect(), &Balance::PeakEwma)
+}
+
+fn head() -> RequestHead {
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let fields = [
+        ("traceparent", traceparent),
+        ("x-request-id", "6f0c9b1e-9c0a-4d53-8d3a-6c6f5e5d1a11"),
+        ("x-user", "ann"),
+        ("accept", "*/*"),
+        ("user-agent", "bench"),
+    ];
+    let fields = fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let authority = "cart".parse().expect("an authority");
+    RequestHead::new(Method::GET, authority, "/a/b".parse().expect("a path"), HeaderMap::from_iter(fields))
+}
+
+fn rate_limit(key: Vec<RateKey>) -> FilterChain {
+    let limit = RateLimit {
+        name: "ample".into(),
+        requests: 100_000_000,
+        period_ms: 100,
+        burst: 100_000_000,
+        key,
+        global: false,
+    };
+    FilterChain::build_in("bench", 1, &[Filter::RateLimit(limit)], &mut RateLimits::default())
+        .expect("the limit is valid")
+}
+
+fn balancing() {
+    for count in [2, 10, 1_000] {
+        let set = endpoints(count);
+        cost(&format!("pick of {count} endpoints"), |now_ns, random| {
+            let mut next = random;
+            let mut bits = || {
+                next = next.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+                next
+            };
+            black_box(set.pick(now_ns, &mut bits, None, &[]));
+        });
+    }
+    let set = endpoints(1);
+    let endpoint = set.open()[0].endpoint.clone();
+    cost("load, latency and health of the endpoint", |now_ns, _| {
+        let mut attempt = InFlight::start(endpoint.clone());
+        attempt.answered(Outcome::Success, 500_000, now_ns);
+    });
+}
+
+fn failure() {
+    let backend = Backend::defaults_for(Protocol::Http);
+    let breaker = Arc::new(ClusterBreaker::new(backend.breaker, Arc::default()));
+    cost("breaker: let in, and told how it went", |now_ns, random| {
+        if let Admit::Permit(permit) = breaker.admit(now_ns, random) {
+            permit.finish(Outcome::Success, 500_000, now_ns);
+        }
+    });
+    let (budget, settings) = (Budget::default(), BudgetSettings::new(&backend.retry.budget, 16));
+    cost("retry budget: a request noted", |now_ns, _| budget.deposit(&settings, now_ns));
+    let policy = RetryPolicy::new(&Retry::default(), None);
+    cost("retries: a good answer judged", |_, random| {
+        black_box(policy.judge(Ended::Status(200, false), true, (0, 0), Pushback::Unsaid, random));
+    });
+}
+
+fn protection() {
+    let (mut head, mut context) = (head(), Context::default());
+    for (what, key) in
+        [("rate limit for all", vec![]), ("rate limit by a header", vec![RateKey::Header("x-user".into())])]
+    {
+        let chain = rate_limit(key);
+        cost(what, |now_ns, _| {
+            context.now_ns = now_ns;
+            black_box(chain.on_request(&mut head, &mut context));
+        });
+    }
+    let overload = Overload::new(1.5);
+    cost("load shedding: in and out", |now_ns, _| {
+        if let Some(permit) = overload.enter(now_ns) {
+            permit.answered(true, now_ns + 1_000);
+        }
+    });
+    let lineages = Lineages::default();
+    let inheritance = Inheritance { deadline_ns: u64::MAX, priority: Priority::DEFAULT, retried: false };
+    cost("inbound: remembered for the calls made meanwhile", |_, _| {
+        lineages.forget(black_box(lineages.remember(&head, inheritance)));
+    });
+    cost("outbound: looked up, nothing known", |_, _| {
+        black_box(lineages.parent(&head));
+    });
+    let _names = lineages.remember(&head, inheritance);
+    cost("outbound: looked up, known", |_, _| {
+        black_box(lineages.parent(&head));
+    });
+}
+
+fn main() {
+    cost("for scale: the clock is read", |_, _| {
+        black_box(clock::now_ns());
+    });
+    balancing();
+    failure();
+    protection();
+}
