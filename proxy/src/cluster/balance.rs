@@ -213,14 +213,18 @@ impl EndpointSet {
             Method::ShuffleShard(shards) => self.sharded(shards, hash_key, now_ns, random, screen)?,
             method => {
                 // Among all, whatever is preferred: else nobody would find out that a zone is back.
-                let trial = screen.looks().then(|| below(self.open, random()));
-                match trial.and_then(|index| self.trial(index, screen, now_ns)) {
+                let drawn = screen.looks().then(|| below(self.open, random()));
+                let trial = drawn.and_then(|index| self.trial(index, screen, now_ns));
+                if let (None, Some(zones)) = (trial, &self.zones)
+                    && let Some(zone) = zones.draw(random(), screen)
+                    && let Some(entry) = zone.pick_entry(now_ns, random, hash_key, avoid)
+                {
+                    return Some(entry);
+                }
+                match trial {
                     Some(index) => index,
-                    None => match self.zones.as_ref().and_then(|zones| zones.draw(random(), screen)) {
-                        Some(zone) => return zone.pick_entry(now_ns, random, hash_key, avoid),
-                        None if open.len() == 1 => self.admitted(0, screen)?,
-                        None => self.admitted(self.by(method, screen, now_ns, random), screen)?,
-                    },
+                    None if open.len() == 1 => self.admitted(0, screen)?,
+                    None => self.admitted(self.by(method, screen, now_ns, random), screen)?,
                 }
             }
         };

@@ -222,3 +222,13 @@ fn a_key_decides_before_the_zone() {
     let hashed = Balance::ConsistentHash(outrigger_snapshot::policy::HashKey::Source);
     assert!(!seen_from("c", &CALLERS, &ENDPOINTS, &hashed).prefers_zone());
 }
+
+#[test]
+fn a_zone_that_is_full_is_left_for_another() {
+    let set = seen_from("c", &CALLERS, &ENDPOINTS, &Balance::PeakEwma).limited(1);
+    let held: Vec<_> =
+        set.entries()[6..].iter().map(|entry| InFlight::start(entry.endpoint.clone())).collect();
+    assert_eq!(of_zone(&shares(&set, 500, &[]), "c"), 0.0);
+    drop(held);
+    assert!(of_zone(&shares(&set, 500, &[]), "c") > 0.999);
+}
