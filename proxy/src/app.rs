@@ -142,6 +142,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
     let mut source = Source::new(store, Settings::of(&config), state.clone(), updates, poll_now.clone())?;
     let local = Local {
         service: config.service.clone(),
+        zone: config.zone.as_deref().map(Arc::from),
         app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
     };
     let applier = Applier::new(plan.clone(), local, registry.clone(), resolver, state.clone());

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Timeouts};
 
-use self::balance::EndpointSet;
+use self::balance::zones::{Preference, ZonePicks};
+use self::balance::{EndpointSet, Entry};
 use self::breaker::ClusterBreaker;
 use self::health::{ClusterHealth, Rules};
 use crate::retry::budget::{Budget, BudgetSettings};
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub rules: Rules,
     /// How its endpoints are asked whether they are well.
     pub health_check: Option<HealthCheck>,
+    /// Whether endpoints of the own zone are preferred.
+    pub preference: Option<Preference>,
     /// Where it is. Replaced in place when DNS says something new, by the thread that builds plans.
     pub endpoints: ArcSwap<EndpointSet>,
     /// What is under way, across plans and workers.
@@ -72,10 +75,21 @@ impl Cluster {
             budget: BudgetSettings::new(&backend.retry.budget, peers),
             health_check: backend.health_check.clone(),
             rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
+            preference: None,
             endpoints: ArcSwap::from_pointee(nowhere),
             load,
             breaker,
         }
+    }
+
+    /// Puts `entries` in the place of the endpoints that it had.
+    pub fn place(&self, entries: Vec<Entry>, now_ns: u64) {
+        let set = EndpointSet::new(entries, &self.balance).limited(self.limits.endpoint_requests);
+        let set = match &self.preference {
+            Some(preference) => set.preferring(preference, &self.balance, now_ns),
+            None => set,
+        };
+        self.endpoints.store(Arc::new(set));
     }
 
     /// Whether its endpoints speak HTTP/2.
@@ -99,6 +113,8 @@ pub struct ClusterLoad {
     pub answers: Quantile,
     /// How its endpoints are.
     pub health: Arc<ClusterHealth>,
+    /// Where requests went whose callers prefer their own zone.
+    pub zone_picks: Arc<ZonePicks>,
 }
 
 /// A number of things that are now, shared by all workers.

@@ -73,7 +73,7 @@ struct Prepared {
     outgoing: Outgoing,
     admission: Admission,
     watch: Watch,
-    /// What consistent hashing goes by.
+    /// What consistent hashing and shuffle sharding go by.
     key: Option<u64>,
     upgrade: Option<HeaderValue>,
     deadline_ns: u64,
@@ -275,8 +275,11 @@ fn pick(
 ) -> Result<(Arc<Endpoint>, bool), ProxyError> {
     let endpoints = cluster.endpoints.load();
     let picked = endpoints.pick(now_ns, &mut || worker.random(), key, &tries.endpoints);
-    let endpoint = picked.ok_or_else(|| ProxyError::NoEndpoint(cluster.name.clone()))?;
-    Ok((endpoint.clone(), tries.note(endpoint, endpoints.open().len())))
+    let endpoint = picked.ok_or_else(|| match endpoints.open() {
+        [] => ProxyError::NoEndpoint(cluster.name.clone()),
+        _ => ProxyError::Limit(Limit::Requests),
+    })?;
+    Ok((endpoint.clone(), tries.note(endpoint, endpoints.reach())))
 }
 
 /// Waits for what the first of the body says about a gRPC call, for a moment.

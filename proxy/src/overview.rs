@@ -150,6 +150,7 @@ fn cluster_view(cluster: &Cluster, dns: Option<DnsView>, checks: &health_check::
             Balance::RoundRobin => "RoundRobin",
             Balance::Random => "Random",
             Balance::ConsistentHash(_) => "ConsistentHash",
+            Balance::ShuffleShard(_) => "ShuffleShard",
         }
         .to_owned(),
         in_flight: cluster.load.requests.value().into(),

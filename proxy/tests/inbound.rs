@@ -88,7 +88,7 @@ impl Rig {
         policy.check().unwrap();
         let facts = Facts { schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
         let app = App { host: [127, 0, 0, 1].into(), port: None };
-        let local = Local { service: "cart".parse().unwrap(), app: Some(app) };
+        let local = Local { service: "cart".parse().unwrap(), zone: None, app: Some(app) };
         let resolved = BTreeMap::new();
         let version = PlanVersion::default();
         let plan = Plan::build(policy, &facts, &local, &resolved, &mut self.registry, version).unwrap();

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServiceName;
 
+pub use backend::{Backend, Balance, HashKey, Limits, OnEmpty, ShuffleShard, Timeouts, ZonePreference};
 pub use inbound::{Abort, Delay, Fault, Inbound, RateKey, RateLimit, Shed};
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
 };
 
+mod backend;
 mod inbound;
 mod resilience;
 
@@ -231,145 +233,4 @@ pub enum PathEdit {
     Full(String),
     /// Replaces the prefix that the rule matched. Only in a rule all of whose matches are prefixes.
     Prefix(String),
-}
-
-/// How a cluster is used: complete, the compiler has filled in every default.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Backend {
-    /// How an endpoint is picked.
-    pub balance: Balance,
-    /// Time limits.
-    pub timeouts: Timeouts,
-    /// Caps.
-    pub limits: Limits,
-    /// What an empty DNS answer means.
-    pub on_empty: OnEmpty,
-    /// When a request is sent again.
-    pub retry: Retry,
-    /// When a second try is sent beside the first; `None`: never.
-    pub hedge: Option<Hedge>,
-    /// When an endpoint is left alone.
-    pub ejection: Ejection,
-    /// When the cluster is left alone.
-    pub breaker: Breaker,
-    /// How endpoints are asked whether they are well; `None`: they are not.
-    pub health_check: Option<HealthCheck>,
-    /// A new or recovered endpoint's share grows to its own over this; 0: at once.
-    pub slow_start_ms: u64,
-}
-
-/// How an endpoint is picked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// Power of two choices on in-flight × peak EWMA of latency.
-    #[default]
-    PeakEwma,
-    /// Power of two choices on in-flight.
-    LeastRequest,
-    /// In turn, smoothly by weight.
-    RoundRobin,
-    /// At random, by weight.
-    Random,
-    /// The same key goes to the same endpoint while it is there.
-    ConsistentHash(HashKey),
-}
-
-/// What a request is hashed by. A request without it is balanced at random.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HashKey {
-    /// The value of a header (lower-case name).
-    Header(String),
-    /// The value of a cookie.
-    Cookie(String),
-    /// The address of the downstream peer.
-    Source,
-}
-
-/// Time limits in milliseconds; 0 is "none" where it says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Timeouts {
-    /// For opening an upstream connection.
-    pub connect_ms: u64,
-    /// For the whole request, until the last byte of the response; 0: none.
-    pub request_ms: u64,
-    /// For one try, until the last byte of its response; 0: none.
-    pub try_ms: u64,
-    /// From the end of the request until the response head; 0: none.
-    pub first_byte_ms: u64,
-    /// For an upstream connection without a request.
-    pub idle_ms: u64,
-    /// Between two pieces of a body, in either direction; 0: none.
-    pub body_stall_ms: u64,
-    /// For a tunnel through which nothing moves; 0: none.
-    pub tunnel_idle_ms: u64,
-}
-
-/// Caps of one cluster in one proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Upstream connections.
-    pub connections: u32,
-    /// Requests waiting for a connection.
-    pub pending: u32,
-    /// Requests in flight.
-    pub requests: u32,
-}
-
-/// What an empty or "no such name" DNS answer means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnEmpty {
-    /// Keep the last endpoints for the stale time.
-    Keep,
-    /// Believe it.
-    Drain,
-}
-
-impl Backend {
-    /// What holds where no policy says otherwise. A gRPC stream may send its response head with its first message, however
-    /// late that is: only there is the wait for it unlimited.
-    pub fn defaults_for(protocol: Protocol) -> Self {
-        let mut timeouts = Timeouts::default();
-        if protocol == Protocol::Grpc {
-            timeouts.first_byte_ms = 0;
-        }
-        Self {
-            balance: Balance::default(),
-            timeouts,
-            limits: Limits::default(),
-            on_empty: OnEmpty::Keep,
-            retry: Retry::default(),
-            hedge: None,
-            ejection: Ejection::default(),
-            breaker: Breaker::default(),
-            health_check: None,
-            slow_start_ms: 0,
-        }
-    }
-}
-
-impl Default for Timeouts {
-    /// Bounded where a stuck peer would hold resources; the whole request is not limited, so that streams live.
-    fn default() -> Self {
-        Self {
-            connect_ms: 1_000,
-            request_ms: 0,
-            try_ms: 0,
-            first_byte_ms: 60_000,
-            idle_ms: 60_000,
-            body_stall_ms: 300_000,
-            tunnel_idle_ms: 3_600_000,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: 1_024, pending: 1_024, requests: 16_384 }
-    }
 }

@@ -7,10 +7,12 @@ use serde::de::DeserializeOwned;
 
 use crate::facts::{Discovery, Facts};
 use crate::name::check_label;
-use crate::policy::{Backend, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service};
+use crate::policy::{Backend, Balance, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service};
 
 mod inbound;
 mod resilience;
+#[cfg(test)]
+mod tests;
 
 pub use inbound::{
     EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, RATE_LIMITS_MAX, REQUESTS_MAX, REQUESTS_PER_MS_MAX,
@@ -37,6 +39,8 @@ pub const BACKENDS_MAX: usize = 64;
 pub const WEIGHT_MAX: u32 = 1_000_000;
 /// Endpoints listed for one cluster.
 pub const ENDPOINTS_MAX: usize = 20_000;
+/// Endpoints of one shard.
+pub const SHARD_ENDPOINTS_MAX: u32 = 16;
 /// Longest time limit, in milliseconds: a day.
 pub const TIMEOUT_MS_MAX: u64 = 86_400_000;
 /// Longest text: a path, a pattern, a header value, in bytes.
@@ -239,7 +243,22 @@ fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
     if l.connections == 0 || l.requests == 0 {
         return Err(invalid(place, "a limit of 0 connections or requests".into()));
     }
+    check_choice(place, backend)?;
     resilience::check(place, backend)
+}
+
+/// How an endpoint is chosen.
+fn check_choice(place: &str, backend: &Backend) -> Result<(), Invalid> {
+    if let Balance::ShuffleShard(shard) = &backend.balance
+        && !(1..=SHARD_ENDPOINTS_MAX).contains(&shard.size)
+    {
+        let what = format!("a shard of {} endpoints, expected 1 to {SHARD_ENDPOINTS_MAX}", shard.size);
+        return Err(invalid(place, what));
+    }
+    if backend.zone_preference.is_some() && backend.balance.key().is_some() {
+        return Err(invalid(place, "a key decides on the endpoint, and so cannot the zone".into()));
+    }
+    Ok(())
 }
 
 fn check_timeout(place: &str, timeout_ms: u64) -> Result<(), Invalid> {

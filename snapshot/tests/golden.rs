@@ -98,7 +98,7 @@ fn records_are_believed_and_name_each_other() {
             ..release.serial
         }));
         assert_eq!((epoch.mesh, revision.mesh), (release.mesh, release.mesh));
-        assert_eq!((revision.author.as_str(), revision.resources.len()), ("golden", 5));
+        assert_eq!((revision.author.as_str(), revision.resources.len()), ("golden", 7));
         assert!(release.contents.contains_key(&schema), "{name}");
     }
 }

@@ -114,7 +114,7 @@ name: cart}], rules: [{matches: [{method: {service: cart.v1.Cart}}], backendRefs
 retry: {attempts: 1}, hedge: {}, healthCheck: {tcp: {}, interval: 2s}, ejection: {base: 5s}, breaker: {probes: 3}}}
 ---
 {apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: narrow}, spec: {targetRefs: [{kind: Service, name: cart, \
-sectionName: http}], timeouts: {connect: 250ms}, hedge: {minDelay: 20ms}, slowStart: 30s}}
+sectionName: http}], timeouts: {connect: 250ms}, hedge: {minDelay: 20ms}, slowStart: 30s, limits: {endpointRequests: 99}, zonePreference: {enabled: true}}}
 ---
 {apiVersion: gateway.networking.x-k8s.io/v1alpha1, kind: XBackendTrafficPolicy, metadata: {name: budget}, spec: {targetRefs: \
 [{group: '', kind: Service, name: cart}], retryConstraint: {}}}
@@ -137,6 +137,8 @@ fn explaining_says_where_each_value_comes_from() {
         "; probes 3 (BackendPolicy default/wide); successes 10, ",
         "  health     a connection, every 2s (BackendPolicy default/wide); 1s if not well, ",
         "  slow start 30s (BackendPolicy default/narrow)",
+        "; per endpoint 99 (BackendPolicy default/narrow)",
+        "  zones      the own preferred (BackendPolicy default/narrow); with at least 6 endpoints (default)",
     ];
     let grpc = [
         "rule         default/shop#0 (GRPCRoute default/shop)",
@@ -144,6 +146,7 @@ fn explaining_says_where_each_value_comes_from() {
         "  timeouts   request none, try none, connect 1s, first byte none, ",
         "  hedge      after 95 % of answers, not before 10ms (default)",
         "  slow start none (default)",
+        "  zones      all alike (default)",
     ];
     for source in [["-f", &file], ["--store", &store]] {
         for (method, url, parts) in

@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use outrigger_control_plane::compile::compile;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{
-    Backend, Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, PathMatch, Probe, Protocol, Retry,
-    RetryBudget, RuleRetry,
+    Backend, Balance, Breaker, BreakerWindow, Ejection, HashKey, HealthCheck, Hedge, PathMatch, Probe,
+    Protocol, Retry, RetryBudget, RuleRetry, ShuffleShard, ZonePreference,
 };
 use outrigger_snapshot::router::Router;
 
@@ -61,6 +61,8 @@ spec:
     healthy: 5
     waitForFirst: true
   slowStart: 30s
+  limits: {endpointRequests: 77}
+  zonePreference: {enabled: true, minEndpoints: 9}
 "#;
 
 /// How the ports of `api` are used, by name, where `documents` are pushed beside it.
@@ -123,6 +125,8 @@ fn every_field_reaches_the_proxies() {
         wait_for_first: true,
     });
     expected.slow_start_ms = 30_000;
+    expected.limits.endpoint_requests = 77;
+    expected.zone_preference = Some(ZonePreference { endpoints_min: 9 });
     assert_eq!(found, expected);
 }
 
@@ -156,6 +160,30 @@ fn the_narrower_policy_wins_field_by_field() {
     assert_eq!((grpc.probe, grpc.interval_ms, grpc.healthy), (Probe::Grpc { service: "a.B".into() }, 200, 7));
     // What is not said is no longer than what is.
     assert_eq!((grpc.fast_interval_ms, grpc.timeout_ms), (200, 200));
+}
+
+#[test]
+fn zones_are_preferred_where_the_narrowest_says_so() {
+    let wide = |spec: &str| policy("wide", &format!("targetRefs: [{{kind: Service, name: api}}], {spec}"));
+    let narrow = |spec: &str| {
+        let target = "targetRefs: [{kind: Service, name: api, sectionName: grpc}]";
+        policy("narrow", &format!("{target}, {spec}"))
+    };
+    let grpc = |wide: &str, narrow: &str| backend(&format!("{wide}\n---\n{narrow}"), "grpc").zone_preference;
+    let on = wide("zonePreference: {enabled: true}");
+    let least = |endpoints_min| Some(ZonePreference { endpoints_min });
+    assert_eq!(grpc(&on, &narrow("slowStart: 1s")), least(6));
+    assert_eq!(grpc(&on, &narrow("zonePreference: {minEndpoints: 3}")), least(3));
+    assert_eq!(grpc(&on, &narrow("zonePreference: {enabled: false}")), None);
+    let off = wide("zonePreference: {minEndpoints: 4}");
+    assert_eq!(grpc(&off, &narrow("slowStart: 1s")), None);
+    assert_eq!(grpc(&off, &narrow("zonePreference: {enabled: true}")), least(4));
+
+    let shards = narrow("balance: {policy: ShuffleShard, hash: {header: X-Tenant}, shardSize: 3}");
+    let shard = ShuffleShard { size: 3, key: HashKey::Header("x-tenant".into()) };
+    assert_eq!(backend(&shards, "grpc").balance, Balance::ShuffleShard(shard));
+    let problems = load_text(&format!("{SERVICE}\n---\n{on}\n---\n{shards}")).unwrap_err().to_string();
+    assert!(problems.contains("spec.balance: goes by a hash, and so cannot by zone"), "{problems}");
 }
 
 #[test]

@@ -28,9 +28,10 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let services = [
         service("twins", &[app.addr, hung.local_addr().unwrap()]),
         backend_policy("twins", "hedge: {minDelay: 10ms}\n  retry: {budget: {percent: 100}}"),
-        service("shop", &[app.addr]),
+        here(&service("shop", &[app.addr])),
         GLOBAL_LIMIT.to_owned(),
-        service("cart", &[app.addr]),
+        here(&service("cart", &[app.addr])),
+        backend_policy("cart", "zonePreference: {enabled: true}"),
         service("down", &[port::free()]),
         service_by_dns("named", "named.test", 80),
     ];
@@ -38,7 +39,12 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     mesh.published().await;
     let (url, no_dns) = (format!("http://{}", control_plane.api), port::free().to_string());
     let nowhere = format!("redis://{}", port::free());
-    let sidecar = Sidecar::beside("shop").inbound_to(app.addr).with(&["--rate-limit-store", &nowhere]);
+    let sidecar = Sidecar::beside("shop").inbound_to(app.addr).with(&[
+        "--rate-limit-store",
+        &nowhere,
+        "--zone",
+        "here",
+    ]);
     let shop = Proxy::start(&mesh, sidecar.with(&["--report", &url, "--dns-server", &no_dns])).await;
     shop.ready().await;
     // One of everything that is counted: an answer, a failure, a refusal.
@@ -68,6 +74,11 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     if tokio::time::timeout(DEADLINE / 2, complete).await.is_err() {
         assert_eq!(found, expected);
     }
+}
+
+/// A service all of whose endpoints run where the proxy does.
+fn here(service: &str) -> String {
+    service.replace("'}", "', zone: here}")
 }
 
 /// What is exposed at `address`.

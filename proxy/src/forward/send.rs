@@ -40,13 +40,9 @@ pub(super) struct Failed {
     pub(super) reused: bool,
 }
 
-/// What consistent hashing goes by.
+/// What consistent hashing and shuffle sharding go by.
 pub(super) fn hash_key(balance: &Balance, head: &RequestHead, peer: &HeaderValue) -> Option<u64> {
-    let key = match balance {
-        Balance::ConsistentHash(key) => key,
-        Balance::PeakEwma | Balance::LeastRequest | Balance::RoundRobin | Balance::Random => return None,
-    };
-    match key {
+    match balance.key()? {
         HashKey::Source => Some(stable_hash(peer.as_bytes())),
         HashKey::Header(name) => {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;

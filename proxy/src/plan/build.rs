@@ -7,13 +7,14 @@ use std::sync::Arc;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{Discovery, Facts, PEERS_DEFAULT, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Policy, Protocol};
+use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Limits, Policy, Protocol};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
 use super::{Destination, Plan, Rule, Version};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::cluster::balance::{EndpointSet, Entry};
+use crate::cluster::balance::Entry;
+use crate::cluster::balance::zones::{Callers, Preference};
 use crate::cluster::endpoint::EndpointKey;
 use crate::overload::guard::Guard;
 use crate::registry::Registry;
@@ -42,6 +43,8 @@ pub enum Refusal {
 pub struct Local {
     /// The service beside which it runs.
     pub service: ServiceName,
+    /// The zone that it runs in.
+    pub zone: Option<Arc<str>>,
     /// The workload, if calls to it come through here.
     pub app: Option<App>,
 }
@@ -63,6 +66,8 @@ struct Builder<'a> {
     clusters: HashMap<ClusterName, Arc<Cluster>>,
     facts: &'a Facts,
     resolved: &'a Resolved,
+    /// Whose calls prefer their own zone, if that is known.
+    callers: Option<Arc<Callers>>,
     /// The first filter that could not be built.
     refused: Option<Refusal>,
 }
@@ -78,7 +83,8 @@ impl Plan {
         version: Version,
     ) -> Result<Self, Refusal> {
         let clusters = HashMap::with_capacity(policy.services.len());
-        let mut builder = Builder { registry, clusters, facts, resolved, refused: None };
+        let callers = callers(facts, local, registry);
+        let mut builder = Builder { registry, clusters, facts, resolved, callers, refused: None };
         for (service, spec) in &policy.services {
             for port in &spec.ports {
                 builder.add_cluster(service.cluster(port.port), port.protocol, &port.backend);
@@ -105,10 +111,29 @@ impl Plan {
         if let Some(cluster) = self.clusters.get(name) {
             let listed = addresses.iter().copied().map(listed);
             let entries = entries(Direction::Outbound, name, listed, registry);
-            cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
-            registry.enrol([&**cluster], false, clock::now_ns());
+            let now_ns = clock::now_ns();
+            cluster.place(entries, now_ns);
+            registry.enrol([&**cluster], false, now_ns);
         }
     }
+}
+
+/// Where the service of this proxy runs; `None` if the proxy's own zone is unknown, or everyone's.
+fn callers(facts: &Facts, local: &Local, registry: &mut Registry) -> Option<Arc<Callers>> {
+    let zone = local.zone.clone()?;
+    let own = facts.clusters.iter().filter(|(name, _)| name.service == local.service);
+    own.filter_map(|(name, cluster)| {
+        let Discovery::Static(endpoints) = &cluster.discovery else { return None };
+        let mut weights = BTreeMap::new();
+        for endpoint in endpoints {
+            if let Some(zone) = endpoint.zone.as_deref() {
+                *weights.entry(Arc::from(zone)).or_default() += u64::from(endpoint.weight);
+            }
+        }
+        let health = registry.cluster(Direction::Outbound, name).health.clone();
+        (!weights.is_empty()).then(|| Arc::new(Callers { zone: zone.clone(), weights, health }))
+    })
+    .next()
 }
 
 type Listed = (SocketAddr, u32, Option<Arc<str>>, TlsMode);
@@ -136,7 +161,14 @@ impl Builder<'_> {
         let breaker = self.registry.breaker(Direction::Outbound, &name, backend.breaker);
         let facts = self.facts.clusters.get(&name);
         let peers = self.peers(&name);
-        let cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
+        let preferred = |(callers, preference): (&Arc<Callers>, policy::ZonePreference)| Preference {
+            callers: callers.clone(),
+            endpoints_min: preference.endpoints_min,
+            picks: load.zone_picks.clone(),
+        };
+        let preference = self.callers.as_ref().zip(backend.zone_preference).map(preferred);
+        let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
+        cluster.preference = preference;
         let entries = match facts.map(|facts| &facts.discovery) {
             None => Vec::new(),
             Some(Discovery::Static(endpoints)) => {
@@ -152,7 +184,7 @@ impl Builder<'_> {
                 entries(Direction::Outbound, &name, listed, self.registry)
             }
         };
-        cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
+        cluster.place(entries, clock::now_ns());
         let cluster = Arc::new(cluster);
         self.clusters.insert(name, cluster.clone());
         cluster
@@ -299,12 +331,22 @@ impl Builder<'_> {
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
         let ejection = Ejection { max_percent: 0, ..backend.ejection };
         let breaker = Breaker { failure_percent: 0, slow_percent: 0, ..backend.breaker };
-        let backend = &Backend { ejection, breaker, health_check: None, slow_start_ms: 0, ..backend.clone() };
+        // What one caller's proxy may send to one endpoint says nothing of what all of them may.
+        let limits = Limits { endpoint_requests: 0, ..backend.limits };
+        let backend = &Backend {
+            limits,
+            ejection,
+            breaker,
+            health_check: None,
+            slow_start_ms: 0,
+            zone_preference: None,
+            ..backend.clone()
+        };
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
         let listed = std::iter::once(listed((address, 1)));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
-        cluster.endpoints.store(Arc::new(EndpointSet::new(entries, &cluster.balance)));
+        cluster.place(entries, clock::now_ns());
         let guard = inbound.shed.as_ref().map(|shed| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let tolerance = Guard::tolerance(shed, cores);

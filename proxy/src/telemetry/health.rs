@@ -19,6 +19,19 @@ pub fn write_health(plan: &Plan, exposition: &mut Exposition) {
     for cluster in plan.clusters.values().filter(matters) {
         write_ejections(cluster, exposition);
         write_breaker(cluster, exposition);
+        write_zones(cluster, exposition);
+    }
+}
+
+fn write_zones(cluster: &Cluster, exposition: &mut Exposition) {
+    if cluster.endpoints.load().prefers_zone() {
+        let picks = exposition.counter(
+            "outrigger_zone_picks_total",
+            "Tries of requests whose callers prefer their own zone, by where they went.",
+        );
+        for (zone, count) in cluster.load.zone_picks.counts() {
+            picks.sample(&[("cluster", &*cluster.name), ("zone", zone)], count);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use outrigger_snapshot::policy::{
     Backend, Balance, Breaker, BreakerWindow, HashKey, HealthCheck, Hedge, OnEmpty, Port, Probe, Retry, Rule,
+    ShuffleShard, ZonePreference,
 };
 
 use super::origin::{Origins, Parts, Place};
@@ -42,6 +43,7 @@ impl<'a> Settings<'a> {
             ("breaker", self.breaker()),
             ("health", self.health_check()),
             ("slow start", self.slow_start()),
+            ("zones", self.zones()),
         ];
         if self.backend.on_empty == OnEmpty::Drain {
             let mut parts = Parts::default();
@@ -102,6 +104,14 @@ impl<'a> Settings<'a> {
             ),
             ("limits.pending", format!("pending {}", own.pending), own.pending == default.pending),
             ("limits.requests", format!("requests {}", own.requests), own.requests == default.requests),
+            (
+                "limits.endpointRequests",
+                match own.endpoint_requests {
+                    0 => "per endpoint any".to_owned(),
+                    limit => format!("per endpoint {limit}"),
+                },
+                own.endpoint_requests == default.endpoint_requests,
+            ),
         ])
     }
 
@@ -314,6 +324,16 @@ impl<'a> Settings<'a> {
         ])
     }
 
+    fn zones(&self) -> String {
+        match self.backend.zone_preference {
+            None => self.parts([("zonePreference.enabled", "all alike".to_owned(), true)]),
+            Some(ZonePreference { endpoints_min }) => self.parts([
+                ("zonePreference.enabled", "the own preferred".to_owned(), false),
+                ("zonePreference.minEndpoints", format!("with at least {endpoints_min} endpoints"), false),
+            ]),
+        }
+    }
+
     fn slow_start(&self) -> String {
         let (own, default) = (self.backend.slow_start_ms, self.defaults.slow_start_ms);
         self.parts([("slowStart", time_or_none(own), own == default)])
@@ -336,8 +356,17 @@ fn balance_text(balance: &Balance) -> String {
         Balance::LeastRequest => "least request".to_owned(),
         Balance::RoundRobin => "round robin".to_owned(),
         Balance::Random => "random".to_owned(),
-        Balance::ConsistentHash(HashKey::Header(name)) => format!("consistent hash of the header {name}"),
-        Balance::ConsistentHash(HashKey::Cookie(name)) => format!("consistent hash of the cookie {name}"),
-        Balance::ConsistentHash(HashKey::Source) => "consistent hash of the caller's address".to_owned(),
+        Balance::ConsistentHash(key) => format!("consistent hash of {}", key_text(key)),
+        Balance::ShuffleShard(ShuffleShard { size, key }) => {
+            format!("shards of {size} endpoints by {}", key_text(key))
+        }
+    }
+}
+
+fn key_text(key: &HashKey) -> String {
+    match key {
+        HashKey::Header(name) => format!("the header {name}"),
+        HashKey::Cookie(name) => format!("the cookie {name}"),
+        HashKey::Source => "the caller's address".to_owned(),
     }
 }

@@ -131,6 +131,7 @@ pub(super) fn check<'a>(
             // More than once where a policy has several targets, and said once.
             check_orders(&here, &effective(&here, port.protocol), problems);
             check_hedge(&here, &effective(&here, port.protocol), problems);
+            check_zones(&here, &effective(&here, port.protocol), problems);
             check_probe(resource, policy, name, port, problems);
         }
     }
@@ -147,6 +148,7 @@ fn check_alone(layer: &Layer<'_>, problems: &mut Problems) {
     if layer.spot("hedge").is_some() && layer.spot("retry.budget").is_some() {
         check_hedge(&[*layer], &backend, problems);
     }
+    check_zones(&[*layer], &backend, problems);
 }
 
 fn check_orders(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
@@ -205,6 +207,24 @@ fn check_hedge(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems)
         problem("would never be sent: the retry budget allows nothing".to_owned())
             .expected("a retry.budget with percent or floor.count above 0")
     });
+}
+
+/// Where a key decides on the endpoint, no zone can.
+fn check_zones(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
+    if backend.zone_preference.is_none() || backend.balance.key().is_none() {
+        return;
+    }
+    let (on, keyed) = (last(layers, "zonePreference.enabled"), last(layers, "balance"));
+    let on_is_narrower = on.map(|(place, _)| place) >= keyed.map(|(place, _)| place);
+    let (blamed, field, message, expected) = if on_is_narrower {
+        let message = "has no effect where balance goes by a hash";
+        (on, "zonePreference.enabled", message, "false, or another balance.policy")
+    } else {
+        let message = "goes by a hash, and so cannot by zone";
+        (keyed, "balance", message, "another policy, or zonePreference.enabled: false")
+    };
+    let Some((_, layer)) = blamed else { return };
+    add(layer, field, problems, |problem| problem(message.to_owned()).expected(expected));
 }
 
 /// A probe that no endpoint could answer would take all of them out.

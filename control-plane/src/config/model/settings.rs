@@ -2,12 +2,16 @@
 
 use outrigger_snapshot::policy::{
     Backend, Balance, Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, OnEmpty, Probe, Protocol, Retry,
+    ZonePreference,
 };
 
 /// What a hedge waits for where nothing is said: a share of recent answers, per cent.
 const HEDGE_PERCENTILE: u32 = 95;
 /// What a hedge waits at least where nothing is said.
 const HEDGE_DELAY_MIN_MS: u64 = 10;
+
+/// Healthy endpoints below which zones are not looked at, where nothing is said (Envoy's `min_cluster_size`).
+const ZONE_ENDPOINTS_MIN: u32 = 6;
 
 /// What a policy sets; `None` is left to the wider policy or the default.
 #[derive(Debug, Default)]
@@ -23,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) connections: Option<u32>,
     pub(crate) pending: Option<u32>,
     pub(crate) requests: Option<u32>,
+    pub(crate) endpoint_requests: Option<u32>,
     pub(crate) on_empty: Option<OnEmpty>,
     pub(crate) retry: RetrySettings,
     pub(crate) hedge: Option<HedgeSettings>,
@@ -30,6 +35,14 @@ pub(crate) struct Settings {
     pub(crate) breaker: BreakerSettings,
     pub(crate) health_check: Option<HealthCheckSettings>,
     pub(crate) slow_start_ms: Option<u64>,
+    pub(crate) zones: ZoneSettings,
+}
+
+/// See [`ZonePreference`].
+#[derive(Debug, Default)]
+pub(crate) struct ZoneSettings {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) endpoints_min: Option<u32>,
 }
 
 /// See [`Retry`].
@@ -103,12 +116,16 @@ impl Settings {
     pub(crate) fn effective<'a>(layers: impl IntoIterator<Item = &'a Self>, protocol: Protocol) -> Backend {
         let mut backend = Backend::defaults_for(protocol);
         let mut check: Option<HealthCheckSettings> = None;
+        let (mut by_zone, mut endpoints_min) = (false, ZONE_ENDPOINTS_MIN);
         for settings in layers {
             settings.apply(&mut backend);
             if let Some(narrower) = &settings.health_check {
                 check = Some(narrower.over(check));
             }
+            set(&mut by_zone, &settings.zones.enabled);
+            set(&mut endpoints_min, &settings.zones.endpoints_min);
         }
+        backend.zone_preference = by_zone.then_some(ZonePreference { endpoints_min });
         backend.health_check = check.map(HealthCheckSettings::resolved);
         backend
     }
@@ -128,6 +145,7 @@ impl Settings {
         set(&mut limits.connections, &self.connections);
         set(&mut limits.pending, &self.pending);
         set(&mut limits.requests, &self.requests);
+        set(&mut limits.endpoint_requests, &self.endpoint_requests);
         self.retry.apply(&mut backend.retry);
         if let Some(settings) = &self.hedge {
             let hedge = backend

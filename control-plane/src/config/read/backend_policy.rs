@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use outrigger_snapshot::policy::{Balance, HashKey, OnEmpty};
+use outrigger_snapshot::policy::{Balance, HashKey, OnEmpty, ShuffleShard};
+use outrigger_snapshot::validate::SHARD_ENDPOINTS_MAX;
 
 use super::super::model::{BackendPolicy, Settings, Target};
 use super::super::node::{Node, Path};
@@ -25,6 +26,11 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         settings.connections = number(limits, "connections");
         settings.pending = number(limits, "pending");
         settings.requests = number(limits, "requests");
+        settings.endpoint_requests = number(limits, "endpointRequests");
+    }
+    if let Some(zones) = spec.field("zonePreference") {
+        settings.zones.enabled = zones.field("enabled").and_then(Node::boolean);
+        settings.zones.endpoints_min = number(zones, "minEndpoints");
     }
     resilience::read(spec, path, &mut settings, report);
     settings.health_check = spec
@@ -65,30 +71,47 @@ pub(super) fn written(spec: &Node) -> BTreeMap<String, Spot> {
 }
 
 fn balance(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Balance> {
-    let hash = node.field("hash");
     let policy = node.text_of("policy").unwrap_or("PeakEwma");
-    if policy == "ConsistentHash" {
-        let path = path.field("hash");
-        let Some(hash) = hash else {
-            report.unexpected(
-                node.at,
-                &path,
-                "is missing",
-                "one of header, cookie, source, for ConsistentHash",
-            );
-            return None;
-        };
-        return hash_key(hash, &path, report).map(Balance::ConsistentHash);
-    }
-    if let Some(hash) = hash {
+    let sharded = policy == "ShuffleShard";
+    let key = match node.field("hash") {
+        Some(hash) if !sharded && policy != "ConsistentHash" => {
+            let message = format!("has no effect on {policy}");
+            let expected = "policy ConsistentHash or ShuffleShard, or no hash";
+            report.unexpected(hash.at, &path.field("hash"), message, expected);
+            None
+        }
+        Some(hash) => hash_key(hash, &path.field("hash"), report),
+        None => None,
+    };
+    let size = number(node, "shardSize");
+    if let (Some(written), false) = (node.field("shardSize"), sharded) {
         let message = format!("has no effect on {policy}");
-        report.unexpected(hash.at, &path.field("hash"), message, "policy ConsistentHash, or no hash");
+        report.unexpected(
+            written.at,
+            &path.field("shardSize"),
+            message,
+            "policy ShuffleShard, or no shardSize",
+        );
     }
+    let mut needs = |field: &str, expected: &str| {
+        if node.field(field).is_none() {
+            report.unexpected(node.at, &path.field(field), "is missing", format!("{expected}, for {policy}"));
+        }
+    };
     match policy {
         "PeakEwma" => Some(Balance::PeakEwma),
         "LeastRequest" => Some(Balance::LeastRequest),
         "RoundRobin" => Some(Balance::RoundRobin),
         "Random" => Some(Balance::Random),
+        "ConsistentHash" => {
+            needs("hash", "one of header, cookie, source");
+            key.map(Balance::ConsistentHash)
+        }
+        "ShuffleShard" => {
+            needs("hash", "one of header, cookie, source");
+            needs("shardSize", &format!("1 to {SHARD_ENDPOINTS_MAX}"));
+            Some(Balance::ShuffleShard(ShuffleShard { size: size?, key: key? }))
+        }
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! The shape of `outrigger.dev/v1alpha1` `BackendPolicy`.
 
+use outrigger_snapshot::validate::{ENDPOINTS_MAX, SHARD_ENDPOINTS_MAX};
+
 use super::super::text::Text;
 use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
 use super::{Object, Shape, Word, optional, required, word};
@@ -51,6 +53,11 @@ pub(crate) static SPEC: Object = Object {
             DURATION,
             "over this the share of an endpoint that is new or back grows to its whole; absent, it has it at once",
         ),
+        optional(
+            "zonePreference",
+            Shape::Object(&ZONE_PREFERENCE),
+            "whether requests stay in the zone that they come from, as far as every endpoint keeps its share",
+        ),
         optional("discovery", Shape::Object(&DISCOVERY), "how DNS answers are taken"),
     ],
 };
@@ -70,13 +77,24 @@ static BALANCE: Object = Object {
         optional(
             "hash",
             Shape::Object(&HASH),
-            "what requests are hashed by; for `ConsistentHash` only, which needs it",
+            "what requests are hashed by; for `ConsistentHash` and `ShuffleShard` only, which need it",
+        ),
+        optional(
+            "shardSize",
+            Shape::Integer { least: 1, most: SHARD_ENDPOINTS_MAX as i64 },
+            "how many endpoints a key has; for `ShuffleShard` only, which needs it",
         ),
     ],
 };
 
-static BALANCE_POLICIES: [Word; 5] =
-    [word("PeakEwma"), word("LeastRequest"), word("RoundRobin"), word("Random"), word("ConsistentHash")];
+static BALANCE_POLICIES: [Word; 6] = [
+    word("PeakEwma"),
+    word("LeastRequest"),
+    word("RoundRobin"),
+    word("Random"),
+    word("ConsistentHash"),
+    word("ShuffleShard"),
+];
 
 static HASH: Object = Object {
     fields: &[
@@ -107,6 +125,22 @@ static LIMITS: Object = Object {
         optional("connections", LIMIT, "upstream connections"),
         optional("pending", LIMIT, "requests waiting for a connection"),
         optional("requests", LIMIT, "requests in flight"),
+        optional(
+            "endpointRequests",
+            Shape::Integer { least: 0, most: LIMIT_MAX },
+            "requests in flight to one endpoint; 0: no such cap",
+        ),
+    ],
+};
+
+static ZONE_PREFERENCE: Object = Object {
+    fields: &[
+        optional("enabled", Shape::Boolean, "true: they do"),
+        optional(
+            "minEndpoints",
+            Shape::Integer { least: 1, most: ENDPOINTS_MAX as i64 },
+            "with fewer healthy endpoints, zones are not looked at",
+        ),
     ],
 };
 

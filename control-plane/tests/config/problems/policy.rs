@@ -52,7 +52,7 @@ const CASES: &[(Wrong, &[&str])] = &[
             "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: round_robin}",
         ),
         &[
-            r#"m.yaml:6:81: spec.balance.policy: "round_robin" is not known; expected one of PeakEwma, LeastRequest, RoundRobin, Random, ConsistentHash; did you mean "RoundRobin"?"#,
+            r#"m.yaml:6:81: spec.balance.policy: "round_robin" is not known; expected one of PeakEwma, LeastRequest, RoundRobin, Random, ConsistentHash, ShuffleShard; did you mean "RoundRobin"?"#,
         ],
     ),
     (
@@ -68,7 +68,7 @@ const CASES: &[(Wrong, &[&str])] = &[
             "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: Random, hash: {source: true}}",
         ),
         &[
-            "m.yaml:6:95: spec.balance.hash: has no effect on Random; expected policy ConsistentHash, or no hash",
+            "m.yaml:6:95: spec.balance.hash: has no effect on Random; expected policy ConsistentHash or ShuffleShard, or no hash",
         ],
     ),
     (
@@ -77,6 +77,39 @@ const CASES: &[(Wrong, &[&str])] = &[
         ),
         &[
             "m.yaml:6:103: spec.balance.hash: names nothing to hash by; expected exactly one of header, cookie, source: true",
+        ],
+    ),
+    (
+        Wrong::Port("balance: {policy: ShuffleShard}"),
+        &[
+            "m.yaml:6:72: spec.balance.hash: is missing; expected one of header, cookie, source, for ShuffleShard",
+            "m.yaml:6:72: spec.balance.shardSize: is missing; expected 1 to 16, for ShuffleShard",
+        ],
+    ),
+    (
+        Wrong::Port("balance: {policy: ShuffleShard, hash: {source: true}, shardSize: 17}"),
+        &["m.yaml:6:128: spec.balance.shardSize: is the number 17; expected a whole number from 1 to 16"],
+    ),
+    (
+        Wrong::Port("balance: {shardSize: 2}"),
+        &[
+            "m.yaml:6:84: spec.balance.shardSize: has no effect on PeakEwma; expected policy ShuffleShard, or no shardSize",
+        ],
+    ),
+    (
+        Wrong::Port("zonePreference: {enable: true, minEndpoints: 0}, limits: {endpointRequests: -1}"),
+        &[
+            r#"m.yaml:6:80: spec.zonePreference.enable: is not a field of this object; expected one of enabled, minEndpoints; did you mean "enabled"?"#,
+            "m.yaml:6:108: spec.zonePreference.minEndpoints: is the number 0; expected a whole number from 1 to 20000",
+            "m.yaml:6:139: spec.limits.endpointRequests: is the number -1; expected a whole number from 0 to 1000000000",
+        ],
+    ),
+    (
+        Wrong::Port(
+            "zonePreference: {enabled: true}, balance: {policy: ConsistentHash, hash: {source: true}}",
+        ),
+        &[
+            "m.yaml:6:89: spec.zonePreference.enabled: has no effect where balance goes by a hash; expected false, or another balance.policy",
         ],
     ),
     (
@@ -131,7 +164,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: http}], retries: {}"),
         &[
-            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, discovery",
+            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery",
         ],
     ),
 ];

@@ -259,17 +259,23 @@ fn policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str) -> Val
         target["sectionName"] = json!("http");
     }
     let mut spec = json!({ "targetRefs": [target] });
-    match dice.below(3) {
+    match dice.below(4) {
         0 => {
             spec["balance"] =
-                json!({ "policy": dice.pick(&["Random", "RoundRobin", "LeastRequest", "PeakEwma"]) })
+                json!({ "policy": dice.pick(&["Random", "RoundRobin", "LeastRequest", "PeakEwma"]) });
+            spec["zonePreference"] = json!({ "enabled": dice.one_in(2), "minEndpoints": 1 + dice.below(9) });
         }
-        1 => spec["balance"] = json!({ "policy": "ConsistentHash", "hash": { "cookie": "id" } }),
+        1 => {
+            spec["balance"] = json!({
+                "policy": "ShuffleShard", "hash": { "header": "x-tenant" }, "shardSize": 1 + dice.below(16)
+            });
+        }
+        2 => spec["balance"] = json!({ "policy": "ConsistentHash", "hash": { "cookie": "id" } }),
         _ => {}
     }
     if dice.one_in(2) {
         spec["timeouts"] = json!({ "connect": "250ms", "request": "10s", "try": "2s", "firstByte": "0s" });
-        spec["limits"] = json!({ "pending": 1 + dice.below(10) });
+        spec["limits"] = json!({ "pending": 1 + dice.below(10), "endpointRequests": dice.below(200) });
         spec["discovery"] = json!({ "onEmpty": dice.pick(&["keep", "drain"]) });
     }
     resilience(dice, &mut spec);

@@ -13,6 +13,8 @@ pub(super) struct Screen<'a> {
     regard: Regard,
     now_ms: u64,
     slow_start_ms: u64,
+    /// Requests in flight with which an endpoint is full; 0: never.
+    limit: u32,
 }
 
 /// How much health counts.
@@ -28,8 +30,14 @@ enum Regard {
 
 impl<'a> Screen<'a> {
     /// The screen for a pick among `open` at `now_ns`.
-    pub(super) fn new(open: &[Entry], health: &ClusterHealth, avoid: &'a [u32], now_ns: u64) -> Self {
-        let mut screen = Self { avoid: &[], regard: Regard::Nobody, now_ms: 0, slow_start_ms: 0 };
+    pub(super) fn new(
+        open: &[Entry],
+        health: &ClusterHealth,
+        avoid: &'a [u32],
+        now_ns: u64,
+        limit: u32,
+    ) -> Self {
+        let mut screen = Self { avoid: &[], regard: Regard::Nobody, now_ms: 0, slow_start_ms: 0, limit };
         if health.is_troubled() {
             let rules = health.rules();
             let panics = health.is_panicking(rules.ejection.panic_percent);
@@ -40,8 +48,8 @@ impl<'a> Screen<'a> {
             (screen.now_ms, screen.slow_start_ms) = (now_ns / 1_000_000, rules.slow_start_ms);
         }
         let tried = |entry: &Entry| avoid.contains(&entry.endpoint.id());
-        // One that was tried is better than one that is not well.
-        let other = || open.iter().any(|entry| !tried(entry) && screen.is_in_service(entry));
+        // One that was tried is better than one that is not well, or full.
+        let other = || open.iter().any(|entry| !tried(entry) && screen.serves(entry));
         if !avoid.is_empty() && other() {
             screen.avoid = avoid;
         }
@@ -51,6 +59,26 @@ impl<'a> Screen<'a> {
     /// Whether any endpoint of the cluster is unwell.
     pub(super) fn looks(&self) -> bool {
         self.regard != Regard::Nobody
+    }
+
+    /// Whether so few endpoints are healthy that health does not count.
+    pub(super) fn panics(&self) -> bool {
+        self.regard == Regard::Panic
+    }
+
+    /// Whether endpoints can be full.
+    pub(super) fn limits(&self) -> bool {
+        self.limit != 0
+    }
+
+    /// Whether `entry` has less in flight than it may.
+    pub(super) fn has_room(&self, entry: &Entry) -> bool {
+        self.limit == 0 || entry.endpoint.in_flight() < self.limit
+    }
+
+    /// Whether `entry` was not tried, is well, and has room.
+    pub(super) fn serves(&self, entry: &Entry) -> bool {
+        !self.is_avoided(entry) && self.is_in_service(entry) && self.has_room(entry)
     }
 
     /// Whether `entry` gets requests at all.
@@ -70,7 +98,7 @@ impl<'a> Screen<'a> {
     /// Whether `entry` may be taken. One whose share grows is let by in proportion: shares, unlike costs, also hold where nothing is in
     /// flight.
     pub(super) fn takes(&self, entry: &Entry, random: &mut impl FnMut() -> u64) -> bool {
-        if self.is_avoided(entry) || !self.is_in_service(entry) {
+        if !self.serves(entry) {
             return false;
         }
         let ramp = self.ramp(entry);

@@ -9,6 +9,7 @@ use crate::cluster::endpoint::{EndpointKey, InFlight, Outcome};
 use crate::telemetry::metrics::Direction;
 
 mod health;
+mod limit;
 
 const MS: u64 = 1_000_000;
 

@@ -29,7 +29,14 @@ fn the_reference_has_the_default_of_each_field() {
     for row in rows(Kind::BackendPolicy) {
         let Some(field) = row.path.strip_prefix("spec.") else { continue };
         // What is picked, asked or counted by, and what is there only inside of what is off by default.
-        let other = ["targetRefs", "balance.hash", "healthCheck.http", "healthCheck.grpc", "healthCheck.tcp"];
+        let other = [
+            "targetRefs",
+            "balance.hash",
+            "balance.shardSize",
+            "healthCheck.http",
+            "healthCheck.grpc",
+            "healthCheck.tcp",
+        ];
         let group = matches!(row.field.shape(), Some(Shape::Object(_)));
         if !group && !other.iter().any(|prefix| field.starts_with(prefix)) {
             assert!(known.contains(&field), "no default of {field}");
@@ -57,10 +64,12 @@ fn the_reference_has_what_holds_without_an_inbound_policy() {
 
 /// What holds where no policy says anything; inside of what is off by default, what holds once it is on.
 fn defaults(protocol: Protocol) -> Vec<(&'static str, String)> {
-    let settings = Settings {
+    let mut settings = Settings {
         hedge: Some(HedgeSettings { percentile: None, delay_min_ms: None }),
         ..Settings::default()
     };
+    settings.zones.enabled = Some(true);
+    let by_default = Settings::effective([], protocol);
     let backend = Settings::effective([&settings], protocol);
     let check = HealthCheck::new(Probe::Tcp);
     let mut rows = of_resilience(&backend);
@@ -77,6 +86,7 @@ fn defaults(protocol: Protocol) -> Vec<(&'static str, String)> {
         ("limits.connections", limits.connections.to_string()),
         ("limits.pending", limits.pending.to_string()),
         ("limits.requests", limits.requests.to_string()),
+        ("limits.endpointRequests", limits.endpoint_requests.to_string()),
         ("discovery.onEmpty", format!("{:?}", backend.on_empty).to_lowercase()),
         ("hedge.percentile", hedge.percentile.to_string()),
         ("hedge.minDelay", duration(hedge.delay_min_ms)),
@@ -87,6 +97,8 @@ fn defaults(protocol: Protocol) -> Vec<(&'static str, String)> {
         ("healthCheck.healthy", check.healthy.to_string()),
         ("healthCheck.waitForFirst", check.wait_for_first.to_string()),
         ("slowStart", duration(backend.slow_start_ms)),
+        ("zonePreference.enabled", by_default.zone_preference.is_some().to_string()),
+        ("zonePreference.minEndpoints", backend.zone_preference.unwrap().endpoints_min.to_string()),
     ]);
     rows
 }

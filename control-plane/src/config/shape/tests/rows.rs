@@ -84,12 +84,13 @@ fn samples(kind: Kind) -> Vec<Value> {
                 let resilience = resilience(probe, &asked, window, &over);
                 let mut spec = json!({
                     "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
-                    "balance": { "policy": "ConsistentHash", "hash": { key: value } },
+                    "balance": { "policy": "ShuffleShard", "hash": { key: value }, "shardSize": 2 },
                     "timeouts": {
                         "connect": "1s", "request": "2s", "try": "1s", "firstByte": "0s", "idle": "1m", "bodyStall": "1m",
                         "tunnelIdle": "1h"
                     },
-                    "limits": { "connections": 1, "pending": 1, "requests": 1 },
+                    "limits": { "connections": 1, "pending": 1, "requests": 1, "endpointRequests": 1 },
+                    "zonePreference": { "enabled": false, "minEndpoints": 3 },
                     "discovery": { "onEmpty": "drain" },
                 });
                 if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), resilience) {
