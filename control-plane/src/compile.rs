@@ -21,7 +21,7 @@ mod tests;
 use index::Index;
 
 /// The version of this compiler: raised whenever the same resources give other content.
-pub const COMPILER_VERSION: u32 = 2;
+pub const COMPILER_VERSION: u32 = 3;
 
 /// The content of every scope. Scopes with equal content share it.
 #[derive(Debug, Clone, PartialEq)]
