@@ -94,7 +94,10 @@ impl App {
             half: AtomicBool::new(false),
             last: Mutex::new(None),
         });
-        let serve = tokio::spawn(serve(listener, Arc::clone(&seen)));
+        let serve = tokio::spawn(serve(listener, {
+            let seen = Arc::clone(&seen);
+            move |stream| converse(stream, Arc::clone(&seen))
+        }));
         Self { addr, seen, serve }
     }
 
@@ -130,21 +133,22 @@ impl Drop for App {
     }
 }
 
-async fn serve(listener: TcpListener, seen: Arc<Seen>) {
+/// Accepts for as long as it can, and has each connection looked after by a task of its own.
+async fn serve<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    converse: impl Fn(TcpStream) -> F,
+) {
     // Dropped together with this task, so that the connections go when the application does.
     let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            return;
-        };
+    while let Ok((stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        seen.connections.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(converse(stream, Arc::clone(&seen)));
+        let _ = stream.set_nodelay(true);
+        connections.spawn(converse(stream));
     }
 }
 
 async fn converse(stream: TcpStream, seen: Arc<Seen>) {
-    let _ = stream.set_nodelay(true);
+    seen.connections.fetch_add(1, Ordering::Relaxed);
     let answer = service_fn(move |request| {
         let seen = Arc::clone(&seen);
         async move { Ok::<_, Infallible>(answer(request, &seen).await) }

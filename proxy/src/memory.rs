@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::overload::Priority;
@@ -20,7 +20,6 @@ const LIMIT_BYTES_MAX: u64 = 1 << 60;
 #[derive(Debug)]
 pub struct Memory {
     max_bytes: Option<u64>,
-    used_bytes: AtomicU64,
     /// Classes from this on are refused.
     refused_from: AtomicU8,
 }
@@ -36,7 +35,7 @@ impl Memory {
     /// With at most so many bytes.
     pub fn new(max_bytes: Option<u64>) -> Self {
         let refused_from = AtomicU8::new(REFUSED_FROM_PERCENT.len() as u8);
-        Self { max_bytes, used_bytes: AtomicU64::new(0), refused_from }
+        Self { max_bytes, refused_from }
     }
 
     /// Whether requests of this class are refused.
@@ -54,14 +53,8 @@ impl Memory {
         self.max_bytes
     }
 
-    /// What was last found in use, in bytes.
-    pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Relaxed)
-    }
-
     /// The process has this much.
     pub fn note(&self, used_bytes: u64) {
-        self.used_bytes.store(used_bytes, Relaxed);
         let Some(max_bytes) = self.max_bytes else { return };
         let percent = used_bytes.saturating_mul(100) / max_bytes.max(1);
         let fits = |from: &&u64| percent < **from;
@@ -76,9 +69,9 @@ impl Memory {
         }
     }
 
-    /// Looks for as long as the process runs.
+    /// Looks for as long as the process runs, if there is a limit.
     pub async fn watch(self: Arc<Self>) {
-        loop {
+        while self.max_bytes.is_some() {
             if let Some(bytes) = resident_bytes() {
                 self.note(bytes);
             }
@@ -87,8 +80,8 @@ impl Memory {
     }
 }
 
-/// What the process has in memory (proc(5): the second number of `statm`, in pages).
-fn resident_bytes() -> Option<u64> {
+/// What the process has in memory, in bytes (proc(5): the second number of `statm`, in pages).
+pub fn resident_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages.saturating_mul(rustix::param::page_size() as u64))

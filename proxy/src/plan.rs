@@ -66,7 +66,7 @@ pub struct Rule {
     pub weight_total: u32,
     /// What protects the workload from overload, on a rule that leads to it.
     pub guard: Option<Guard>,
-    /// Whose word on deadline, priority and attempt is believed, on a rule that leads to the workload.
+    /// Whose `outrigger-*` fields are believed, on a rule that leads to the workload.
     pub trusted: Trusted,
     /// Counts what no destination answered.
     pub undirected: Arc<RequestStats>,

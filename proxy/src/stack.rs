@@ -161,7 +161,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
     add_forwarded(&mut head, &peer, &mut || worker.random());
     match direction {
-        Direction::Inbound => record.remember(&head, bequeath(&head, deadline_ns)),
+        Direction::Inbound => record.remember(&head, bequeath(&head, marked, deadline_ns)),
         Direction::Outbound => inherit(&mut head, parent),
     }
     let mut context = Context { prefix_bytes, ..Context::default() };
@@ -173,9 +173,10 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
 }
 
 /// What a call to the workload hands down to those that the workload makes for it.
-fn bequeath(head: &RequestHead, deadline_ns: u64) -> Inheritance {
-    let priority = Priority::read(head.header(&PRIORITY), None);
-    Inheritance { deadline_ns, priority, retried: head.header(&ATTEMPT).is_some_and(is_repeated) }
+fn bequeath(head: &RequestHead, marked: bool, deadline_ns: u64) -> Inheritance {
+    let said = |name: HeaderName| if marked { head.header(&name) } else { None };
+    let priority = Priority::read(said(PRIORITY), None);
+    Inheritance { deadline_ns, priority, retried: said(ATTEMPT).is_some_and(is_repeated) }
 }
 
 /// Where the workload does not say how much its call matters, it matters as much as what it is made for.

@@ -14,9 +14,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
+
+use super::serve;
 
 /// A running one. Dropped, it stops listening.
 #[derive(Debug)]
@@ -33,7 +35,9 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let done = Arc::<AtomicU64>::default();
-        let serve = tokio::spawn(serve(listener, Arc::new(Semaphore::new(places)), work, done.clone()));
+        let (places, counted) = (Arc::new(Semaphore::new(places)), done.clone());
+        let converse = move |stream| converse(stream, places.clone(), work, counted.clone());
+        let serve = tokio::spawn(serve(listener, converse));
         Self { addr, done, serve }
     }
 
@@ -49,25 +53,20 @@ impl Drop for Bench {
     }
 }
 
-async fn serve(listener: TcpListener, places: Arc<Semaphore>, work: Duration, done: Arc<AtomicU64>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        while connections.try_join_next().is_some() {}
-        let _ = stream.set_nodelay(true);
+async fn converse(stream: TcpStream, places: Arc<Semaphore>, work: Duration, done: Arc<AtomicU64>) {
+    let answer = service_fn(move |_: Request<Incoming>| {
         let (places, done) = (places.clone(), done.clone());
-        let answer = service_fn(move |_: Request<Incoming>| {
-            let (places, done) = (places.clone(), done.clone());
-            // A task of its own: it goes on when the connection has ended.
-            let worked = tokio::spawn(async move {
-                let _place = places.acquire().await;
-                tokio::time::sleep(work).await;
-                done.fetch_add(1, Relaxed);
-            });
-            async move {
-                let _ = worked.await;
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"done"))))
-            }
+        // A task of its own: it goes on when the connection has ended.
+        let worked = tokio::spawn(async move {
+            let _place = places.acquire().await;
+            tokio::time::sleep(work).await;
+            done.fetch_add(1, Relaxed);
         });
-        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
-    }
+        async move {
+            let _ = worked.await;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"done"))))
+        }
+    });
+    // How a connection ends is the business of whoever ended it.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }

@@ -12,8 +12,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
+use super::serve;
 use crate::client::{Connection, request};
 
 /// A running relay. Dropped, it stops listening.
@@ -44,7 +45,10 @@ impl Relay {
             idle: Mutex::default(),
             last: Mutex::default(),
         });
-        let serve = tokio::spawn(serve(listener, shared.clone()));
+        let serve = tokio::spawn(serve(listener, {
+            let shared = shared.clone();
+            move |stream| converse(stream, shared.clone())
+        }));
         Self { addr, shared, serve }
     }
 
@@ -89,16 +93,7 @@ impl Shared {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        while connections.try_join_next().is_some() {}
-        connections.spawn(converse(stream, shared.clone()));
-    }
-}
-
 async fn converse(stream: TcpStream, shared: Arc<Shared>) {
-    let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request: Request<Incoming>| {
         let shared = shared.clone();
         async move {

@@ -9,6 +9,7 @@ use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Load, Mesh, Proxy, client, eventually, port};
 
 use crate::config::{all, backend_policy, service};
+use crate::retries::count;
 
 /// Requests into the chain.
 const REQUESTS: u64 = 1_500;
@@ -69,11 +70,8 @@ impl Chain {
     async fn discouraged(&self) -> Vec<u64> {
         let mut counts = Vec::new();
         for proxy in &self.proxies {
-            let page = client::page(proxy.metrics, "/metrics").await.expect("metrics are served").text();
-            let lines = page.lines().filter(|line| {
-                line.starts_with("outrigger_retry_obstacles_total") && line.contains("obstacle=\"pushback\"")
-            });
-            counts.push(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum());
+            let parts = ["outrigger_retry_obstacles_total", "obstacle=\"pushback\""];
+            counts.push(count(proxy, &parts).await);
         }
         counts
     }

@@ -29,7 +29,7 @@ async fn plain(endpoints: &[SocketAddr]) -> (Mesh, Proxy) {
 }
 
 /// A counter of `/metrics`, summed over the series whose line has all of `parts`.
-async fn count(proxy: &Proxy, parts: &[&str]) -> u64 {
+pub(crate) async fn count(proxy: &Proxy, parts: &[&str]) -> u64 {
     let text = client::page(proxy.metrics, "/metrics").await.expect("metrics are served").text();
     let lines = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()

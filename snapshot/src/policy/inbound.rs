@@ -11,7 +11,7 @@ pub struct Inbound {
     pub shed: Option<Shed>,
     /// Limits of rate; a request must pass all of them.
     pub rate_limits: Vec<RateLimit>,
-    /// Addresses and networks (`10.1.0.0/16`) of callers whose word on a request's priority and attempt is believed.
+    /// Addresses and networks (`10.1.0.0/16`) of callers whose `outrigger-*` fields are believed.
     pub trusted: Vec<String>,
 }
 

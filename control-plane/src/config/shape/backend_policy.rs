@@ -16,14 +16,13 @@ const LIMIT_MAX: i64 = 1_000_000_000;
 const LIMIT: Shape = Shape::Integer { least: 1, most: LIMIT_MAX };
 const DURATION: Shape = Shape::Text(Text::Duration);
 
+/// What a policy of ours is attached to.
+pub(super) const TARGETS: Shape = Shape::List { of: &Shape::Object(&TARGET), least: 1, most: TARGETS_MAX };
+
 /// `spec`.
 pub(crate) static SPEC: Object = Object {
     fields: &[
-        required(
-            "targetRefs",
-            Shape::List { of: &Shape::Object(&TARGET), least: 1, most: TARGETS_MAX },
-            "the services that it applies to",
-        ),
+        required("targetRefs", TARGETS, "the services that it applies to"),
         optional("balance", Shape::Object(&BALANCE), "how an endpoint is picked"),
         optional("timeouts", Shape::Object(&TIMEOUTS), "time limits, at most a day each"),
         optional("limits", Shape::Object(&LIMITS), "caps, for each proxy"),

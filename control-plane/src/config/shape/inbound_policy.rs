@@ -6,7 +6,7 @@ use outrigger_snapshot::validate::{
 };
 
 use super::super::text::Text;
-use super::backend_policy::{TARGET, TARGETS_MAX};
+use super::backend_policy::TARGETS;
 use super::{Object, Shape, optional, required};
 
 const REQUESTS: Shape = Shape::Integer { least: 1, most: REQUESTS_MAX as i64 };
@@ -14,11 +14,7 @@ const REQUESTS: Shape = Shape::Integer { least: 1, most: REQUESTS_MAX as i64 };
 /// `spec`.
 pub(crate) static SPEC: Object = Object {
     fields: &[
-        required(
-            "targetRefs",
-            Shape::List { of: &Shape::Object(&TARGET), least: 1, most: TARGETS_MAX },
-            "the services that it applies to",
-        ),
+        required("targetRefs", TARGETS, "the services that it applies to"),
         optional("shed", Shape::Object(&SHED), "when load is shed"),
         optional(
             "rateLimits",
@@ -28,7 +24,7 @@ pub(crate) static SPEC: Object = Object {
         optional(
             "trustedSources",
             Shape::List { of: &Shape::Text(Text::Network), least: 0, most: TRUSTED_MAX },
-            "callers whose word on a request's priority and attempt is believed; absent, nobody's is",
+            "callers whose `outrigger-*` fields are believed; absent, nobody's are",
         ),
     ],
 };
