@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use outrigger_snapshot::facts::Facts;
+use outrigger_snapshot::facts::{Facts, PeerCounts};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Policy, SCHEMA};
 
@@ -52,6 +52,13 @@ impl Compiled {
     /// The facts of a scope.
     pub fn facts(&self, scope: &ServiceName) -> Option<&Facts> {
         self.facts.get(self.scopes.get(scope)?.facts)
+    }
+
+    /// Has the facts say how many proxies call each cluster.
+    pub fn count_peers(&mut self, counts: &PeerCounts) {
+        for (name, cluster) in self.facts.iter_mut().flat_map(|facts| &mut facts.clusters) {
+            cluster.peers = counts.of(name);
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! What proxies say they run. Kept in memory only: it explains the mesh, it doesn't steer it, and after a restart it is
-//! complete again as soon as each proxy has reported once more.
+//! What proxies say they run, and whom they call. Kept in memory only: after a restart it is complete again as soon as each proxy has
+//! reported once more. It explains the mesh; all that it steers are the [counts of callers](crate::peers).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use outrigger_snapshot::name::ClusterName;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,6 +15,9 @@ pub const TEXT_BYTES_MAX: usize = 512;
 
 /// Most quarantined digests in one report.
 pub const QUARANTINED_MAX: usize = 64;
+
+/// Most clusters that one report says were called.
+pub const CALLS_MAX: usize = 256;
 
 /// After this long without a report a proxy counts as silent, in milliseconds.
 pub const SILENT_AFTER_MS: u64 = 60_000;
@@ -45,6 +49,10 @@ pub struct Report {
     /// Digests that it will not run again.
     #[serde(default)]
     pub quarantined: Vec<String>,
+    /// Clusters that it has called in the last ten minutes, `namespace/name:port`.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub calls: BTreeSet<ClusterName>,
 }
 
 /// The release that a proxy runs.
@@ -152,6 +160,19 @@ impl ReportTable {
             .collect()
     }
 
+    /// How many proxies that aren't silent have called each cluster lately.
+    pub fn callers(&self, now_unix_ms: u64) -> BTreeMap<ClusterName, u32> {
+        let mut callers = BTreeMap::new();
+        let is_silent =
+            |received: &&Received| now_unix_ms.saturating_sub(received.at_unix_ms) > SILENT_AFTER_MS;
+        for received in self.proxies.values().filter(|received| !is_silent(received)) {
+            for cluster in &received.report.calls {
+                *callers.entry(cluster.clone()).or_default() += 1;
+            }
+        }
+        callers
+    }
+
     /// Makes room: drops what is old enough to be forgotten, or else the longest silent one.
     fn forget(&mut self, now_unix_ms: u64) {
         self.proxies
@@ -203,6 +224,9 @@ fn check(report: &Report) -> Result<(), ReportError> {
     }
     if report.quarantined.len() > QUARANTINED_MAX {
         return Err(ReportError::TooLong { field: "quarantined", limit: QUARANTINED_MAX });
+    }
+    if report.calls.len() > CALLS_MAX {
+        return Err(ReportError::TooLong { field: "calls", limit: CALLS_MAX });
     }
     for (field, text) in [("node", &report.node), ("service", &report.service)] {
         if text.is_empty() {

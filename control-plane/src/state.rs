@@ -48,6 +48,8 @@ pub struct ControlPlane {
     publisher: tokio::sync::Mutex<Option<Publisher>>,
     known: Mutex<Known>,
     reports: Mutex<ReportTable>,
+    /// Since when proxies can report here, in milliseconds since 1970.
+    started_ms: u64,
     metrics: Metrics,
     wake: Notify,
 }

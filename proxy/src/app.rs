@@ -27,7 +27,7 @@ use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
 use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
-use crate::report::Reporter;
+use crate::report::{Calls, Reporter};
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
@@ -119,7 +119,8 @@ impl Listeners {
 }
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
-pub async fn run(config: Config) -> Result<bool, AppError> {
+/// `give_back` has the allocator return what is free.
+pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let mut signals = Signals::new()?;
     let state = Arc::new(StateDir::open(&config.state, &format!("{} of {}", config.node, config.service))?);
     mark_panics(state.path());
@@ -145,7 +146,7 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
         zone: config.zone.as_deref().map(Arc::from),
         app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
     };
-    let applier = Applier::new(plan.clone(), local, registry.clone(), resolver, state.clone());
+    let applier = Applier::new(plan.clone(), local, registry.clone(), resolver, state.clone(), give_back);
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
     tokio::task::spawn_local(health_check::run(plan.clone(), checks.clone()));
@@ -194,7 +195,8 @@ pub async fn run(config: Config) -> Result<bool, AppError> {
 fn start_reports(config: &Config, overview: &Overview) {
     if let Some(target) = config.report.clone() {
         let status = overview.status.clone();
-        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status);
+        let calls = Calls::new(overview.plan.clone());
+        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls);
         let _ = overview.reports.set(reporter.counts()); // empty until here
         tokio::task::spawn_local(reporter.run());
     }

@@ -35,6 +35,10 @@ pub struct Applier {
     retired: Vec<Arc<Plan>>,
     /// Endpoints have changed since they were written down.
     unsaved: bool,
+    /// Has the allocator return what is free.
+    give_back: fn(),
+    /// A snapshot was read since that was last done: what it was read into is free, and often more than the plan holds.
+    spread: bool,
 }
 
 impl std::fmt::Debug for Applier {
@@ -51,9 +55,11 @@ impl Applier {
         registry: Rc<RefCell<Registry>>,
         resolver: Resolver,
         state: Arc<StateDir>,
+        give_back: fn(),
     ) -> Self {
         let (resolved, retired) = (Resolved::new(), Vec::new());
-        Self { plan, local, registry, resolver, resolved, state, retired, unsaved: false }
+        let (unsaved, spread) = (false, false);
+        Self { plan, local, registry, resolver, resolved, state, retired, unsaved, give_back, spread }
     }
 
     /// Works until the source is gone.
@@ -61,7 +67,7 @@ impl Applier {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let quiet = self.retired.is_empty() && !self.unsaved;
+            let quiet = self.retired.is_empty() && !self.unsaved && !self.spread;
             tokio::select! {
                 update = updates.recv() => match update {
                     Some(Update { policy, facts, names, taken, answer }) => {
@@ -74,6 +80,7 @@ impl Applier {
                         };
                         // The source is gone only when the process ends.
                         let _ = answer.send(self.apply(&policy, &facts, version));
+                        self.spread = true;
                     }
                     None => return,
                 },
@@ -116,6 +123,9 @@ impl Applier {
         self.retired.retain(|plan| Arc::strong_count(plan) > 1);
         if self.retired.len() < before {
             self.registry.borrow_mut().sweep();
+        }
+        if self.retired.is_empty() && std::mem::take(&mut self.spread) {
+            (self.give_back)();
         }
         if std::mem::take(&mut self.unsaved) {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

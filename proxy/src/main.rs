@@ -10,9 +10,7 @@ use outrigger_proxy::source::chain;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing_subscriber::EnvFilter;
 
-// docs/decisions/0004-the-allocator.md
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+mod allocator;
 
 fn main() -> ExitCode {
     let config = match Config::read(std::env::args_os(), |name| std::env::var_os(name)) {
@@ -26,7 +24,7 @@ fn main() -> ExitCode {
         Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())?
-            .block_on(app::run(config))
+            .block_on(app::run(config, allocator::give_back))
     };
     match run() {
         Ok(true) => Exit::Done.into(),

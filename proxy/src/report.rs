@@ -3,6 +3,7 @@
 //! `app` spawns [`Reporter::run`] on the control thread. Nothing depends on a report: one that fails is counted, and the next
 //! one says it all again.
 
+mod calls;
 mod post;
 pub(crate) mod tls;
 
@@ -17,9 +18,11 @@ use std::time::Duration;
 use outrigger_snapshot::name::ServiceName;
 use serde::Serialize;
 
+pub use calls::{CALLED_FOR, CALLS_MAX, Calls};
 pub use post::PostError;
 pub use tls::TlsError;
 
+use crate::clock;
 use crate::config::ReportTarget;
 use crate::source::{Status, View, chain};
 use crate::telemetry::exposition::Exposition;
@@ -52,6 +55,8 @@ pub struct Report {
     pub last_refusal: Option<String>,
     /// Digests that it does not run any more.
     pub quarantined: Vec<String>,
+    /// Clusters that it has called within [`CALLED_FOR`].
+    pub calls: Vec<String>,
 }
 
 /// The release that a proxy runs.
@@ -75,6 +80,7 @@ pub struct Reporter {
     service: ServiceName,
     period: Duration,
     status: Arc<Status>,
+    calls: Calls,
     counts: Arc<Counts>,
 }
 
@@ -101,7 +107,7 @@ pub enum ReportError {
 
 impl Report {
     /// The report of the proxy `node` beside `service`.
-    pub fn new(node: &str, service: &ServiceName, view: &View) -> Self {
+    pub fn new(node: &str, service: &ServiceName, view: &View, calls: Vec<String>) -> Self {
         let running = view.running.as_ref();
         Self {
             node: node.to_owned(),
@@ -123,6 +129,7 @@ impl Report {
                 .take(QUARANTINED_MAX)
                 .map(|entry| entry.digest.to_string())
                 .collect(),
+            calls,
         }
     }
 }
@@ -135,10 +142,11 @@ impl Reporter {
         service: &ServiceName,
         period: Duration,
         status: Arc<Status>,
+        calls: Calls,
     ) -> Self {
         let counts = Arc::default();
         let period = period.max(PERIOD_MIN);
-        Self { target, node: node.to_owned(), service: service.clone(), period, status, counts }
+        Self { target, node: node.to_owned(), service: service.clone(), period, status, calls, counts }
     }
 
     /// How it goes.
@@ -147,7 +155,7 @@ impl Reporter {
     }
 
     /// Reports for ever.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut trouble = None;
         loop {
             let outcome = self.report().await;
@@ -172,8 +180,9 @@ impl Reporter {
     }
 
     /// Reports once.
-    pub async fn report(&self) -> Result<(), ReportError> {
-        let report = Report::new(&self.node, &self.service, &self.status.view());
+    pub async fn report(&mut self) -> Result<(), ReportError> {
+        let calls = self.calls.lately(clock::now_ns());
+        let report = Report::new(&self.node, &self.service, &self.status.view(), calls);
         let body = serde_json::to_vec(&report)?;
         match &self.target {
             ReportTarget::Folder(folder) => {

@@ -16,6 +16,7 @@ use outrigger_proxy::http::normalize::normalize_request;
 use outrigger_proxy::passage::{Activity, Record};
 use outrigger_proxy::plan::{App, Local, Plan, Version as PlanVersion};
 use outrigger_proxy::registry::Registry;
+use outrigger_proxy::report::{CALLED_FOR, Calls};
 use outrigger_proxy::stack::{Call, answer, stack};
 use outrigger_proxy::telemetry::exposition::Exposition;
 use outrigger_proxy::telemetry::health::write_health;
@@ -264,6 +265,24 @@ async fn full_endpoints_are_a_local_reply_and_no_limit_of_the_workload() {
         let held: Vec<_> = (0..5).map(|_| InFlight::start(workload.open()[0].endpoint.clone())).collect();
         assert_ne!(rig.ask(Direction::Inbound, None).await.1, "limit_requests");
         drop(held);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_called_in_the_last_ten_minutes_is_reported() {
+    locally(async {
+        let rig = Rig::new(None, backend());
+        let mut calls = Calls::new(rig.plan.clone());
+        let call = || drop(InFlight::start(rig.cart().endpoints.load().open()[0].endpoint.clone()));
+        let until_ns = |from_ns| from_ns + CALLED_FOR.as_nanos() as u64;
+        assert!(calls.lately(0).is_empty());
+        call();
+        assert_eq!(calls.lately(1), ["default/cart:80"]);
+        assert_eq!(calls.lately(until_ns(1)), ["default/cart:80"]);
+        assert!(calls.lately(until_ns(1) + 1).is_empty(), "it was long ago");
+        call();
+        assert_eq!(calls.lately(until_ns(9)), ["default/cart:80"], "and again");
     })
     .await;
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_proxy::config::{Collector, ReportTarget};
-use outrigger_proxy::report::{PostError, ReportError, Reporter};
+use outrigger_proxy::report::{Calls, PostError, ReportError, Reporter};
 use outrigger_proxy::source::{Status, chain};
 use outrigger_proxy::telemetry::exposition::Exposition;
+use outrigger_proxy::worker::CurrentPlan;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -24,6 +25,7 @@ fn reporter(target: ReportTarget) -> Reporter {
         &"shop/cart".parse().unwrap(),
         Duration::from_secs(1),
         Status::new("/mesh"),
+        Calls::new(CurrentPlan::default()),
     )
 }
 
@@ -57,7 +59,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 #[tokio::test]
 async fn a_folder_has_one_file_for_each_proxy() {
     let folder = tempfile::tempdir().unwrap();
-    let reporter = reporter(ReportTarget::Folder(folder.path().join("reports")));
+    let mut reporter = reporter(ReportTarget::Folder(folder.path().join("reports")));
     reporter.report().await.unwrap();
     reporter.report().await.unwrap();
     let files: Vec<_> =
@@ -77,7 +79,7 @@ async fn a_control_plane_gets_it_with_its_token() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let target = Collector { prefix: "/mesh".to_owned(), token_file: Some(token_file), ..collector(address) };
-    let reporter = reporter(ReportTarget::ControlPlane(target));
+    let mut reporter = reporter(ReportTarget::ControlPlane(target));
     let (sent, request) =
         tokio::join!(reporter.report(), async { answer(listener.accept().await.unwrap().0, OK).await });
     sent.unwrap();
@@ -96,7 +98,7 @@ async fn a_control_plane_gets_it_with_its_token() {
 async fn a_failure_says_what_happened_and_is_only_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let unhappy = reporter(ReportTarget::ControlPlane(collector(address)));
+    let mut unhappy = reporter(ReportTarget::ControlPlane(collector(address)));
     let refusal = "HTTP/1.1 403 Forbidden\r\ncontent-length: 12\r\n\r\nno such mesh";
     let (sent, _) =
         tokio::join!(unhappy.report(), async { answer(listener.accept().await.unwrap().0, refusal).await });
@@ -147,18 +149,18 @@ async fn tls_is_spoken_only_with_whom_the_authority_vouches_for() {
         };
         reporter(ReportTarget::ControlPlane(target))
     };
-    let right = trusting("ours", ours.cert.pem());
+    let mut right = trusting("ours", ours.cert.pem());
     let (sent, request) = tokio::join!(right.report(), async {
         let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
         answer(stream, OK).await
     });
     sent.unwrap();
     assert!(request.contains("\"node\":\"cart-7\""), "{request}");
-    let wrong = trusting("other", other.cert.pem());
+    let mut wrong = trusting("other", other.cert.pem());
     let (sent, accepted) =
         tokio::join!(wrong.report(), async { acceptor.accept(listener.accept().await.unwrap().0).await });
     assert!(matches!(sent, Err(ReportError::Post(PostError::Tls(..)))), "{sent:?}");
     assert!(accepted.is_err());
-    let none = trusting("none", "not a certificate".to_owned());
+    let mut none = trusting("none", "not a certificate".to_owned());
     assert!(chain(&none.report().await.unwrap_err()).contains("no certificate"));
 }

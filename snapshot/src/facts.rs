@@ -10,6 +10,23 @@ use crate::name::ClusterName;
 /// Callers of a service that is not counted yet.
 pub const PEERS_DEFAULT: u32 = 16;
 
+/// How many proxies call each cluster, where that is known. An object of its own, so that any replica goes on from what another
+/// has counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerCounts {
+    /// Powers of two.
+    pub clusters: BTreeMap<ClusterName, u32>,
+}
+
+impl PeerCounts {
+    /// Proxies that call `cluster`: [`PEERS_DEFAULT`] if nobody has counted them.
+    pub fn of(&self, cluster: &ClusterName) -> u32 {
+        let counted = self.clusters.get(cluster).and_then(|count| count.checked_next_power_of_two());
+        counted.unwrap_or(PEERS_DEFAULT)
+    }
+}
+
 /// Endpoints and other facts of the clusters that can be called from a scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use epoch::{Epoch, Origin};
 pub use heartbeat::Heartbeat;
 pub use release::{
-    CONTENT_SCHEMAS_MAX, Entry, Index, LANES_MAX, Lane, ObjectRef, Release, SHARDS_MAX, Shard, lane_of,
-    shard_of,
+    CONTENT_SCHEMAS_MAX, Entry, Index, LANES_MAX, Lane, ObjectRef, Peers, Release, SHARDS_MAX, Shard,
+    lane_of, shard_of,
 };
 pub use revision::{AUTHOR_BYTES_MAX, MESSAGE_BYTES_MAX, RESOURCES_MAX, Revision};
 

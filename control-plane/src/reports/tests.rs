@@ -10,6 +10,7 @@ fn report(node: &str, n: Option<u64>) -> Report {
         refusals: 0,
         last_refusal: None,
         quarantined: Vec::new(),
+        calls: BTreeSet::new(),
     }
 }
 

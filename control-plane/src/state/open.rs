@@ -144,6 +144,7 @@ impl ControlPlane {
             publisher: tokio::sync::Mutex::default(),
             known: std::sync::Mutex::new(Known::default()),
             reports: std::sync::Mutex::default(),
+            started_ms: now_ms(),
             metrics: crate::server::Metrics::default(),
             wake: tokio::sync::Notify::new(),
         };

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use outrigger_snapshot::record::Release;
-use outrigger_store::write::{Collected, Head, Keep, Published, Publisher, WriteError, keyfile};
+use outrigger_store::write::{
+    Collected, Compiled, CountedPeers, Head, Keep, Published, Publisher, WriteError, keyfile,
+};
 
 use super::open::is_missing_folder;
 use super::{ControlPlane, MeshError, computed, draft, now_ms};
 use crate::compile::COMPILER_VERSION;
+use crate::peers;
 
 /// What a turn has done.
 #[derive(Debug)]
@@ -125,14 +128,21 @@ impl ControlPlane {
         // A mesh without a revision has nothing to run: to publish that would empty every proxy.
         let Some(revision) = head.revision.clone() else { return Ok(Turned::Nothing) };
         let serial = revision.serial;
-        let compiled = computed(move || match draft::compiled(&revision.resources) {
-            Ok(compiled) => Ok(draft::encoded(&compiled)?),
-            Err(problems) => Err(MeshError::Outdated { revision: serial.n, problems }),
+        let (published, seen, now_ms) = (self.published_peers(head).await?, self.seen(), now_ms());
+        let compiled = computed(move || {
+            let compiled = draft::compiled(&revision.resources);
+            let mut compiled =
+                compiled.map_err(|problems| MeshError::Outdated { revision: serial.n, problems })?;
+            let peers = peers::next(published.as_ref(), &seen, &compiled, now_ms).or(published);
+            if let Some(peers) = &peers {
+                compiled.count_peers(&peers.counts);
+            }
+            Ok::<_, MeshError>(Compiled { peers, ..draft::encoded(&compiled)? })
         })
         .await??;
         let mut place = self.publisher.lock().await;
         let publisher = self.find_publisher(&mut place)?.ok_or(WriteError::NoKey)?;
-        let published = publisher.publish(&compiled, serial, COMPILER_VERSION, now_ms()).await?;
+        let published = publisher.publish(&compiled, serial, COMPILER_VERSION, now_ms).await?;
         let head = publisher.head().await?;
         self.learn(&head);
         match published {
@@ -151,6 +161,19 @@ impl ControlPlane {
                 head.release.map_or(Ok(Turned::Nothing), |release| Ok(Turned::Unchanged(release)))
             }
         }
+    }
+
+    /// The counts of callers in the newest release.
+    async fn published_peers(&self, head: &Head) -> Result<Option<CountedPeers>, MeshError> {
+        let Some(release) = &head.release else { return Ok(None) };
+        let mut place = self.publisher.lock().await;
+        let publisher = self.find_publisher(&mut place)?.ok_or(WriteError::NoKey)?;
+        Ok(publisher.peers(release).await?)
+    }
+
+    /// What proxies tell this replica of whom they call.
+    fn seen(&self) -> peers::Seen {
+        peers::Seen { callers: self.reports().callers(now_ms()), since_ms: self.started_ms }
     }
 
     async fn beat(&self) -> Result<(), MeshError> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderValue, Method};
 use outrigger_integration_tests::app::raw::{End, RawApp};
 use outrigger_integration_tests::mesh::{Sidecar, said};
 use outrigger_integration_tests::{App, ControlPlane, Mesh, Proxy, client, eventually};
@@ -43,6 +44,48 @@ async fn status_shows_each_sidecar_that_reports_what_it_runs_and_how_old() {
     for proxy in status["proxies"].as_array().expect("a list") {
         assert_eq!(&proxy["report"]["running"]["n"], newest, "{proxy}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_learns_with_how_many_it_shares_a_budget() {
+    let app = App::start("cart").await;
+    let mesh = Mesh::new();
+    let control_plane = mesh.control_plane("one").await;
+    control_plane.apply(&mesh, &all(&[service("shop", &[]), service("cart", &[app.addr])]));
+    mesh.published().await;
+    let url = format!("http://{}", control_plane.api);
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").node("s1").with(&["--report", &url])).await;
+    shop.ready().await;
+    let peers = async || {
+        let dump = client::page(shop.admin, "/config_dump").await.ok()?.json();
+        dump["facts"]["clusters"]["default/cart:80"]["peers"].as_u64()
+    };
+    assert_eq!(peers().await, Some(16), "what is taken while nobody has counted");
+    assert_eq!(client::fetch(shop.outbound, "cart", "/").await.unwrap().header("x-app"), "cart");
+    eventually(DEADLINE, "the call is reported", async || {
+        let out = control_plane.outrigger(&mesh, "status", &["-o", "json"]);
+        let status: Value = serde_json::from_slice(&out.stdout).ok()?;
+        (status["proxies"][0]["report"]["calls"] == serde_json::json!(["default/cart:80"])).then_some(())
+    })
+    .await;
+
+    // Sixteen more, as they would report.
+    for number in 0..16 {
+        let calls = ["default/cart:80", "default/not-of-this-mesh:80"];
+        let report = serde_json::json!({
+            "node": format!("other-{number}"), "service": "default/shop", "version": "0", "calls": calls,
+        });
+        let address = control_plane.api.to_string();
+        let mut post = client::request(Method::POST, &address, "/v1/reports", report.to_string());
+        post.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        let taken = client::send(control_plane.api, post).await.unwrap();
+        assert_eq!(taken.status, 200, "{}", taken.text());
+    }
+    eventually(DEADLINE, "17 callers share", async || (peers().await? == 32).then_some(())).await;
+    let status = control_plane.outrigger(&mesh, "status", &["-o", "json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["release"]["revision"], 1, "nobody has pushed");
+    assert_eq!(status["release"]["release"], 2, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

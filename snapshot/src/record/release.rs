@@ -43,10 +43,23 @@ pub struct Release {
     pub trust: Option<TrustedKeys>,
     /// Which share of proxies takes which policy, in order.
     pub lanes: Vec<Lane>,
+    /// How many proxies call each cluster, once someone has counted them. The facts say the same to proxies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
     /// Digest over lanes, scopes and the digests of their uncompressed content: two releases that mean the same have the same.
     pub meaning: Digest,
     /// By content schema: where each scope's content is.
     pub contents: BTreeMap<u32, Index>,
+}
+
+/// Where the counts of callers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peers {
+    /// When they were counted, in milliseconds since 1970, by the counter's clock.
+    pub time_ms: u64,
+    /// The object: [`PeerCounts`](crate::facts::PeerCounts).
+    pub counts: ObjectRef,
 }
 
 /// A share of the proxies.

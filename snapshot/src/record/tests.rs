@@ -25,6 +25,7 @@ fn release() -> Release {
         time_ms: 5,
         attempt: AttemptId::random().unwrap(),
         trust: None,
+        peers: None,
         lanes: lanes(&[10, 90]),
         meaning: Digest::of(b"meaning"),
         contents: BTreeMap::from([(1, Index::Inline(BTreeMap::from([("cart".parse().unwrap(), entry)])))]),

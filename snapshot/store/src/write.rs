@@ -10,6 +10,7 @@ mod head;
 pub mod high_water;
 mod init;
 pub mod keyfile;
+mod peers;
 mod probe;
 mod publish;
 mod push;
@@ -18,12 +19,13 @@ mod verify;
 use std::collections::HashMap;
 
 use outrigger_snapshot::digest::Digest;
+use outrigger_snapshot::facts::PeerCounts;
 use outrigger_snapshot::keys::{SigningKey, TrustedKeys};
-use outrigger_snapshot::record::{Record, Serial};
+use outrigger_snapshot::record::{ObjectRef, Record, Serial};
 use outrigger_snapshot::signed;
 
 pub use collect::{Collected, Keep};
-pub use compiled::{Compiled, ScopeContent};
+pub use compiled::{Compiled, CountedPeers, ScopeContent};
 pub use error::{PushError, WriteError};
 pub use head::{Head, Summary};
 pub use high_water::{HighWater, HighWaterError, StateDir};
@@ -48,6 +50,8 @@ pub struct Publisher {
     head: Option<Head>,
     /// Objects that were seen young at some time, and when.
     stored: HashMap<Digest, u64>,
+    /// The counts of callers that were read last.
+    peers: Option<(ObjectRef, PeerCounts)>,
     /// The release whose objects were all found, and when that was.
     verified: Option<(Serial, u64)>,
 }
@@ -81,6 +85,7 @@ impl Publisher {
             high_water,
             head: None,
             stored: HashMap::new(),
+            peers: None,
             verified: None,
         })
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrigger_snapshot::canonical;
 use outrigger_snapshot::digest::Digest;
+use outrigger_snapshot::facts::PeerCounts;
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::record::{Entry, Index, Lane, ObjectRef, SHARDS_MAX, Shard, shard_of};
+use outrigger_snapshot::record::{Entry, Index, Lane, ObjectRef, Peers, SHARDS_MAX, Shard, shard_of};
 
 use super::WriteError;
 
@@ -29,6 +30,17 @@ pub struct Compiled {
     /// By content schema, by scope. Scopes with equal content share it: without that, a mesh of many services would take the
     /// product of services and content.
     pub contents: BTreeMap<u32, BTreeMap<ServiceName, Arc<ScopeContent>>>,
+    /// The counts of callers that went into it.
+    pub peers: Option<CountedPeers>,
+}
+
+/// How many proxies call each cluster, and when they were counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CountedPeers {
+    /// In milliseconds since 1970.
+    pub time_ms: u64,
+    /// By cluster.
+    pub counts: PeerCounts,
 }
 
 impl Compiled {
@@ -39,7 +51,7 @@ impl Compiled {
 
     /// Content in one schema that scopes share.
     pub fn shared(schema: u32, scopes: BTreeMap<ServiceName, Arc<ScopeContent>>) -> Self {
-        Self { contents: BTreeMap::from([(schema, scopes)]) }
+        Self { contents: BTreeMap::from([(schema, scopes)]), peers: None }
     }
 }
 
@@ -48,6 +60,7 @@ impl Compiled {
 pub(super) struct Digested {
     pub(super) contents: BTreeMap<u32, BTreeMap<ServiceName, Entry>>,
     pub(super) objects: BTreeMap<Digest, Bytes>,
+    pub(super) peers: Option<Peers>,
 }
 
 impl Digested {
@@ -73,6 +86,10 @@ impl Digested {
                 entries.insert(scope.clone(), entry);
             }
             own.contents.insert(*schema, entries);
+        }
+        if let Some(peers) = &compiled.peers {
+            let counts = own.add(&canonical::encode(&peers.counts)?, &mut known)?;
+            own.peers = Some(Peers { time_ms: peers.time_ms, counts });
         }
         Ok(own)
     }

@@ -8,7 +8,7 @@ use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::keys::TrustedKeys;
 use outrigger_snapshot::layout;
 use outrigger_snapshot::record::{
-    AttemptId, Heartbeat, Index, Lane, RECORD_SCHEMA, Release, Revision, Serial,
+    AttemptId, Heartbeat, Index, Lane, Peers, RECORD_SCHEMA, Release, Revision, Serial,
 };
 
 use outrigger_snapshot::signed::SealError;
@@ -38,7 +38,8 @@ pub enum Published {
     Identical(Arc<Release>),
     /// So does it here, but the store had lost so many of the objects that it names. They are there again.
     Restored(Arc<Release>, usize),
-    /// The newest release is of a higher revision, or of the same one by a compiler that is not older.
+    /// The newest release is of a higher revision, or of the same one by a compiler that is not older and with counts of callers
+    /// that are not older either.
     Superseded(Arc<Release>),
     /// The revision was rejected, and stays so.
     Rejected(Arc<Release>),
@@ -63,7 +64,7 @@ impl Publisher {
         let meaning = digested.meaning(&lanes)?;
         for _ in 0..ATTEMPTS_MAX {
             let head = self.head().await?;
-            match decide(&head, revision, compiler, meaning)? {
+            match decide(&head, revision, compiler, &digested, meaning)? {
                 None => {}
                 Some(Published::Identical(release)) => {
                     match self.verify(&release, &mut digested, now_ms).await? {
@@ -81,6 +82,7 @@ impl Publisher {
             let mut release = self.follow(&head, now_ms)?;
             release.revision = revision.n;
             release.compiler = compiler;
+            release.peers = digested.peers;
             release.rejected = false;
             release.lanes.clone_from(&lanes);
             release.meaning = meaning;
@@ -126,6 +128,7 @@ impl Publisher {
             release.rejected = true;
             release.lanes.clone_from(&good.lanes);
             release.contents.clone_from(&good.contents);
+            release.peers = good.peers;
             release.meaning = good.meaning;
         })
         .await
@@ -208,6 +211,7 @@ impl Publisher {
             time_ms: now_ms,
             attempt,
             trust: None,
+            peers: None,
             lanes: Vec::new(),
             meaning: Digest::of(b""),
             contents: std::collections::BTreeMap::new(),
@@ -281,6 +285,7 @@ fn decide(
     head: &Head,
     revision: Serial,
     compiler: u32,
+    digested: &Digested,
     meaning: Digest,
 ) -> Result<Option<Published>, WriteError> {
     if revision.epoch != head.epoch.epoch {
@@ -290,18 +295,17 @@ fn decide(
         return Err(WriteError::Absent(layout::revision(revision)));
     }
     let Some(newest) = &head.release else { return Ok(None) };
+    let counted_ms = |peers: Option<Peers>| peers.map_or(0, |peers| peers.time_ms);
+    let (known_ms, counted_ms) = (counted_ms(newest.peers), counted_ms(digested.peers));
+    // Revision, then compiler, then counts: whoever is ahead in the first that differs is ahead.
+    let order = (revision.n, compiler, counted_ms).cmp(&(newest.revision, newest.compiler, known_ms));
     let same = newest.revision == revision.n;
     Ok(if same && newest.rejected {
         Some(Published::Rejected(Arc::clone(newest)))
-    } else if newest.revision > revision.n || same && newest.compiler >= compiler {
-        let identical = same && newest.meaning == meaning;
-        Some(if identical {
-            Published::Identical(Arc::clone(newest))
-        } else {
-            Published::Superseded(Arc::clone(newest))
-        })
-    } else if newest.meaning == meaning {
+    } else if newest.revision <= revision.n && newest.meaning == meaning {
         Some(Published::Identical(Arc::clone(newest)))
+    } else if order.is_le() || counted_ms < known_ms {
+        Some(Published::Superseded(Arc::clone(newest)))
     } else {
         None
     })
@@ -324,5 +328,6 @@ pub(super) fn named(release: &Release) -> (Vec<Digest>, Vec<outrigger_snapshot::
             }
         }
     }
+    objects.extend(release.peers.map(|peers| peers.counts.object));
     (objects, shards)
 }

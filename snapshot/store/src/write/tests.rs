@@ -11,6 +11,7 @@ use super::*;
 use crate::reader::{Held, Poll, Reader, Subscriber, Trust};
 
 mod collecting;
+mod counting;
 mod faults;
 pub(crate) mod interposed;
 mod publishing;

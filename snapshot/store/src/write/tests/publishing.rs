@@ -143,7 +143,7 @@ async fn a_large_mesh_is_indexed_in_shards_and_a_reader_takes_one() {
             (format!("service-{scope}").parse().unwrap(), content.into())
         })
         .collect();
-    let many = Compiled { contents: BTreeMap::from([(1, scopes.clone()), (2, scopes)]) };
+    let many = Compiled { contents: BTreeMap::from([(1, scopes.clone()), (2, scopes)]), peers: None };
     let Published::Released(made) = publisher.publish(&many, revision, 1, NOW).await.unwrap() else {
         panic!("released")
     };
