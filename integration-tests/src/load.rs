@@ -145,6 +145,11 @@ impl Load {
         self.shared.report().clone()
     }
 
+    /// Requests so far.
+    pub fn sent(&self) -> u64 {
+        self.shared.report().sent
+    }
+
     /// Successful answers so far.
     pub fn succeeded(&self) -> u64 {
         self.shared.report().succeeded
