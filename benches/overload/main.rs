@@ -22,10 +22,10 @@ const CALM: Duration = Duration::from_secs(5);
 const FINDING: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_secs(15);
 
-/// Of the second workload: 400 a second.
-const PLACES: usize = 8;
+/// Of the second workload: 1,000 a second.
+const PLACES: usize = 20;
 const PLACE_WORK: Duration = Duration::from_millis(20);
-const FLOOD: u32 = 4_000;
+const FLOOD: u32 = 10_000;
 const FLOOD_SECONDS: u32 = 10;
 
 fn main() {

@@ -128,10 +128,11 @@ async fn for_a_call_that_was_sent_before_hedges_draw_on_what_retries_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hedge_says_how_much_time_is_left_by_then() {
+async fn a_hedge_needs_no_retries_and_says_how_much_time_is_left_by_then() {
     let (one, two) = (Faulty::start().await, Faulty::start().await);
     let mesh = Mesh::new();
-    let policy = backend_policy("cart", "timeouts: {request: 1s}\n  hedge: {minDelay: 300ms}");
+    let policy = "timeouts: {request: 1s}\n  hedge: {minDelay: 300ms}\n  retry: {attempts: 0}";
+    let policy = backend_policy("cart", policy);
     mesh.publish(&all(&[service("shop", &[]), service("cart", &[one.addr, two.addr]), policy]));
     let shop = mesh.proxy("shop").await;
     shop.ready().await;

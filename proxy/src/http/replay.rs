@@ -16,8 +16,8 @@ use super::body::{BodyError, DownstreamBody, Progress};
 /// Kept of all request bodies of one worker, in bytes.
 pub const POOL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Small pieces are gathered in buffers of up to this, in bytes.
-const GATHERED_BYTES_MAX: usize = 16 * 1024;
+/// What is kept is copied into blocks of this, in bytes: of one size, so that what one body gives back serves the next.
+const BLOCK_BYTES: usize = 4 * 1024;
 
 /// Bytes kept by all bodies of one worker.
 #[derive(Debug, Clone, Default)]
@@ -32,8 +32,8 @@ pub struct Replay(Rc<RefCell<State>>);
 pub struct ReplayBody {
     state: Rc<RefCell<State>>,
     generation: u32,
-    /// Buffers given so far.
-    buffers: usize,
+    /// Blocks given so far.
+    blocks: usize,
     /// Whether the trailers have been given.
     trailed: bool,
 }
@@ -76,7 +76,7 @@ impl Replay {
     pub fn body(&self) -> ReplayBody {
         let mut state = self.0.borrow_mut();
         state.generation += 1;
-        ReplayBody { state: self.0.clone(), generation: state.generation, buffers: 0, trailed: false }
+        ReplayBody { state: self.0.clone(), generation: state.generation, blocks: 0, trailed: false }
     }
 
     /// Whether all that was sent of it is still here.
@@ -114,19 +114,21 @@ impl State {
             return false;
         }
         let spare = self.data.last().map_or(0, |last| last.capacity() - last.len());
-        let (first, rest) = data.split_at(data.len().min(spare));
+        let (first, mut rest) = data.split_at(data.len().min(spare));
         if let Some(last) = self.data.last_mut() {
             last.extend_from_slice(first);
         }
-        if !rest.is_empty() {
-            // Room for as much again as there is, so that small pieces are few buffers; none is moved to a larger one.
-            let room = rest.len().max(self.bytes.min(GATHERED_BYTES_MAX));
+        while !rest.is_empty() {
+            // Most bodies are small and come in one piece.
+            let room = if self.data.is_empty() { rest.len().min(BLOCK_BYTES) } else { BLOCK_BYTES };
             if !self.take(room) {
                 return false;
             }
-            let mut buffer = Vec::with_capacity(room);
-            buffer.extend_from_slice(rest);
-            self.data.push(buffer);
+            let (part, more) = rest.split_at(rest.len().min(room));
+            let mut block = Vec::with_capacity(room);
+            block.extend_from_slice(part);
+            self.data.push(block);
+            rest = more;
         }
         self.bytes = bytes;
         true
@@ -177,9 +179,9 @@ impl ReplayBody {
         if state.generation != self.generation {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
-        if let Some(buffer) = state.data.get(self.buffers) {
-            self.buffers += 1;
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(buffer)))));
+        if let Some(block) = state.data.get(self.blocks) {
+            self.blocks += 1;
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(block)))));
         }
         if let Some(trailers) = state.trailers.as_ref().filter(|_| !self.trailed) {
             self.trailed = true;
@@ -198,7 +200,7 @@ impl ReplayBody {
                     // Everything kept has been read, and nobody will ask for it again.
                     state.forget();
                 }
-                self.buffers = state.data.len();
+                self.blocks = state.data.len();
                 self.trailed |= frame.is_trailers();
             }
             Poll::Ready(None) => state.ended = true,
@@ -211,13 +213,13 @@ impl ReplayBody {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.state.borrow();
-        let all = self.buffers >= state.data.len() && (self.trailed || state.trailers.is_none());
+        let all = self.blocks >= state.data.len() && (self.trailed || state.trailers.is_none());
         all && (state.ended || state.source.is_end_stream())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let state = self.state.borrow();
-        let again: u64 = state.data.iter().skip(self.buffers).map(|buffer| buffer.len() as u64).sum();
+        let again: u64 = state.data.iter().skip(self.blocks).map(|block| block.len() as u64).sum();
         let rest = if state.ended { SizeHint::with_exact(0) } else { state.source.size_hint() };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + again);
