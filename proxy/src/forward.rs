@@ -173,7 +173,8 @@ impl Prepared {
             let (ended, pushback) = look(&sent, known);
             let now_ns = clock::now_ns();
             if let (Some(hedge), true) = (&self.cluster.hedge, sent.is_ok()) {
-                let took_ns = now_ns.saturating_sub(attempt.started_ns());
+                // Of a hedge that won, too, from the first try on: that one took longer yet.
+                let took_ns = now_ns.saturating_sub(started_ns);
                 self.cluster.load.answers.observe(took_ns, hedge.percentile);
             }
             attempt.answered(outcome(&sent), now_ns);

@@ -13,7 +13,7 @@ use crate::config::{all, backend_policy, service, service_of};
 use crate::retries::count;
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const REQUESTS: u64 = 100;
+const REQUESTS: u64 = 50;
 /// For a request, in milliseconds; and for one of its tries, of which ten more may follow.
 const REQUEST_MS: u64 = 300;
 const TRY_MS: u64 = 80;
@@ -32,6 +32,8 @@ fn left(executions: &[Execution]) -> Vec<u64> {
     tries.into_iter().map(|(_, left)| left).collect()
 }
 
+/// Deadlines are looked at every 10 ms, so that a request may last as much longer (5 ms on average, on a quiet machine); the buckets of the
+/// sidecar's own histogram leave a busy one room for more.
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_take_no_longer_than_the_request_may() {
     let (app, mesh) = (Faulty::start().await, Mesh::new());
