@@ -12,6 +12,7 @@
 //! | `/half` | half of them, in no order, with 503 |
 //! | `/later/N` | the application's first N with 503 |
 //! | `/never` | never |
+//! | `/hang/N` | the application's first N never |
 //! | `/stall` | a head, some bytes, and then nothing |
 //! | `/broken` | a head, some bytes, and then a broken connection |
 //! | `/upgrade` | 101 to any upgrade, then echoes bytes |
@@ -42,8 +43,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 pub mod bench;
+pub mod burner;
+pub mod faulty;
 pub mod raw;
 pub mod relay;
+pub mod slots;
 
 /// Of a chunk of `/chunked`.
 const CHUNK_BYTES: usize = 1024;
@@ -175,6 +179,7 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Response<Body> {
     let count: u64 = steps.next().and_then(|text| text.parse().ok()).unwrap_or_default();
     let mut response = match verb {
         "never" => std::future::pending().await,
+        "hang" if number <= count => std::future::pending().await,
         "upgrade" => upgrade(Request::from_parts(head, body)),
         "bytes" => Response::new(full(vec![b'x'; count as usize])),
         "chunked" => Response::new(chunks(count as usize)),

@@ -15,7 +15,7 @@ use crate::client::{Answer, Connection, Failure, request, request2};
 /// Requests in flight at most. One that is due beyond it counts as failed: the open loop must not become a closed one.
 const IN_FLIGHT_MAX: usize = 4096;
 /// Idle connections kept.
-const IDLE_MAX: usize = 64;
+const IDLE_MAX: usize = 512;
 
 /// What is asked, how often, and of whom.
 #[derive(Debug, Clone)]
@@ -143,6 +143,11 @@ impl Load {
     /// What has come of it so far.
     pub fn so_far(&self) -> Report {
         self.shared.report().clone()
+    }
+
+    /// Requests so far.
+    pub fn sent(&self) -> u64 {
+        self.shared.report().sent
     }
 
     /// Successful answers so far.

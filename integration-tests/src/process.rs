@@ -119,6 +119,15 @@ impl Process {
         line.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0)
     }
 
+    /// Processor time that it has used, by `/proc`, in hundredths of a second.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The name, in parentheses, may hold blanks; user and system time are the 12th and 13th field after it.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a child has a process id");
         rustix::process::kill_process(pid, signal).expect("a child that was not waited for can be signalled");

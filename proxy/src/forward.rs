@@ -28,6 +28,7 @@ use crate::lineage::Parent;
 use crate::passage::{Admission, Attempt, Passage};
 use crate::plan::{Destination, Resolution};
 use crate::pool::Lease;
+use crate::retry::budget::BudgetSettings;
 use crate::retry::pushback::{Pushback, was_shed};
 use crate::retry::{Ended, Obstacle, Verdict, grpc_status};
 use crate::worker::Worker;
@@ -41,8 +42,19 @@ mod watch;
 /// The remaining time of the caller, in milliseconds.
 pub const DEADLINE: HeaderName = HeaderName::from_static("outrigger-deadline-ms");
 
+/// The same to those who speak gRPC (gRPC over HTTP/2, "Timeout").
+pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Longest time that [`GRPC_TIMEOUT`] has room for, in milliseconds: eight digits.
+const GRPC_TIMEOUT_MAX_MS: u64 = 99_999_999;
+
 /// Endpoints that are remembered as tried.
 const TRIED_MAX: usize = 4;
+
+/// A value of [`GRPC_TIMEOUT`].
+pub fn grpc_timeout(remaining_ms: u64) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{}m", remaining_ms.min(GRPC_TIMEOUT_MAX_MS))).ok()
+}
 
 /// Sends a request where its rule says; the future is for the response head. What the exchange is made of is used up at once, so that the
 /// future holds little more than it needs to wait.
@@ -134,7 +146,7 @@ impl Prepared {
         let now_ns = clock::now_ns();
         let outgoing = Outgoing::new(exchange, &cluster, &destination.retry, &worker.replay);
         let watch = Watch::new(worker, &cluster, &resolution.rule, outgoing.body(), now_ns);
-        if destination.retry.attempts > 0 {
+        if destination.retry.attempts > 0 || cluster.hedge.is_some() {
             cluster.load.retries.deposit(&cluster.budget, now_ns);
         }
         Ok(Self { cluster, resolution, outgoing, admission, watch, key, upgrade, deadline_ns, parent })
@@ -161,7 +173,8 @@ impl Prepared {
             let (ended, pushback) = look(&sent, known);
             let now_ns = clock::now_ns();
             if let (Some(hedge), true) = (&self.cluster.hedge, sent.is_ok()) {
-                let took_ns = now_ns.saturating_sub(attempt.started_ns());
+                // Of a hedge that won, too, from the first try on: that one took longer yet.
+                let took_ns = now_ns.saturating_sub(started_ns);
                 self.cluster.load.answers.observe(took_ns, hedge.percentile);
             }
             attempt.answered(outcome(&sent), now_ns);
@@ -209,7 +222,7 @@ impl Prepared {
         if now_ns.saturating_add(wait_ns) >= self.deadline_ns {
             return self.last(worker, Obstacle::Deadline);
         }
-        if counted && !self.withdraw(now_ns) {
+        if counted && !self.cluster.load.retries.withdraw(&self.budget(), now_ns) {
             return self.last(worker, Obstacle::Budget);
         }
         tries.counted += u32::from(counted);
@@ -227,11 +240,10 @@ impl Prepared {
         None
     }
 
-    /// Takes the right to one more try.
-    fn withdraw(&self, now_ns: u64) -> bool {
+    /// What one more try draws on, be it a retry or a hedge.
+    fn budget(&self) -> BudgetSettings {
         let retried = self.parent.is_some_and(|parent| parent.inheritance.retried);
-        let budget = if retried { self.cluster.budget.halved() } else { self.cluster.budget };
-        self.cluster.load.retries.withdraw(&budget, now_ns)
+        if retried { self.cluster.budget.halved() } else { self.cluster.budget }
     }
 
     /// Whoever retries what this request is part of does no better.
@@ -245,14 +257,18 @@ impl Prepared {
     fn renew(&mut self, tries: &Tries) {
         let now_ns = clock::now_ns();
         self.watch.restart(now_ns);
-        let limited = self.deadline_ns != u64::MAX;
-        let remaining_ms = limited.then(|| self.deadline_ns.saturating_sub(now_ns) / 1_000_000);
-        self.outgoing.number(1 + tries.counted, remaining_ms);
+        self.outgoing.number(1 + tries.counted);
+        self.outgoing.remind(remaining_ms(self.deadline_ns, now_ns));
     }
 
     fn destination(&self) -> Option<&Destination> {
         self.resolution.destination()
     }
+}
+
+/// What an upstream is told of the time that is left, where there is a limit.
+fn remaining_ms(deadline_ns: u64, now_ns: u64) -> Option<u64> {
+    (deadline_ns != u64::MAX).then(|| deadline_ns.saturating_sub(now_ns) / 1_000_000)
 }
 
 fn permit(worker: &Worker, cluster: &Cluster, now_ns: u64) -> Result<Permit, ProxyError> {

@@ -22,7 +22,7 @@ use crate::deadline::DeadlineLayer;
 use crate::delay::DelayLayer;
 use crate::error::{ProxyError, Side};
 use crate::exchange::{Exchange, Reply};
-use crate::forward::{self, forward};
+use crate::forward::{self, GRPC_TIMEOUT, forward};
 use crate::http::body::Body;
 use crate::http::forwarded::add_forwarded;
 use crate::http::normalize::{Normalized, strip_own_fields};
@@ -37,7 +37,6 @@ use crate::retry::pushback::NO_RETRY;
 use crate::telemetry::metrics::Direction;
 use crate::worker::Worker;
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The steps below the router. Each is always ready: what must wait waits in its future.
@@ -235,7 +234,7 @@ fn deadline(
     head.set_header(forward::DEADLINE, HeaderValue::from(limit_ms));
     if timed
         && head.header(&GRPC_TIMEOUT).is_some()
-        && let Ok(value) = HeaderValue::from_str(&format!("{}m", limit_ms.min(99_999_999)))
+        && let Some(value) = forward::grpc_timeout(limit_ms)
     {
         head.set_header(GRPC_TIMEOUT, value);
     }

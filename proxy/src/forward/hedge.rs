@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::send::{Failed, send};
-use super::{Answer, Prepared, Tries, permit, pick};
+use super::{Answer, Prepared, Tries, permit, pick, remaining_ms};
 use crate::clock;
 use crate::passage::Attempt;
 use crate::worker::Worker;
@@ -33,6 +33,7 @@ impl Prepared {
         delay_ns: u64,
     ) -> (Attempt, Sent) {
         let (cluster, key, deadline_ns) = (self.cluster.clone(), self.key, self.deadline_ns);
+        let budget = self.budget();
         let stats = self.resolution.stats().shard(worker.index);
         let twin = self.outgoing.twin();
         let mut watch = self.watch.twin(worker);
@@ -46,7 +47,7 @@ impl Prepared {
                 Either::Right(_) => {
                     let now_ns = clock::now_ns();
                     let other = pick(worker, &cluster, key, tries, now_ns).ok().filter(|(_, known)| !known);
-                    let allowed = || cluster.load.retries.withdraw(&cluster.budget, now_ns);
+                    let allowed = || cluster.load.retries.withdraw(&budget, now_ns);
                     let start = |endpoint| {
                         let permit = permit(worker, &cluster, now_ns).ok()?;
                         Some(Attempt::start(endpoint, permit, now_ns, deadline_ns))
@@ -60,6 +61,7 @@ impl Prepared {
                 Ok(Some((attempt, mut twin))) => {
                     stats.hedges.add(1);
                     watch.restart(attempt.started_ns());
+                    twin.remind(remaining_ms(deadline_ns, attempt.started_ns()));
                     let won = race(own, send(worker, &cluster, &attempt, &mut twin, &mut watch, false)).await;
                     match won {
                         Either::Left(sent) => (None, sent),

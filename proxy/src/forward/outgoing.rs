@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Request, Version};
 use http_body::Body as _;
 use outrigger_snapshot::head::RequestHead;
 
-use super::DEADLINE;
+use super::{DEADLINE, GRPC_TIMEOUT, grpc_timeout};
 use crate::cluster::Cluster;
 use crate::exchange::Exchange;
 use crate::http::body::{Body, DownstreamBody};
@@ -45,8 +45,9 @@ impl Outgoing {
         let Exchange { head, body, upgrade, trailers, .. } = exchange;
         let once = upgrade.is_some() || head.header(&NO_RETRY).is_some();
         let safe = !once && policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some());
+        let repeats = policy.attempts > 0 || cluster.hedge.is_some();
         // Over HTTP/1.1, what was not processed comes back by itself.
-        let keeps = policy.attempts > 0 && (safe || cluster.is_http2()) && upgrade.is_none();
+        let keeps = repeats && (safe || cluster.is_http2()) && upgrade.is_none();
         let (body, replay) = match body {
             Body::Downstream(body) if keeps && fits(&body, policy) => {
                 let replay = Replay::new(body, policy.body_bytes_max, pool.clone());
@@ -109,20 +110,31 @@ impl Outgoing {
         self.request.is_some() || self.copy.is_some() && whole
     }
 
-    /// Tells the upstream the number of this try, and how much time is left.
-    pub(super) fn number(&mut self, attempt: u32, remaining_ms: Option<u64>) {
+    /// Tells the upstream the number of this try.
+    pub(super) fn number(&mut self, attempt: u32) {
         let grpc = self.grpc;
-        let own = self.request.as_mut().map(|request| request.headers_mut());
-        let copy = self.copy.as_mut().map(|copy| copy.headers_mut());
-        for headers in own.into_iter().chain(copy) {
+        for headers in self.heads() {
             headers.insert(ATTEMPT, HeaderValue::from(attempt));
             if grpc {
                 headers.insert(GRPC_ATTEMPTS, HeaderValue::from(attempt - 1));
             }
-            if let Some(remaining_ms) = remaining_ms {
-                headers.insert(DEADLINE, HeaderValue::from(remaining_ms));
+        }
+    }
+
+    /// Tells the upstream how much time is left, where there is a limit.
+    pub(super) fn remind(&mut self, remaining_ms: Option<u64>) {
+        let Some(remaining_ms) = remaining_ms else { return };
+        for headers in self.heads() {
+            headers.insert(DEADLINE, HeaderValue::from(remaining_ms));
+            if let (Some(timeout), Some(left)) = (headers.get_mut(GRPC_TIMEOUT), grpc_timeout(remaining_ms)) {
+                *timeout = left;
             }
         }
+    }
+
+    fn heads(&mut self) -> impl Iterator<Item = &mut HeaderMap> {
+        let own = self.request.as_mut().map(|request| request.headers_mut());
+        own.into_iter().chain(self.copy.as_mut().map(|copy| copy.headers_mut()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! A request body that can be sent again: what passes is kept while it is small. Nobody waits for room; what does not fit is not kept, and the
 //! request is then sent once only.
+//!
+//! What is kept is copied: a piece of a body as it was read holds on to the whole buffer that it was read into, thousands of times its size.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,8 +16,8 @@ use super::body::{BodyError, DownstreamBody, Progress};
 /// Kept of all request bodies of one worker, in bytes.
 pub const POOL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Pieces kept of one body: a body of very small pieces costs more than its bytes.
-const PIECES_MAX: usize = 1_024;
+/// What is kept is copied into blocks of this, in bytes: of one size, so that what one body gives back serves the next.
+const BLOCK_BYTES: usize = 4 * 1024;
 
 /// Bytes kept by all bodies of one worker.
 #[derive(Debug, Clone, Default)]
@@ -30,41 +32,51 @@ pub struct Replay(Rc<RefCell<State>>);
 pub struct ReplayBody {
     state: Rc<RefCell<State>>,
     generation: u32,
-    next: usize,
+    /// Blocks given so far.
+    blocks: usize,
+    /// Whether the trailers have been given.
+    trailed: bool,
 }
 
 #[derive(Debug)]
 struct State {
     source: DownstreamBody,
-    kept: Vec<Piece>,
+    data: Vec<Vec<u8>>,
+    /// Of the data.
     bytes: usize,
+    trailers: Option<HeaderMap>,
     bytes_max: usize,
-    /// Whether every piece so far is kept, and the next will be if it fits.
+    /// Whether everything so far is kept, and what comes next will be if it fits.
     whole: bool,
     ended: bool,
     generation: u32,
+    /// Taken from the pool.
+    taken: usize,
     pool: ReplayPool,
-}
-
-#[derive(Debug, Clone)]
-enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
 }
 
 impl Replay {
     /// Keeps up to `bytes_max` of a body.
     pub fn new(source: DownstreamBody, bytes_max: usize, pool: ReplayPool) -> Self {
-        let (kept, bytes) = (Vec::new(), 0);
-        let state = State { source, kept, bytes, bytes_max, whole: true, ended: false, generation: 0, pool };
-        Self(Rc::new(RefCell::new(state)))
+        Self(Rc::new(RefCell::new(State {
+            source,
+            data: Vec::new(),
+            bytes: 0,
+            trailers: None,
+            bytes_max,
+            whole: true,
+            ended: false,
+            generation: 0,
+            taken: 0,
+            pool,
+        })))
     }
 
     /// The body from its beginning, for the next try; the one of the last try is cut off.
     pub fn body(&self) -> ReplayBody {
         let mut state = self.0.borrow_mut();
         state.generation += 1;
-        ReplayBody { state: self.0.clone(), generation: state.generation, next: 0 }
+        ReplayBody { state: self.0.clone(), generation: state.generation, blocks: 0, trailed: false }
     }
 
     /// Whether all that was sent of it is still here.
@@ -84,27 +96,66 @@ impl Drop for Replay {
 
 impl State {
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        let piece = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Piece::Data(data.clone()),
-            (None, Some(trailers)) => Piece::Trailers(trailers.clone()),
-            (None, None) => return,
+        let kept = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => self.keep_data(data),
+            (None, Some(trailers)) => self.keep_trailers(trailers),
+            (None, None) => true,
         };
-        let bytes = if let Piece::Data(data) = &piece { data.len() } else { 0 };
-        let fits = self.bytes + bytes <= self.bytes_max && self.pool.0.get() + bytes <= POOL_BYTES_MAX;
-        if !fits || self.kept.len() >= PIECES_MAX {
+        if !kept {
             self.whole = false;
             self.forget();
-            return;
         }
-        self.bytes += bytes;
-        self.pool.0.set(self.pool.0.get() + bytes);
-        self.kept.push(piece);
+    }
+
+    /// Whether there was room.
+    fn keep_data(&mut self, data: &Bytes) -> bool {
+        let bytes = self.bytes + data.len();
+        if bytes > self.bytes_max {
+            return false;
+        }
+        let spare = self.data.last().map_or(0, |last| last.capacity() - last.len());
+        let (first, mut rest) = data.split_at(data.len().min(spare));
+        if let Some(last) = self.data.last_mut() {
+            last.extend_from_slice(first);
+        }
+        while !rest.is_empty() {
+            // Most bodies are small and come in one piece.
+            let room = if self.data.is_empty() { rest.len().min(BLOCK_BYTES) } else { BLOCK_BYTES };
+            if !self.take(room) {
+                return false;
+            }
+            let (part, more) = rest.split_at(rest.len().min(room));
+            let mut block = Vec::with_capacity(room);
+            block.extend_from_slice(part);
+            self.data.push(block);
+            rest = more;
+        }
+        self.bytes = bytes;
+        true
+    }
+
+    fn keep_trailers(&mut self, trailers: &HeaderMap) -> bool {
+        let bytes = trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let fits = self.take(bytes);
+        self.trailers = fits.then(|| trailers.clone());
+        fits
+    }
+
+    /// Takes so many bytes from the pool, if there are so many.
+    fn take(&mut self, bytes: usize) -> bool {
+        let taken = self.pool.0.get() + bytes;
+        let fits = taken <= POOL_BYTES_MAX;
+        if fits {
+            self.pool.0.set(taken);
+            self.taken += bytes;
+        }
+        fits
     }
 
     fn forget(&mut self) {
-        self.kept = Vec::new();
-        self.pool.0.set(self.pool.0.get() - self.bytes);
-        self.bytes = 0;
+        (self.data, self.bytes, self.trailers) = (Vec::new(), 0, None);
+        self.pool.0.set(self.pool.0.get() - self.taken);
+        self.taken = 0;
     }
 }
 
@@ -128,13 +179,13 @@ impl ReplayBody {
         if state.generation != self.generation {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
-        if let Some(piece) = state.kept.get(self.next).cloned() {
-            self.next += 1;
-            let frame = match piece {
-                Piece::Data(data) => Frame::data(data),
-                Piece::Trailers(trailers) => Frame::trailers(trailers),
-            };
-            return Poll::Ready(Some(Ok(frame)));
+        if let Some(block) = state.data.get(self.blocks) {
+            self.blocks += 1;
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(block)))));
+        }
+        if let Some(trailers) = state.trailers.as_ref().filter(|_| !self.trailed) {
+            self.trailed = true;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
         }
         if state.ended {
             return Poll::Ready(None);
@@ -145,11 +196,12 @@ impl ReplayBody {
                 state.ended = state.source.is_end_stream();
                 if state.whole {
                     state.keep(frame);
-                } else if !state.kept.is_empty() {
+                } else if state.taken > 0 {
                     // Everything kept has been read, and nobody will ask for it again.
                     state.forget();
                 }
-                self.next = state.kept.len();
+                self.blocks = state.data.len();
+                self.trailed |= frame.is_trailers();
             }
             Poll::Ready(None) => state.ended = true,
             // What was kept is not what the client will have sent.
@@ -161,12 +213,13 @@ impl ReplayBody {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.state.borrow();
-        self.next >= state.kept.len() && (state.ended || state.source.is_end_stream())
+        let all = self.blocks >= state.data.len() && (self.trailed || state.trailers.is_none());
+        all && (state.ended || state.source.is_end_stream())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let state = self.state.borrow();
-        let again: u64 = state.kept.iter().skip(self.next).map(Piece::bytes).sum();
+        let again: u64 = state.data.iter().skip(self.blocks).map(|block| block.len() as u64).sum();
         let rest = if state.ended { SizeHint::with_exact(0) } else { state.source.size_hint() };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + again);
@@ -174,14 +227,5 @@ impl ReplayBody {
             hint.set_upper(upper + again);
         }
         hint
-    }
-}
-
-impl Piece {
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Data(data) => data.len() as u64,
-            Self::Trailers(_) => 0,
-        }
     }
 }

@@ -1,0 +1,138 @@
+//! The time for a request: all its tries are within it, and each of them, on each hop, is told how much of it is left.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use outrigger_integration_tests::app::faulty::{Execution, Faulty};
+use outrigger_integration_tests::app::relay::Relay;
+use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::{App, Mesh, Proxy, client, port, within};
+use tokio::task::JoinSet;
+
+use crate::config::{all, backend_policy, service, service_of};
+use crate::retries::count;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const REQUESTS: u64 = 50;
+/// For a request, in milliseconds; and for one of its tries, of which ten more may follow.
+const REQUEST_MS: u64 = 300;
+const TRY_MS: u64 = 80;
+
+/// What each try was told to be left, by their numbers.
+fn left(executions: &[Execution]) -> Vec<u64> {
+    let number = |execution: &Execution, name| execution.fields.get(name).and_then(|text| text.parse().ok());
+    let mut tries: Vec<(u64, u64)> = executions
+        .iter()
+        .map(|execution| {
+            let left = number(execution, "outrigger-deadline-ms").expect("it is told");
+            (number(execution, "outrigger-attempt").unwrap_or(1), left)
+        })
+        .collect();
+    tries.sort_unstable();
+    tries.into_iter().map(|(_, left)| left).collect()
+}
+
+/// Deadlines are looked at every 10 ms, so that a request may last as much longer (5 ms on average, on a quiet machine); the buckets of the
+/// sidecar's own histogram leave a busy one room for more.
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_take_no_longer_than_the_request_may() {
+    let (app, mesh) = (Faulty::start().await, Mesh::new());
+    let policy = format!(
+        "timeouts: {{request: {REQUEST_MS}ms, try: {TRY_MS}ms}}\n  ejection: {{maxPercent: 0}}\n  \
+         breaker: {{failurePercent: 0}}\n  retry: {{attempts: 10, backoff: {{base: 1ms}}, budget: {{percent: 100, floor: {{count: 1000, interval: 1s}}}}}}"
+    );
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[app.addr]),
+        backend_policy("cart", &policy),
+    ]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    let mut requests = JoinSet::new();
+    for id in 0..REQUESTS {
+        let mut request = client::request(Method::GET, "cart", "/hold", "");
+        request.headers_mut().insert("x-id", id.into());
+        requests.spawn(client::send(shop.outbound, request));
+    }
+    for answer in within(DEADLINE, "all are answered", requests.join_all()).await {
+        let answer = answer.expect("the sidecar answers");
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        // The last try may be over before the request is, with no time for another.
+        assert!(["request_timeout", "try_timeout"].contains(&answer.reason()), "{}", answer.reason());
+    }
+    for id in 0..REQUESTS {
+        let left = left(&app.executions(id));
+        assert!(left.len() >= 3, "{left:?}: on a busy machine there may be fewer than four tries");
+        assert!(
+            left[0] <= REQUEST_MS && left.is_sorted_by(|one, next| one >= &(next + TRY_MS - 1)),
+            "{left:?}"
+        );
+    }
+    // By the sidecar's own clock.
+    let within = async |bound| {
+        count(&shop, &["outrigger_request_duration_seconds_bucket{", "/cart:", &format!("le=\"{bound}\"")])
+            .await
+    };
+    assert_eq!((within("0.25").await, within("0.5").await), (0, REQUESTS));
+    let page = client::page(shop.metrics, "/metrics").await.expect("metrics are served").text();
+    let sum =
+        |line: &&str| line.starts_with("outrigger_request_duration_seconds_sum{") && line.contains("/cart:");
+    println!("{:?} for {REQUESTS} requests", page.lines().find(sum));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_hop_to_hop_and_try_to_try_less_time_is_left() {
+    let (mesh, leaf, inbound) = (Mesh::new(), Faulty::start().await, port::free());
+    let relay = Relay::start(&["traceparent"]).await;
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[inbound]),
+        service("leaf", &[leaf.addr]),
+        backend_policy("cart", "timeouts: {request: 2s}"),
+        backend_policy("leaf", "retry: {attempts: 3, budget: {floor: {count: 10, interval: 1s}}}"),
+        "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {name: cart}\nspec:\n  \
+         targetRefs: [{kind: Service, name: cart}]\n  trustedSources: [127.0.0.1]"
+            .to_owned(),
+    ]));
+    let cart = Sidecar::beside("cart").inbound_to(relay.addr);
+    let cart = Proxy::start_inbound(&mesh, cart, inbound).await;
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    cart.ready().await;
+    relay.ask(cart.outbound, "leaf");
+
+    let mut request = client::request(Method::GET, "cart", "/busy", "");
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    request.headers_mut().insert("traceparent", trace.parse().expect("digits and hyphens"));
+    let answer = client::send(shop.outbound, request).await.expect("the sidecar answers");
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let first: u64 = relay.last()["outrigger-deadline-ms"].to_str().unwrap().parse().unwrap();
+    let mut all = vec![2_000, first];
+    all.extend(left(&leaf.executions(0)));
+    assert_eq!(all.len(), 2 + 4, "{all:?}");
+    assert!(all.is_sorted_by(|one, next| one >= next) && all[5] + 3 * 20 <= all[2], "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_grpc_is_told_in_its_words() {
+    let (app, mesh) = (App::start("cart").await, Mesh::new());
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service_of("cart", "GRPC", &[app.addr]),
+        backend_policy("cart", "timeouts: {try: 200ms}"),
+    ]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    let mut request = client::request2(Method::POST, "cart", "/hang/1", "");
+    for (name, value) in
+        [("content-type", "application/grpc"), ("grpc-timeout", "2S"), ("idempotency-key", "k1")]
+    {
+        request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    let answer = client::send(shop.outbound, request).await.expect("the sidecar answers");
+    assert_eq!((answer.status, app.requests()), (StatusCode::OK, 2));
+    let told = app.last().expect("it was asked").headers;
+    let left: u64 = told["outrigger-deadline-ms"].to_str().unwrap().parse().unwrap();
+    assert!(left <= 1_800, "{told:?}");
+    assert_eq!(told["grpc-timeout"], format!("{left}m"));
+}
