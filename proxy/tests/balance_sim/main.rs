@@ -121,11 +121,12 @@ fn work_of_two_kinds_is_no_trouble() {
     check(least_request.into_iter().chain(peak_ewma).collect());
 }
 
-/// Where there is nothing to detect, detecting costs next to nothing.
+/// Where there is nothing to detect, detecting costs next to nothing. What chance comes to is theory's, as above: runs of two minutes differ by a
+/// quarter.
 #[test]
 fn among_equals_peak_ewma_is_as_good_as_least_request() {
     let expected = [
-        (Balance::Random, 263.0),
+        (Balance::Random, 236.0),
         (Balance::RoundRobin, 136.0),
         (Balance::LeastRequest, 66.0),
         (Balance::PeakEwma, 67.0),

@@ -14,9 +14,9 @@ use super::simulation::{SECOND, Scene, Servers, Work, scene};
 /// Tolerances of the median and of the 99th percentile.
 const P50: f64 = 0.10;
 const P99: f64 = 0.15;
-/// Of the share of errors, where the method makes any.
+/// Of the share of errors, or so many points of per cent where it is small, or none to speak of.
 const ERRORS: f64 = 0.15;
-/// Per cent, where it makes none to speak of.
+const ERRORS_POINTS: f64 = 0.3;
 const ERRORS_NONE: f64 = 0.1;
 /// So many times more runs go into a mean where the whole table is asked for: it is the high loads whose runs differ.
 const SEEDS_MORE: u64 = 3;
@@ -56,7 +56,11 @@ pub(crate) fn check(cells: Vec<Cell>) {
             scene.balance, scene.count, scene.clients, scene.load, found.p50, found.p99, found.p999,
         );
         println!("{line}");
-        let as_often = if errors > 0.0 { near(percent, errors, ERRORS) } else { percent < ERRORS_NONE };
+        let as_often = if errors > 0.0 {
+            near(percent, errors, ERRORS) || (percent - errors).abs() < ERRORS_POINTS
+        } else {
+            percent < ERRORS_NONE
+        };
         if !((p50 == UNKNOWN || near(found.p50, p50, P50)) && near(found.p99, p99, P99) && as_often) {
             writeln!(outside, "{line}").expect("a String takes every write");
         }
