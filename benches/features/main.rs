@@ -111,7 +111,8 @@ fn crowd() {
     const PICKS: u64 = 300_000;
     let set = endpoints(1_000);
     let work = |thread: u64| {
-        let (mut took, mut empty) = [(); 2].map(|()| Histogram::<u64>::new(3).expect("three digits")).into();
+        let histogram = || Histogram::<u64>::new(3).expect("three digits");
+        let (mut took, mut empty) = (histogram(), histogram());
         let mut random = fastrand::Rng::with_seed(thread);
         for turn in 0..PICKS {
             let now_ns = turn * 10_000;
