@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hdrhistogram::Histogram;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrigger_filters::{Context, FilterChain, RateLimits};
 use outrigger_proxy::clock;
@@ -103,6 +104,56 @@ fn balancing() {
     });
 }
 
+/// What a pick costs where eight threads pick from the same 1,000 endpoints, and send and answer in between, so that nothing is where one
+/// of them left it. Reading the clock around it is taken off.
+fn crowd() {
+    const THREADS: u64 = 8;
+    const PICKS: u64 = 300_000;
+    let set = endpoints(1_000);
+    let work = |thread: u64| {
+        let histogram = || Histogram::<u64>::new(3).expect("three digits");
+        let (mut took, mut empty) = (histogram(), histogram());
+        let mut random = fastrand::Rng::with_seed(thread);
+        for turn in 0..PICKS {
+            let now_ns = turn * 10_000;
+            let begun = Instant::now();
+            let between = Instant::now();
+            let picked = set.pick(now_ns, &mut || random.u64(..), None, &[]);
+            let ended = Instant::now();
+            let mut attempt = InFlight::start(picked.expect("all are well").clone());
+            attempt.answered(Outcome::Success, 500_000, now_ns);
+            empty.saturating_record((between - begun).as_nanos() as u64);
+            took.saturating_record((ended - between).as_nanos() as u64);
+        }
+        (took, empty)
+    };
+    let (took, empty) = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
+        let each = threads.into_iter().map(|thread| thread.join().expect("it only picks"));
+        each.reduce(|(mut took, mut empty), (more, more_empty)| {
+            took.add(more).expect("of the same digits");
+            empty.add(more_empty).expect("of the same digits");
+            (took, empty)
+        })
+        .expect("there are threads")
+    });
+    for (what, quantile) in [("median", 0.5), ("99th percentile", 0.99)] {
+        let [took, empty] = [&took, &empty].map(|histogram| histogram.value_at_quantile(quantile));
+        let what = format!("pick of 1,000 endpoints by 8 threads, {what}");
+        println!(
+            "{what:<58} {:>7} ns ({took} with the clock, which takes {empty})",
+            took.saturating_sub(empty)
+        );
+    }
+    let mut random = fastrand::Rng::with_seed(7);
+    let allocated = allocation_counter::measure(|| {
+        for turn in 0..PICKS {
+            black_box(set.pick(turn * 10_000, &mut || random.u64(..), None, &[]));
+        }
+    });
+    println!("{:<58} {:>7}", format!("allocations in {PICKS} such picks"), allocated.count_total);
+}
+
 fn failure() {
     let backend = Backend::defaults_for(Protocol::Http);
     let breaker = Arc::new(ClusterBreaker::new(backend.breaker, Arc::default()));
@@ -155,6 +206,7 @@ fn main() {
         black_box(clock::now_ns());
     });
     balancing();
+    crowd();
     failure();
     protection();
 }

@@ -72,6 +72,51 @@ fn no_interval_admits_more_than_the_law_says() {
     }
 }
 
+/// Who asks all the time gets what the law promises, however much of it is refused: one more within each interval and the time between two
+/// questions.
+#[test]
+fn nobody_who_keeps_asking_starves() {
+    let mut context = Context { random: 5, ..Context::default() };
+    for _ in 0..200 {
+        let (requests, burst) = (1 + context.percent(), 1 + context.percent() % 20);
+        let law = Gcra::new(requests, 1_000, burst);
+        let between_ns = 1 + u64::from(context.percent()) * law.interval_ns / 40;
+        let (mut now_ns, mut full_ns, mut admitted, mut last_ns) = (S, 0, 0, S);
+        for _ in 0..2_000 {
+            match law.decide(full_ns, now_ns) {
+                Ok(next_ns) => (full_ns, admitted, last_ns) = (next_ns, admitted + 1, now_ns),
+                Err(wait_ns) => assert!(wait_ns <= law.interval_ns, "{requests}/s, {burst} at once"),
+            }
+            assert!(now_ns - last_ns <= law.interval_ns, "{requests}/s, {burst} at once");
+            now_ns += between_ns;
+        }
+        let elapsed_ns = now_ns - between_ns - S;
+        let most = (u64::from(burst) + elapsed_ns / law.interval_ns).min(2_000);
+        assert!(admitted <= most, "{requests}/s, {burst} at once: {admitted}");
+        // It is as good as the questions allow: each that is admitted came up to one question late.
+        let least = elapsed_ns / (law.interval_ns + between_ns);
+        assert!(admitted >= least, "{requests}/s, {burst} at once: {admitted} of {least}");
+    }
+}
+
+/// However many workers ask at the same moment.
+#[test]
+fn workers_together_admit_what_one_would() {
+    let buckets = Buckets::new(Gcra::new(10, 1_000, 100));
+    for round in 0..20 {
+        let asked = |ask: &(dyn Fn(u64) -> Result<(), u64> + Sync)| -> usize {
+            let ask_often = || (0..200).filter(|_| ask((1 + round) * 10 * S).is_ok()).count();
+            std::thread::scope(|scope| {
+                let workers: Vec<_> = (0..4).map(|_| scope.spawn(ask_often)).collect();
+                workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+            })
+        };
+        // A bucket that is full again after ten seconds.
+        assert_eq!(asked(&|now_ns| buckets.decide_single(now_ns)), 100);
+        assert_eq!(asked(&|now_ns| buckets.decide(7, now_ns)), 100);
+    }
+}
+
 fn limit(key: Vec<RateKey>) -> policy::RateLimit {
     policy::RateLimit { name: "calls".into(), requests: 1, period_ms: 1_000, burst: 1, key, global: false }
 }

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("outrigger-certs", &["outrigger-snapshot"]),
     ("outrigger-filters", &["outrigger-snapshot"]),
     ("outrigger-proxy", &["outrigger-snapshot", "outrigger-store", "outrigger-certs", "outrigger-filters"]),
+    ("outrigger-proxy-model", &["outrigger-snapshot", "outrigger-proxy"]),
     ("outrigger-control-plane", &["outrigger-snapshot", "outrigger-store", "outrigger-certs"]),
     ("outrigger-integration-tests", &["outrigger-snapshot", "outrigger-store"]),
     ("outrigger-examples", &[]),
@@ -39,6 +40,10 @@ const HYPER_MODULES: &[&str] = &[
     "proxy/src/health_check",
     "proxy/src/report",
 ];
+
+/// The parts of the proxy that may ask what time of day it is, and only to stamp: starts, applied snapshots, heartbeats.
+const WALL_CLOCK_MODULES: &[&str] =
+    &["proxy/src/app.rs", "proxy/src/applier.rs", "proxy/src/source.rs", "proxy/src/overview.rs"];
 
 /// Endings of type names that say nothing.
 const EMPTY_NAMES: &[&str] = &["Manager", "Handler", "Helper", "Util", "Utils", "Globals"];
@@ -148,6 +153,24 @@ fn only_http_pool_and_connect_name_hyper() {
         &offences,
         "On the request path only http, pool and connect name hyper.",
         "router, filters and logs work on our own Head, so that the HTTP/1 codec can be replaced behind it.",
+    );
+}
+
+#[test]
+fn the_request_path_does_not_know_the_time_of_day() {
+    let mut offences = Vec::new();
+    for file in RustFile::product() {
+        let ours = ["proxy/src/", "filters/src/"].iter().any(|part| file.path.starts_with(part));
+        if ours && !WALL_CLOCK_MODULES.contains(&file.path.as_str()) {
+            for (line, _) in file.paths.iter().filter(|(_, name)| name == "SystemTime") {
+                offences.push(format!("{}:{line}: SystemTime", file.path));
+            }
+        }
+    }
+    assert_none(
+        &offences,
+        "In proxy and filters, only what stamps reads the wall clock.",
+        "it jumps; limits of rate, deadlines, ejections and breakers that went by it would jump with it.",
     );
 }
 

@@ -89,7 +89,7 @@ impl Health {
         match standing.phase {
             // Sent there although it is out, because there was no other: the trial decides.
             Phase::Out => Effect::None,
-            Phase::Trial => self.judge(cluster, report.outcome, now_ns, random),
+            Phase::Trial => self.judge(cluster, report, now_ns, random),
             Phase::In => {
                 self.count(cluster, standing, report, now_ns, random);
                 Effect::None
@@ -97,37 +97,38 @@ impl Health {
         }
     }
 
-    /// The request on trial ended.
-    fn judge(&self, cluster: &ClusterHealth, outcome: Outcome, now_ns: u64, random: u64) -> Effect {
-        let now_ms = now_ns / MS;
-        match outcome {
+    /// The request on trial ended. Its time may be over at this very moment: what then was first counts.
+    fn judge(&self, cluster: &ClusterHealth, report: Report, now_ns: u64, random: u64) -> Effect {
+        let (now_ms, trial) = (now_ns / MS, report.generation);
+        match report.outcome {
             // One that is overloaded is alive; that it is busy is the balancer's business.
-            Outcome::Success | Outcome::Overloaded => self.recover(cluster, now_ms),
+            Outcome::Success | Outcome::Overloaded => self.recover(cluster, trial, now_ms),
             Outcome::Failure | Outcome::Unreachable => {
-                self.fail_again(cluster, now_ms, random);
+                self.fail_again(cluster, trial, now_ms, random);
                 Effect::None
             }
             Outcome::Cancelled => {
-                self.change(cluster, Standing::given_back);
+                self.lost(cluster, trial);
                 Effect::None
             }
         }
     }
 
-    fn recover(&self, cluster: &ClusterHealth, now_ms: u64) -> Effect {
+    fn recover(&self, cluster: &ClusterHealth, trial: u16, now_ms: u64) -> Effect {
         let ramp = cluster.rules().slow_start_ms > 0;
-        if self.change(cluster, |standing| standing.recovered(now_ms, ramp)) {
+        let recovered = |standing: Standing| standing.of(trial)?.recovered(now_ms, ramp);
+        if self.change(cluster, recovered) {
             self.forget(now_ms);
             return Effect::Recovered;
         }
         Effect::None
     }
 
-    fn fail_again(&self, cluster: &ClusterHealth, now_ms: u64, random: u64) {
+    fn fail_again(&self, cluster: &ClusterHealth, trial: u16, now_ms: u64, random: u64) {
         let rules = cluster.rules().ejection;
         let repeats = self.repeats.held();
         let until_ms = now_ms + jittered(ejection_ms(&rules, repeats), random);
-        if self.change(cluster, |standing| standing.failed_again(until_ms)) {
+        if self.change(cluster, |standing| standing.of(trial)?.failed_again(until_ms)) {
             self.repeats.set(repeats + 1, now_ms);
             cluster.count_ejection(Cause::Trial);
         }
@@ -211,7 +212,7 @@ impl Health {
 
     /// A request of `generation` was dropped without a word: if it was on trial, another may be.
     pub(super) fn lost(&self, cluster: &ClusterHealth, generation: u16) {
-        self.change(cluster, |standing| standing.given_back().filter(|_| standing.generation == generation));
+        self.change(cluster, |standing| standing.of(generation)?.given_back());
     }
 
     /// Joins the endpoints that requests go to.

@@ -109,6 +109,11 @@ impl Standing {
         self.phase == Phase::Out && self.check == Check::Well && now_ms >= self.at_ms
     }
 
+    /// This, if it is of that generation.
+    pub fn of(self, generation: u16) -> Option<Self> {
+        (self.generation == generation).then_some(self)
+    }
+
     /// Joins; its share grows from `now_ms` on if it is to `ramp`.
     pub fn joined(self, now_ms: u64, ramp: bool, awaited: bool) -> Option<Self> {
         let check = if awaited { Check::Awaited } else { Check::Well };

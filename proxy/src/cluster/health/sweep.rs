@@ -22,7 +22,7 @@ impl ClusterHealth {
         for health in endpoints {
             let standing = health.standing();
             if standing.phase == Phase::Trial && now_ns / MS >= standing.at_ms {
-                health.fail_again(self, now_ns / MS, random());
+                health.fail_again(self, standing.generation, now_ns / MS, random());
             }
             if standing.ramping {
                 health.change(self, |standing| standing.grown(now_ns / MS, rules.slow_start_ms));

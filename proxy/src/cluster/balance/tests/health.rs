@@ -147,29 +147,46 @@ fn one_that_waits_for_its_first_check_gets_nothing_unless_all_do() {
     assert!(set.pick(0, &mut random(1), None, &[]).is_some());
 }
 
-/// A tenth, half and all of a fair share at a tenth, half and the whole of the time.
+/// The share of picks that the endpoint 0 of `count` gets, relative to an even one, `age_ms` after it has joined to grow for 30 s; how many
+/// requests are in flight meanwhile.
+fn share_at(count: usize, balance: &Balance, age_ms: u64, busy: usize) -> f64 {
+    const PICKS: u32 = 30_000;
+    let set = joined(&vec![1; count], balance, |rules| rules.slow_start_ms = 30_000);
+    by_id(&set, 0).leave();
+    by_id(&set, 0).join(0, true, false);
+    let mut random = random(9);
+    let mut held = std::collections::VecDeque::new();
+    let mut found = 0.0;
+    for nth in 0..PICKS + busy as u32 {
+        let key = random();
+        let endpoint = set.pick(age_ms * MS, &mut random, Some(key), &[]).unwrap();
+        if nth >= busy as u32 {
+            found += f64::from(u8::from(endpoint.id() == 0)) * count as f64 / f64::from(PICKS);
+        }
+        held.push_back(InFlight::start(endpoint.clone()));
+        if held.len() > busy {
+            held.pop_front().unwrap().finish(Outcome::Success, 60 * MS, age_ms * MS);
+        }
+    }
+    found
+}
+
+/// A tenth, half and all of what each of the others gets at a tenth, half and the whole of the time, also where what is in flight has a say:
+/// sixty requests, each held for as long as the others.
 #[test]
 fn a_new_endpoints_share_grows_with_its_age() {
-    for count in [2, 3, 10] {
+    for (count, busy) in [(2, 0), (3, 0), (10, 0), (10, 60)] {
         for balance in every_balance() {
-            for (age_ms, expected) in [(0, 0.1), (3_000, 0.1), (15_000, 0.5), (30_000, 1.0)] {
-                let set = joined(&vec![1; count], &balance, |rules| rules.slow_start_ms = 30_000);
-                by_id(&set, 0).leave();
-                by_id(&set, 0).join(0, true, false);
-                let mut random = random(9);
-                let picks = 30_000;
-                let mut found = 0.0;
-                for _ in 0..picks {
-                    let key = random();
-                    let endpoint = set.pick(age_ms * MS, &mut random, Some(key), &[]).unwrap();
-                    found += f64::from(u8::from(endpoint.id() == 0)) * count as f64 / f64::from(picks);
-                }
-                let fair = count as f64 * expected / (count as f64 - 1.0 + expected);
-                // Where a ring's points fall is luck.
-                let tolerance = if matches!(balance, Balance::ConsistentHash(_)) { 0.2 } else { 0.05 };
+            // Where a ring's points fall is luck, and what is refused goes to the next on it: there, its own share is what it grows to.
+            let hashed = matches!(balance, Balance::ConsistentHash(_));
+            let whole = if hashed { share_at(count, &balance, 60_000, busy) } else { 1.0 };
+            for (age_ms, part) in [(0, 0.1), (3_000, 0.1), (15_000, 0.5), (30_000, 1.0), (60_000, 1.0)] {
+                let among = count as f64 / (count as f64 - 1.0 + part);
+                let fair = if hashed { part } else { part * among };
+                let found = share_at(count, &balance, age_ms, busy) / whole;
                 assert!(
-                    (found - fair).abs() < tolerance,
-                    "{balance:?} {count}: {found} at {age_ms} ms, not {fair}"
+                    (found - fair).abs() < 0.05,
+                    "{balance:?} {count}, {busy} in flight: {found} at {age_ms} ms, not {fair}"
                 );
             }
         }
