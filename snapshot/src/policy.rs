@@ -83,6 +83,17 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// As `Service` ports spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Http2 => "HTTP2",
+            Self::Grpc => "GRPC",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
     /// Whether requests on it are routed by host and rule.
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Http2 | Self::Grpc)

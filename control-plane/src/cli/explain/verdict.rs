@@ -78,7 +78,7 @@ pub(crate) fn verdict(
     let (service, port) = (found.service, &found.rule.port);
     let origins = Origins::new(written);
     let mut lines = Lines { lines: Vec::new(), origins: &origins };
-    lines.add("service", format!("{service}, port {} ({:?}, {})", port.port, port.protocol, port.name));
+    lines.add("service", format!("{service}, port {} ({}, {})", port.port, port.protocol.name(), port.name));
     let Some(rule) = &found.rule.rule else {
         lines.add("rule", "none: the port has no routes, everything goes to its own endpoints".to_owned());
         let own = service.cluster(port.port);
@@ -154,7 +154,7 @@ impl Lines<'_> {
             return;
         };
         let defaults = Backend::defaults_for(port.protocol);
-        self.add("  protocol", format!("{:?}", port.protocol));
+        self.add("  protocol", port.protocol.name().to_owned());
         let place = Place { service: &name.service, port_name: &port.name };
         for (group, text) in Settings::new(self.origins, place, port, &defaults, rule).lines() {
             self.add(&format!("  {group}"), text);
