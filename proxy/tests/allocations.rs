@@ -80,7 +80,7 @@ fn breaker_budget_and_shedding_allocate_nothing() {
     });
     let budgeting = allocations(|now_ns, _| budget.deposit(&settings, now_ns));
     // What the rule looks at has its own place: it is there after the first looks.
-    let mut shed = |now_ns| overload.enter(now_ns).expect("there is room").answered(true, now_ns + 1_000);
+    let shed = |now_ns| overload.enter(now_ns).expect("there is room").answered(true, now_ns + 1_000);
     (0..1_000).for_each(|nth| shed(nth * 1_000_000));
     let shedding = allocation_counter::measure(|| (1_000..TURNS).for_each(|nth| shed(nth * 1_000_000)));
     println!("{breaking} {budgeting} {}", shedding.count_total);

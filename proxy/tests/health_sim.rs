@@ -196,7 +196,7 @@ fn recovery_s(open_max_ms: u64, outage_s: u64) -> f64 {
     assert!(sent * 100 <= while_open, "{sent} of {while_open} are sent although all are down");
     assert_eq!(simulation.breaker.state().phase, Phase::Closed);
     // The last second is not over when the simulation ends.
-    let mut tenths = [(0, 0); 390];
+    let mut tenths = [(0_u32, 0_u32); 390];
     for told in simulation.story.iter().filter(|told| told.sent >= up) {
         if let Some((good, all)) = tenths.get_mut(((told.sent - up) / (SECOND / 10)) as usize) {
             *good += u32::from(told.outcome == Some(Outcome::Success));

@@ -103,7 +103,7 @@ pub(crate) fn for_clients(balance: &Balance, expected: [(usize, f64, f64); 4]) -
             scene: Scene { clients, count: 20, load: 0.85, ejects: false, ..scene(balance.clone()) },
             expected: Expected(UNKNOWN, p99, errors),
             seeds: 1,
-            always: clients == 50 && *balance == Balance::PeakEwma,
+            always: clients == if *balance == Balance::PeakEwma { 50 } else { 200 },
         })
         .collect()
 }
