@@ -26,11 +26,18 @@ struct Chain {
 }
 
 impl Chain {
-    async fn start(passes: &[&'static str], policy: &str) -> Self {
+    async fn start(passes: &[&'static str], policy: &str, sheds: bool) -> Self {
         let (mesh, names) = (Mesh::new(), ["a", "b", "c", "leaf"]);
         let (leaf, inbound) = (App::start("leaf").await, names.map(|_| port::free()));
         let services = names.iter().zip(inbound).map(|(name, inbound)| service(name, &[inbound]));
         let policies = names.iter().map(|name| backend_policy(name, policy));
+        let inbound_policies = names.iter().map(|name| {
+            format!(
+                "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {{name: {name}}}\nspec:\n  \
+                 targetRefs: [{{kind: Service, name: {name}}}]\n  shed: {{enabled: {sheds}}}"
+            )
+        });
+        let policies = policies.chain(inbound_policies);
         let resources: Vec<_> = services.chain([service("shop", &[])]).chain(policies).collect();
         mesh.publish(&all(&resources));
 
@@ -80,7 +87,7 @@ impl Chain {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_applications_pass_on_a_trace_one_hop_retries() {
     for passes in [&["traceparent"], &["x-request-id"]] {
-        let chain = Chain::start(passes, "timeouts: {connect: 1s}").await;
+        let chain = Chain::start(passes, "timeouts: {connect: 1s}", true).await;
         let load = chain.amplification().await;
         assert!(load <= 1.2, "{passes:?}: {load}");
         let discouraged = chain.discouraged().await;
@@ -91,15 +98,15 @@ async fn where_applications_pass_on_a_trace_one_hop_retries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_they_pass_on_nothing_budgets_bound_it() {
-    let load = Chain::start(&[], "timeouts: {connect: 1s}").await.amplification().await;
+    let load = Chain::start(&[], "timeouts: {connect: 1s}", true).await.amplification().await;
     assert!(load <= 1.5, "{load}");
 }
 
-/// What the other two are to prevent.
+/// What the other two are to prevent. Load shedding would, too, as waits before retries look like a slow application.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_budgets_each_hop_multiplies_it() {
     let policy = "retry: {attempts: 3, budget: {percent: 100}}";
-    let load = Chain::start(&[], policy).await.amplification().await;
+    let load = Chain::start(&[], policy, false).await.amplification().await;
     assert!(load > 1.8, "{load}");
 }
 
