@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use crate::clock;
 
-/// Deadlines are met up to this much late: half of them share a turn of the sweep.
-pub const GRANULARITY_NS: u64 = 10_000_000;
+/// Deadlines are met up to this much late, and the millisecond that tokio's timer rounds up: those that are closer share a turn of the sweep.
+pub const GRANULARITY_NS: u64 = 4_000_000;
 
 const NEVER: u64 = u64::MAX;
 
