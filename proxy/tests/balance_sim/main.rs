@@ -54,12 +54,12 @@ fn random_collapses_on_one_slow_server() {
     check(of_a_hundred(&Balance::Random, of_a_hundred_expected));
 }
 
-/// Medians as above.
+/// Medians as above; the one at 80 % is of six runs of the other simulation.
 #[test]
 fn round_robin_collapses_on_one_slow_server() {
     let of_ten_expected = [
         Expected(12.5, 1000.0, 15.6),
-        Expected(17.0, 1000.0, 22.6),
+        Expected(16.5, 1000.0, 22.6),
         Expected(UNKNOWN, 1000.0, 28.1),
         Expected(UNKNOWN, 1000.0, 33.5),
     ];
