@@ -33,26 +33,28 @@ pub fn next(
     compiled: &Compiled,
     now_ms: u64,
 ) -> Option<CountedPeers> {
-    let mut next = published.cloned().unwrap_or_default();
+    let nothing = CountedPeers::default();
+    let published = published.unwrap_or(&nothing);
     // The other replica's clock may be ahead.
-    let stood_ms = now_ms.abs_diff(next.time_ms);
+    let stood_ms = now_ms.abs_diff(published.time_ms);
     if stood_ms < CHANGE_EVERY_MS {
         return None;
     }
     let may_fall = stood_ms.min(now_ms.saturating_sub(seen.since_ms)) >= FALL_AFTER_MS;
     let known: HashSet<&ClusterName> =
         compiled.facts.iter().flat_map(|facts| facts.clusters.keys()).collect();
-    let mut changed = false;
-    for (cluster, callers) in seen.callers.iter().filter(|(cluster, _)| known.contains(cluster)) {
-        let (count, before) = (callers.next_power_of_two(), next.counts.of(cluster));
-        if count > before || may_fall && count < before {
-            next.counts.clusters.insert(cluster.clone(), count);
-            changed = true;
-        }
-    }
-    if !changed {
+    let counted = seen.callers.iter().map(|(cluster, callers)| (cluster, callers.next_power_of_two()));
+    let changes: Vec<_> = counted
+        .filter(|(cluster, count)| {
+            let before = published.counts.of(cluster);
+            known.contains(cluster) && (*count > before || may_fall && *count < before)
+        })
+        .collect();
+    if changes.is_empty() {
         return None;
     }
+    let mut next = published.clone();
+    next.counts.clusters.extend(changes.into_iter().map(|(cluster, count)| (cluster.clone(), count)));
     next.counts.clusters.retain(|cluster, _| known.contains(cluster));
     // Later than what it replaces, whatever the clocks say.
     next.time_ms = now_ms.max(next.time_ms.saturating_add(1));

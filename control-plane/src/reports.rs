@@ -130,6 +130,12 @@ struct Received {
     at_unix_ms: u64,
 }
 
+impl Received {
+    fn age_ms(&self, now_unix_ms: u64) -> u64 {
+        now_unix_ms.saturating_sub(self.at_unix_ms)
+    }
+}
+
 impl ReportTable {
     /// Keeps `report` as the newest of its proxy. `now_unix_ms`: when it came.
     pub fn record(&mut self, report: Report, now_unix_ms: u64) -> Result<(), ReportError> {
@@ -147,7 +153,7 @@ impl ReportTable {
         self.proxies
             .values()
             .map(|received| {
-                let age_ms = now_unix_ms.saturating_sub(received.at_unix_ms);
+                let age_ms = received.age_ms(now_unix_ms);
                 let running = received.report.running.as_ref().map(|running| (running.epoch, running.n));
                 Proxy {
                     report: received.report.clone(),
@@ -162,21 +168,17 @@ impl ReportTable {
 
     /// How many proxies that aren't silent have called each cluster lately.
     pub fn callers(&self, now_unix_ms: u64) -> BTreeMap<ClusterName, u32> {
-        let mut callers = BTreeMap::new();
-        let is_silent =
-            |received: &&Received| now_unix_ms.saturating_sub(received.at_unix_ms) > SILENT_AFTER_MS;
-        for received in self.proxies.values().filter(|received| !is_silent(received)) {
-            for cluster in &received.report.calls {
-                *callers.entry(cluster.clone()).or_default() += 1;
-            }
+        let heard = self.proxies.values().filter(|received| received.age_ms(now_unix_ms) <= SILENT_AFTER_MS);
+        let mut callers = BTreeMap::<&ClusterName, u32>::new();
+        for cluster in heard.flat_map(|received| &received.report.calls) {
+            *callers.entry(cluster).or_default() += 1;
         }
-        callers
+        callers.into_iter().map(|(cluster, count)| (cluster.clone(), count)).collect()
     }
 
     /// Makes room: drops what is old enough to be forgotten, or else the longest silent one.
     fn forget(&mut self, now_unix_ms: u64) {
-        self.proxies
-            .retain(|_, received| now_unix_ms.saturating_sub(received.at_unix_ms) <= FORGOTTEN_AFTER_MS);
+        self.proxies.retain(|_, received| received.age_ms(now_unix_ms) <= FORGOTTEN_AFTER_MS);
         if self.proxies.len() >= PROXIES_MAX {
             let oldest = self.proxies.iter().min_by_key(|(_, received)| received.at_unix_ms);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {

@@ -23,7 +23,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,7 +40,7 @@ use hyper_util::server::conn::auto;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub mod bench;
 pub mod burner;
@@ -58,6 +58,9 @@ const BROKEN_AFTER: Duration = Duration::from_millis(100);
 /// A body that is echoed back in the JSON at most; of longer ones only the length is.
 const ECHO_BYTES_MAX: usize = 4096;
 
+/// Any free port.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A running application. Dropped, it resets its connections and stops listening.
@@ -66,7 +69,7 @@ pub struct App {
     /// Where it listens.
     pub addr: SocketAddr,
     seen: Arc<Seen>,
-    serve: tokio::task::JoinHandle<()>,
+    _serving: Serving,
 }
 
 /// What has happened to an application.
@@ -83,13 +86,11 @@ struct Seen {
 impl App {
     /// Starts one on a free port. It speaks HTTP/1.1 and HTTP/2.
     pub async fn start(name: &str) -> Self {
-        Self::start_at(name, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::start_at(name, ANY).await
     }
 
     /// Starts one on this very address.
     pub async fn start_at(name: &str, addr: SocketAddr) -> Self {
-        let listener = TcpListener::bind(addr).await.expect("the application's address is free");
-        let addr = listener.local_addr().expect("a bound socket has an address");
         let seen = Arc::new(Seen {
             name: name.to_owned(),
             requests: AtomicU64::new(0),
@@ -98,11 +99,12 @@ impl App {
             half: AtomicBool::new(false),
             last: Mutex::new(None),
         });
-        let serve = tokio::spawn(serve(listener, {
+        let (addr, serving) = listen(addr, {
             let seen = Arc::clone(&seen);
             move |stream| converse(stream, Arc::clone(&seen))
-        }));
-        Self { addr, seen, serve }
+        })
+        .await;
+        Self { addr, seen, _serving: serving }
     }
 
     /// Requests so far.
@@ -131,10 +133,24 @@ impl App {
     }
 }
 
-impl Drop for App {
+/// A listener at work. Dropped, it stops, and its connections go.
+#[derive(Debug)]
+struct Serving(JoinHandle<()>);
+
+impl Drop for Serving {
     fn drop(&mut self) {
-        self.serve.abort();
+        self.0.abort();
     }
+}
+
+/// Listens on `addr` and has each connection looked after by `converse`.
+async fn listen<F: Future<Output = ()> + Send + 'static>(
+    addr: SocketAddr,
+    converse: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (SocketAddr, Serving) {
+    let listener = TcpListener::bind(addr).await.expect("the application's address is free");
+    let addr = listener.local_addr().expect("a bound socket has an address");
+    (addr, Serving(tokio::spawn(serve(listener, converse))))
 }
 
 /// Accepts for as long as it can, and has each connection looked after by a task of its own.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use outrigger_snapshot::policy::{Balance, Protocol};
+use outrigger_snapshot::policy::Balance;
 use tokio::sync::Notify;
 
 use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, ServerInfo};
@@ -137,13 +137,7 @@ fn cluster_view(cluster: &Cluster, dns: Option<DnsView>, checks: &health_check::
     };
     ClusterView {
         name: cluster.name.to_string(),
-        protocol: match cluster.protocol {
-            Protocol::Http => "HTTP",
-            Protocol::Http2 => "HTTP2",
-            Protocol::Grpc => "GRPC",
-            Protocol::Tcp => "TCP",
-            Protocol::Tls => "TLS",
-        },
+        protocol: cluster.protocol.name(),
         balance: match &cluster.balance {
             Balance::PeakEwma => "PeakEwma",
             Balance::LeastRequest => "LeastRequest",

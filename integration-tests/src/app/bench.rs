@@ -14,11 +14,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
-use super::serve;
+use super::{ANY, Serving, listen};
 
 /// A running one. Dropped, it stops listening.
 #[derive(Debug)]
@@ -26,30 +25,22 @@ pub struct Bench {
     /// Where it listens.
     pub addr: SocketAddr,
     done: Arc<AtomicU64>,
-    serve: JoinHandle<()>,
+    _serving: Serving,
 }
 
 impl Bench {
     /// Starts one that has `places`, and works for `work` on each request.
     pub async fn start(places: usize, work: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let addr = listener.local_addr().expect("a bound socket has an address");
         let done = Arc::<AtomicU64>::default();
         let (places, counted) = (Arc::new(Semaphore::new(places)), done.clone());
         let converse = move |stream| converse(stream, places.clone(), work, counted.clone());
-        let serve = tokio::spawn(serve(listener, converse));
-        Self { addr, done, serve }
+        let (addr, serving) = listen(ANY, converse).await;
+        Self { addr, done, _serving: serving }
     }
 
     /// Requests that were worked on, wanted or not.
     pub fn done(&self) -> u64 {
         self.done.load(Relaxed)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.serve.abort();
     }
 }
 

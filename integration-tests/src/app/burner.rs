@@ -17,11 +17,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
-use super::serve;
+use super::{ANY, Serving, listen};
 
 /// Turns of the wheel that are timed to learn how many make up the work.
 const SAMPLE_TURNS: u64 = 200_000;
@@ -35,14 +34,12 @@ pub struct Burner {
     /// Where it listens.
     pub addr: SocketAddr,
     done: Arc<AtomicU64>,
-    serve: JoinHandle<()>,
+    _serving: Serving,
 }
 
 impl Burner {
     /// Starts one with so many threads, and this work for each request where nothing else runs.
     pub async fn start(threads: usize, work: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let addr = listener.local_addr().expect("a bound socket has an address");
         let (turns, done) = (turns_of(work), Arc::<AtomicU64>::default());
         let (queue, waiting) = mpsc::channel();
         let waiting = Arc::new(Mutex::new(waiting));
@@ -50,19 +47,13 @@ impl Burner {
             let (waiting, done) = (waiting.clone(), done.clone());
             thread::spawn(move || burn(&waiting, turns, &done));
         }
-        let serve = tokio::spawn(serve(listener, move |stream| converse(stream, queue.clone())));
-        Self { addr, done, serve }
+        let (addr, serving) = listen(ANY, move |stream| converse(stream, queue.clone())).await;
+        Self { addr, done, _serving: serving }
     }
 
     /// Requests that were worked on, wanted or not.
     pub fn done(&self) -> u64 {
         self.done.load(Relaxed)
-    }
-}
-
-impl Drop for Burner {
-    fn drop(&mut self) {
-        self.serve.abort();
     }
 }
 

@@ -21,10 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
-use super::serve;
+use super::{ANY, Serving, listen};
 
 /// Longest line of a head or of a chunked body that is read.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -53,7 +52,7 @@ pub struct Faulty {
     /// Where it listens.
     pub addr: SocketAddr,
     book: Arc<Book>,
-    serve: JoinHandle<()>,
+    _serving: Serving,
 }
 
 #[derive(Debug, Default)]
@@ -65,18 +64,17 @@ struct Book {
 impl Faulty {
     /// Starts one on a free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let addr = listener.local_addr().expect("a bound socket has an address");
         let book = Arc::<Book>::default();
         let kept = book.clone();
-        let serve = tokio::spawn(serve(listener, move |stream| {
+        let (addr, serving) = listen(ANY, move |stream| {
             let book = kept.clone();
             async move {
                 // How a connection ends is the business of whoever ended it.
                 let _ = converse(stream, &book).await;
             }
-        }));
-        Self { addr, book, serve }
+        })
+        .await;
+        Self { addr, book, _serving: serving }
     }
 
     /// What was executed of this id, in order.
@@ -92,12 +90,6 @@ impl Faulty {
     /// Bytes of bodies that have come, of whole requests or not.
     pub fn body_bytes(&self) -> u64 {
         self.book.body_bytes.load(Relaxed)
-    }
-}
-
-impl Drop for Faulty {
-    fn drop(&mut self) {
-        self.serve.abort();
     }
 }
 

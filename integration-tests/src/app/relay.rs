@@ -11,10 +11,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
-use super::serve;
+use super::{ANY, Serving, listen};
 use crate::client::{Connection, request};
 
 /// A running relay. Dropped, it stops listening.
@@ -23,7 +22,7 @@ pub struct Relay {
     /// Where it listens.
     pub addr: SocketAddr,
     shared: Arc<Shared>,
-    serve: JoinHandle<()>,
+    _serving: Serving,
 }
 
 #[derive(Debug)]
@@ -37,19 +36,18 @@ struct Shared {
 impl Relay {
     /// Starts one that passes on these fields of a request, and nothing else of its head.
     pub async fn start(passes: &[&'static str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let addr = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             next: OnceLock::new(),
             passes: passes.to_vec(),
             idle: Mutex::default(),
             last: Mutex::default(),
         });
-        let serve = tokio::spawn(serve(listener, {
+        let (addr, serving) = listen(ANY, {
             let shared = shared.clone();
             move |stream| converse(stream, shared.clone())
-        }));
-        Self { addr, shared, serve }
+        })
+        .await;
+        Self { addr, shared, _serving: serving }
     }
 
     /// Has it ask `host`, through its sidecar.
@@ -60,12 +58,6 @@ impl Relay {
     /// The fields of the last request.
     pub fn last(&self) -> HeaderMap {
         self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.serve.abort();
     }
 }
 

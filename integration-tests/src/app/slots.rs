@@ -14,11 +14,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
-use super::serve;
+use super::{ANY, Serving, listen};
 
 /// Draws how long one request takes.
 pub type Draw = fn() -> Duration;
@@ -29,7 +28,7 @@ pub struct Slots {
     /// Where it listens.
     pub addr: SocketAddr,
     counts: Arc<Counts>,
-    serve: JoinHandle<()>,
+    _serving: Serving,
 }
 
 #[derive(Debug)]
@@ -44,8 +43,6 @@ struct Counts {
 impl Slots {
     /// Starts one at a speed of 1.
     pub async fn start(places: usize, draw: Draw) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let addr = listener.local_addr().expect("a bound socket has an address");
         let counts = Arc::new(Counts {
             places: Semaphore::new(places),
             draw,
@@ -54,8 +51,8 @@ impl Slots {
             abandoned: AtomicU64::new(0),
         });
         let shared = counts.clone();
-        let serve = tokio::spawn(serve(listener, move |stream| converse(stream, shared.clone())));
-        Self { addr, counts, serve }
+        let (addr, serving) = listen(ANY, move |stream| converse(stream, shared.clone())).await;
+        Self { addr, counts, _serving: serving }
     }
 
     /// Times of work are divided by this, in thousandths.
@@ -71,12 +68,6 @@ impl Slots {
     /// Requests whose client left before the answer.
     pub fn abandoned(&self) -> u64 {
         self.counts.abandoned.load(Relaxed)
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        self.serve.abort();
     }
 }
 

@@ -51,8 +51,8 @@ impl Calls {
             }
         }
         let called_for_ns = u64::try_from(CALLED_FOR.as_nanos()).unwrap_or(u64::MAX);
-        let is_late = |called: &Called| now_ns.saturating_sub(called.at_ns) > called_for_ns;
-        let lately = self.called.iter().filter(|(_, called)| !is_late(called));
+        let is_recent = |called: &Called| now_ns.saturating_sub(called.at_ns) <= called_for_ns;
+        let lately = self.called.iter().filter(|(_, called)| is_recent(called));
         let mut lately: Vec<_> = lately.map(|(name, called)| (Reverse(called.at_ns), name)).collect();
         lately.sort_unstable();
         lately.into_iter().take(CALLS_MAX).map(|(_, name)| name.to_string()).collect()
