@@ -1,1 +1,12 @@
-//! Identity and trust.
+//! Identity and trust: certificates that prove who a sidecar is (SPIFFE X.509-SVIDs), the bundles by which others believe it, and TLS made
+//! of both. No sockets and no clock: time is passed in.
+
+pub mod files;
+pub mod inspect;
+pub mod mesh;
+pub mod pem;
+pub mod problem;
+pub mod provider;
+pub mod svid;
+pub mod trust;
+pub mod verify;

@@ -3,6 +3,7 @@ pub mod canonical;
 pub mod digest;
 pub mod facts;
 pub mod head;
+pub mod identity;
 pub mod keys;
 pub mod layout;
 pub mod name;

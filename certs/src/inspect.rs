@@ -1,0 +1,72 @@
+//! What a certificate says, for decisions that TLS does not make and for people.
+
+use rustls_pki_types::UnixTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use crate::problem::Problem;
+
+/// What people and metrics are told of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Whose, as the certificate's subject says.
+    pub subject: String,
+    /// Who vouches for it.
+    pub issuer: String,
+    /// Its number, in hexadecimal.
+    pub serial: String,
+    /// From when on, in seconds since 1970.
+    pub not_before_unix: i64,
+    /// Until when, in seconds since 1970.
+    pub not_after_unix: i64,
+}
+
+impl Facts {
+    /// Reads a certificate.
+    pub fn of(certificate: &[u8]) -> Result<Self, Problem> {
+        let parsed = parse(certificate)?;
+        Ok(Self {
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+            serial: parsed.raw_serial_as_string(),
+            not_before_unix: parsed.validity().not_before.timestamp(),
+            not_after_unix: parsed.validity().not_after.timestamp(),
+        })
+    }
+
+    /// Whether `now` is within its time.
+    pub fn check_time(&self, now: UnixTime) -> Result<(), Problem> {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        match () {
+            () if now < self.not_before_unix => Err(Problem::NotYetValid),
+            () if now > self.not_after_unix => Err(Problem::Expired),
+            () => Ok(()),
+        }
+    }
+}
+
+/// Parses a certificate; what follows it makes it malformed.
+pub(crate) fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, Problem> {
+    match X509Certificate::from_der(certificate) {
+        Ok(([], parsed)) => Ok(parsed),
+        _ => Err(Problem::Malformed),
+    }
+}
+
+/// Whether it names itself as its issuer.
+pub(crate) fn is_self_signed(certificate: &[u8]) -> bool {
+    parse(certificate).is_ok_and(|parsed| parsed.subject().as_raw() == parsed.issuer().as_raw())
+}
+
+/// What X509-SVID §4.3 asks of a leaf's key usage, and no authority may pose as a leaf (§4.1).
+pub(crate) fn check_leaf_usage(parsed: &X509Certificate<'_>) -> Result<(), Problem> {
+    let usage = parsed.key_usage().map_err(|_| Problem::Malformed)?;
+    let usage = usage.is_none_or(|usage| {
+        usage.value.digital_signature() && !usage.value.key_cert_sign() && !usage.value.crl_sign()
+    });
+    let purposes = parsed.extended_key_usage().map_err(|_| Problem::Malformed)?;
+    let purposes = purposes.is_none_or(|purposes| {
+        purposes.value.any || purposes.value.client_auth && purposes.value.server_auth
+    });
+    if usage && purposes && !parsed.is_ca() { Ok(()) } else { Err(Problem::WrongKeyUsage) }
+}

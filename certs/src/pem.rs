@@ -1,0 +1,129 @@
+//! PEM files (RFC 7468), read with bounds.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+/// Largest file, in bytes; a bundle with revocation lists may be long.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Certificates in a chain, the leaf among them.
+pub const CHAIN_MAX: usize = 6;
+/// Authorities in a trust bundle.
+pub const ROOTS_MAX: usize = 64;
+/// Revocation lists beside it.
+pub const REVOCATIONS_MAX: usize = 64;
+
+/// Why a text in PEM is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// Not there, or not to be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// Far too long.
+    #[error("{origin} is longer than {FILE_BYTES_MAX} bytes, which no {what} is")]
+    Long {
+        /// The file, or what else the text is from.
+        origin: String,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// Damaged, such as cut short.
+    #[error("{origin} is damaged: expected {what} in PEM, each from its BEGIN to its END line")]
+    Damaged {
+        /// The file, or what else the text is from.
+        origin: String,
+        /// What was looked for.
+        what: &'static str,
+        /// Where it went wrong.
+        #[source]
+        error: rustls_pki_types::pem::Error,
+    },
+    /// Nothing of the kind in it.
+    #[error("{origin} has no {what}: expected at least one, in PEM")]
+    Absent {
+        /// The file, or what else the text is from.
+        origin: String,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// Too many in it.
+    #[error("{origin} has more than {most} of: {what}")]
+    Many {
+        /// The file, or what else the text is from.
+        origin: String,
+        /// What was looked for.
+        what: &'static str,
+        /// How many are read.
+        most: usize,
+    },
+}
+
+/// Reads a file that may hold a secret.
+pub fn read(path: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    let wrong = |error| PemError::File { path: path.to_owned(), error };
+    let file = File::open(path).map_err(wrong)?;
+    let mut text = Zeroizing::new(Vec::new());
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(wrong)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(PemError::Long { origin: path.display().to_string(), what });
+    }
+    Ok(text)
+}
+
+/// The chain of certificates in `text`, the leaf first. Whatever else is there, such as a key, is passed over.
+pub fn chain(text: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    some(text, origin, "certificate", CHAIN_MAX)
+}
+
+/// The authorities in `text`.
+pub fn roots(text: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    some(text, origin, "certificate", ROOTS_MAX)
+}
+
+/// The revocation lists in `text`; there may be none.
+pub fn revocations(
+    text: &[u8],
+    origin: &str,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+    all(text, origin, "revocation list", REVOCATIONS_MAX)
+}
+
+/// The first private key in `text`.
+pub fn key(text: &[u8], origin: &str) -> Result<PrivateKeyDer<'static>, PemError> {
+    let what = "private key";
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+        rustls_pki_types::pem::Error::NoItemsFound => PemError::Absent { origin: origin.to_owned(), what },
+        error => PemError::Damaged { origin: origin.to_owned(), what, error },
+    })
+}
+
+fn some<T: PemObject>(
+    text: &[u8],
+    origin: &str,
+    what: &'static str,
+    most: usize,
+) -> Result<Vec<T>, PemError> {
+    let found = all(text, origin, what, most)?;
+    if found.is_empty() { Err(PemError::Absent { origin: origin.to_owned(), what }) } else { Ok(found) }
+}
+
+fn all<T: PemObject>(text: &[u8], origin: &str, what: &'static str, most: usize) -> Result<Vec<T>, PemError> {
+    let mut found = Vec::new();
+    for object in T::pem_slice_iter(text) {
+        if found.len() == most {
+            return Err(PemError::Many { origin: origin.to_owned(), what, most });
+        }
+        found.push(object.map_err(|error| PemError::Damaged { origin: origin.to_owned(), what, error })?);
+    }
+    Ok(found)
+}

@@ -1,0 +1,92 @@
+//! Files that something else renews, in every way in which it may do so.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
+use outrigger_certs::files::{Files, FilesError, Watched};
+use outrigger_certs::pem::{self, PemError};
+use outrigger_certs::problem::Problem;
+
+use crate::made::{Authority, Pair, id, now};
+
+fn pem_of(pair: &Pair) -> (String, String) {
+    let certificate = |der: &[u8]| {
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+    };
+    (pair.chain.iter().map(|der| certificate(der)).collect(), pair.key.serialize_pem())
+}
+
+fn write(folder: &Path, pair: &Pair) {
+    let (chain, key) = pem_of(pair);
+    fs::write(folder.join("tls.crt"), chain).unwrap();
+    fs::write(folder.join("tls.key"), key).unwrap();
+}
+
+fn watched(folder: &Path) -> Watched {
+    Watched::new(Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") })
+}
+
+#[test]
+fn a_pair_is_read_once_and_again_when_it_has_changed() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let mut watched = watched(folder.path());
+    assert!(matches!(watched.look(now()), Some(Err(FilesError::Pem(PemError::File { .. })))));
+    assert!(watched.look(now()).is_none(), "told once");
+    write(folder.path(), &root.leaf(&id("cart"), |_| {}));
+    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("cart"));
+    assert!(watched.look(now()).is_none());
+    write(folder.path(), &root.leaf(&id("front"), |_| {}));
+    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("front"), "in place");
+
+    fs::write(folder.path().join("next"), pem_of(&root.leaf(&id("cart"), |_| {})).0).unwrap();
+    fs::rename(folder.path().join("next"), folder.path().join("tls.crt")).unwrap();
+    let half = watched.look(now()).unwrap().unwrap_err();
+    assert!(
+        matches!(half, FilesError::Unusable { problem: Problem::KeyMismatch, .. }),
+        "only one half is there: {half}"
+    );
+}
+
+/// A mounted secret is a link to a folder, which is replaced whole.
+#[test]
+fn a_link_that_leads_elsewhere_is_noticed() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let generation = |name: &str| {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        write(&folder.path().join(name), &root.leaf(&id(name), |_| {}));
+        symlink(name, folder.path().join("next")).unwrap();
+        fs::rename(folder.path().join("next"), folder.path().join("data")).unwrap();
+    };
+    generation("one");
+    let mut watched = watched(&folder.path().join("data"));
+    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("one"));
+    generation("two");
+    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("two"));
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_said() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let (chain, key) = pem_of(&root.leaf(&id("cart"), |_| {}));
+    let mut watched = watched(folder.path());
+    let mut look = |chain: &str, key: &str| {
+        fs::write(folder.path().join("tls.crt"), chain).unwrap();
+        fs::write(folder.path().join("tls.key"), key).unwrap();
+        watched.look(now()).unwrap().unwrap_err().to_string()
+    };
+    for (chain, key, said) in [
+        (&chain[..chain.len() / 2], key.as_str(), "tls.crt is damaged"),
+        (&chain, &key[..key.len() / 2], "tls.key is damaged"),
+        (&key, &key, "tls.crt has no certificate"),
+        (&chain, &chain, "tls.key has no private key"),
+        (&chain.repeat(pem::CHAIN_MAX + 1), &key, "more than 6"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key, "cannot be used"),
+    ] {
+        let error = look(chain, key);
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    fs::write(folder.path().join("tls.crt"), vec![b'x'; pem::FILE_BYTES_MAX as usize + 1]).unwrap();
+    assert!(watched.look(now()).unwrap().unwrap_err().to_string().contains("longer than"));
+}

@@ -1,0 +1,5 @@
+//! Identities as peers and files bring them, good and bad.
+
+mod files;
+mod made;
+mod peers;
