@@ -1,5 +1,7 @@
 //! Identities as peers and files bring them, good and bad.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
 mod files;
 mod made;
 mod peers;
