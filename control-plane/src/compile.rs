@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use outrigger_snapshot::facts::{Facts, PeerCounts};
+use outrigger_snapshot::facts::{Facts, PeerCounts, TlsMode};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Policy, SCHEMA};
+use outrigger_snapshot::validate::MESH_TLS;
 
 use crate::config::Checked;
 
@@ -13,6 +14,7 @@ pub use shrink::{EXCHANGED_MAX, Loss, SHRINK_PERCENT_MAX, Shrink, shrink};
 
 mod backend;
 mod cluster;
+mod features;
 mod index;
 mod shrink;
 #[cfg(test)]
@@ -21,7 +23,7 @@ mod tests;
 use index::Index;
 
 /// The version of this compiler: raised whenever the same resources give other content.
-pub const COMPILER_VERSION: u32 = 3;
+pub const COMPILER_VERSION: u32 = 4;
 
 /// The content of every scope. Scopes with equal content share it.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,20 +122,22 @@ fn selected(selection: &Selection, name: &ServiceName) -> bool {
 
 fn compile_policy(index: &Index<'_>, view: Option<&str>, selection: &Selection) -> Policy {
     let services = index.services.iter().filter(|(name, _)| selected(selection, name));
-    Policy {
-        schema: SCHEMA,
-        features: BTreeSet::new(),
-        services: services
-            .map(|(name, service)| (name.clone(), backend::service(index, view, name, service)))
-            .collect(),
-    }
+    let services = services
+        .map(|(name, service)| (name.clone(), backend::service(index, view, name, service)))
+        .collect();
+    Policy { schema: SCHEMA, features: features::of_policy(&services), services }
 }
 
 fn compile_facts(index: &Index<'_>, selection: &Selection) -> Facts {
     let services = index.services.iter().filter(|(name, _)| selected(selection, name));
+    let tls = |service| if index.mtls(service).is_some() { TlsMode::Mesh } else { TlsMode::None };
+    let trust = index.mesh.and_then(|mesh| mesh.trust.clone());
     Facts {
         schema: SCHEMA,
-        features: BTreeSet::new(),
-        clusters: services.flat_map(|(name, service)| cluster::clusters(name, service)).collect(),
+        features: trust.iter().map(|_| MESH_TLS.to_owned()).collect(),
+        clusters: services
+            .flat_map(|(name, service)| cluster::clusters(name, service, tls(service)))
+            .collect(),
+        trust,
     }
 }

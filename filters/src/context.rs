@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::HeaderValue;
+use outrigger_snapshot::identity::SpiffeId;
 
 /// Facts about one request that filters read.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,8 @@ pub struct Context {
     pub tls: bool,
     /// The address of the downstream peer.
     pub source: Option<HeaderValue>,
+    /// The identity that the downstream peer has proved.
+    pub identity: Option<Arc<SpiffeId>>,
     /// Nanoseconds on a clock that never goes back.
     pub now_ns: u64,
     /// Random bits; [`Context::percent`] makes the next of them.

@@ -10,6 +10,7 @@ pub mod client;
 pub mod frames;
 pub mod load;
 pub mod mesh;
+pub mod pki;
 pub mod port;
 pub mod process;
 mod wait;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use outrigger_certs::files::FilesError;
 use outrigger_filters::RateLimits;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
@@ -20,6 +21,7 @@ use crate::applier::Applier;
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::health_check;
+use crate::identity::Keeper;
 use crate::listener::{BindError, bind, listen, reserve_refusing};
 use crate::memory::{self, Memory};
 use crate::overview::Overview;
@@ -65,6 +67,9 @@ pub enum AppError {
     /// DNS.
     #[error("cannot set up DNS")]
     Resolve(#[from] ResolveError),
+    /// The certificate.
+    #[error("cannot prove the identity of --identity-cert and --identity-key")]
+    Identity(#[from] FilesError),
     /// The system.
     #[error("the system refused a thread, a socket or a signal")]
     System(#[from] std::io::Error),
@@ -76,7 +81,7 @@ impl AppError {
         match self {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
-            Self::Key(_) | Self::Store(_) => Exit::Usage,
+            Self::Key(_) | Self::Store(_) | Self::Identity(_) => Exit::Usage,
             Self::State(_) | Self::Resolve(_) | Self::System(_) => Exit::Failed,
         }
     }
@@ -130,7 +135,9 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
-    let crew = Crew::start(config.workers.get(), &plan, &memory, config.downstream.into())?;
+    let identity = Keeper::new(config.identity.clone())?;
+    let crew =
+        Crew::start(config.workers.get(), &plan, &memory, identity.shared(), config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
     let resolver_config =
@@ -145,15 +152,26 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         service: config.service.clone(),
         zone: config.zone.as_deref().map(Arc::from),
         app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
+        identity: config.identity.is_some(),
     };
-    let applier = Applier::new(plan.clone(), local, registry.clone(), resolver, state.clone(), give_back);
+    let applier = Applier::new(
+        plan.clone(),
+        local,
+        registry.clone(),
+        resolver,
+        state.clone(),
+        identity.clone(),
+        give_back,
+    );
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
-    tokio::task::spawn_local(health_check::run(plan.clone(), checks.clone()));
+    tokio::task::spawn_local(health_check::run(plan.clone(), identity.shared().clone(), checks.clone()));
+    tokio::task::spawn_local(identity.clone().run());
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
         plan,
+        identity,
         status: source.status(),
         registry,
         workers: crew.stats(),

@@ -13,6 +13,7 @@ use outrigger_snapshot::policy::{OnEmpty, Policy};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::identity::Keeper;
 use crate::plan::{Local, Plan, Resolved, Version};
 use crate::registry::Registry;
 use crate::resolve::{Change, Query, Resolver, Target};
@@ -31,6 +32,7 @@ pub struct Applier {
     resolver: Resolver,
     resolved: Resolved,
     state: Arc<StateDir>,
+    identity: Rc<Keeper>,
     /// Plans out of force that a worker may still hold: freeing one takes milliseconds, and must not be a worker's job.
     retired: Vec<Arc<Plan>>,
     /// Endpoints have changed since they were written down.
@@ -55,11 +57,24 @@ impl Applier {
         registry: Rc<RefCell<Registry>>,
         resolver: Resolver,
         state: Arc<StateDir>,
+        identity: Rc<Keeper>,
         give_back: fn(),
     ) -> Self {
         let (resolved, retired) = (Resolved::new(), Vec::new());
         let (unsaved, spread) = (false, false);
-        Self { plan, local, registry, resolver, resolved, state, retired, unsaved, give_back, spread }
+        Self {
+            plan,
+            local,
+            registry,
+            resolver,
+            resolved,
+            state,
+            identity,
+            retired,
+            unsaved,
+            give_back,
+            spread,
+        }
     }
 
     /// Works until the source is gone.
@@ -105,6 +120,8 @@ impl Applier {
             plan.resolve(&change.cluster, &addresses, &mut registry);
             self.resolved.insert(change.cluster, addresses);
         }
+        // Before its endpoints are dialled.
+        self.identity.believe(plan.trust.clone());
         self.retired.extend(self.plan.swap(Some(plan)));
         Ok(())
     }

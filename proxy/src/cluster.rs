@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Timeouts};
 
 use self::balance::zones::{Preference, ZonePicks};
@@ -27,6 +28,8 @@ pub struct Cluster {
     pub name: Arc<str>,
     /// What its endpoints speak.
     pub protocol: Protocol,
+    /// How its endpoints are dialled by this proxy.
+    pub tls: TlsMode,
     /// How an endpoint is picked.
     pub balance: Balance,
     /// Time limits.
@@ -67,6 +70,7 @@ impl Cluster {
         Self {
             name,
             protocol,
+            tls: TlsMode::None,
             balance: backend.balance.clone(),
             timeouts: backend.timeouts,
             limits: backend.limits,
@@ -92,10 +96,29 @@ impl Cluster {
         self.endpoints.store(Arc::new(set));
     }
 
-    /// Whether its endpoints speak HTTP/2.
-    pub fn is_http2(&self) -> bool {
-        matches!(self.protocol, Protocol::Http2 | Protocol::Grpc)
+    /// What is spoken with its endpoints, for a request that may or may not `switch` protocols: between sidecars HTTP/2, whatever the
+    /// workload speaks, but for what only HTTP/1.1 can.
+    pub fn wire(&self, switches: bool) -> Wire {
+        match self.protocol {
+            Protocol::Http2 | Protocol::Grpc => Wire::Http2,
+            _ if self.tls == TlsMode::Mesh && !switches => Wire::Http2,
+            _ => Wire::Http1,
+        }
     }
+
+    /// Whether requests that switch no protocols go to its endpoints over HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.wire(false) == Wire::Http2
+    }
+}
+
+/// A version of HTTP on an upstream connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// One request at a time.
+    Http1,
+    /// Many.
+    Http2,
 }
 
 /// What counts against a cluster's limits. It outlives plans.

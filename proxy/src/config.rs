@@ -15,6 +15,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outrigger_certs::files::Files;
 use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub poll: Duration,
     /// Keys whose releases are run. Empty: those of the store when it is first read, if [`Config::trusts_on_first_use`].
     pub trust_keys: Vec<PublicKey>,
+    /// Where the certificate is that proves who this proxy is, if it has one.
+    pub identity: Option<Files>,
     /// Where reports go, if anywhere.
     pub report: Option<ReportTarget>,
     /// Where global rate limits are counted, if anywhere.

@@ -8,17 +8,27 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use outrigger_certs::mesh::Spoken;
+use outrigger_snapshot::facts::TlsMode;
 use tokio::net::TcpStream;
 
-use crate::cluster::Cluster;
+use crate::cluster::endpoint::Endpoint;
+use crate::cluster::{Cluster, Wire};
 use crate::error::{ProxyError, Timeout};
 use crate::http::body::Body;
 use crate::http::failure::upstream_failure;
 use crate::http::gather::gather;
 use crate::http::io::FlatIo;
 use crate::http::upgrade::{Socket, Switch};
+use crate::identity::{Identity, Standing};
 use crate::pool::http2::{Shared, Stream};
 use crate::pool::{EndpointPool, Lease, OpenConnection};
+use crate::telemetry::metrics::Direction;
+use crate::transport::Transport;
+
+pub use tls::TlsFailure;
+
+mod tls;
 
 /// Most that is read at once from an HTTP/1.1 connection, in bytes; it gets there only for bodies.
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -34,9 +44,9 @@ const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Opens a connection; the caller has taken its place under the limit.
-pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster) -> Result<Lease, ProxyError> {
+pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster, wire: Wire) -> Result<Lease, ProxyError> {
     let connection = OpenConnection::new(pool.clone());
-    let stream = match dial(pool, cluster).await {
+    let stream = match dial(pool, cluster, wire).await {
         Ok(stream) => stream,
         Err(error) => {
             pool.stats.upstream_connect_failed.add(1);
@@ -44,26 +54,59 @@ pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster) -> Result<Lease, P
         }
     };
     pool.stats.upstream_opened.add(1);
-    let opened = match cluster.is_http2() {
-        true => open_http2(pool, stream, connection).await,
-        false => open_http1(pool, stream, connection).await,
+    let opened = match wire {
+        Wire::Http2 => open_http2(pool, stream, connection).await,
+        Wire::Http1 => open_http1(pool, stream, connection).await,
     };
     opened.map_err(upstream_failure)
 }
 
-async fn dial(pool: &EndpointPool, cluster: &Cluster) -> Result<TcpStream, ProxyError> {
-    let address = pool.endpoint.address();
-    let failed = |error: io::Error| ProxyError::ConnectFailed { address, error };
+/// The time limit is for all of it, a handshake included.
+async fn dial(pool: &EndpointPool, cluster: &Cluster, wire: Wire) -> Result<Transport, ProxyError> {
     let limit = Duration::from_millis(cluster.timeouts.connect_ms);
-    let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
-    let stream = connected.map_err(|_| ProxyError::Timeout(Timeout::Connect))?.map_err(failed)?;
+    let spoken = match wire {
+        Wire::Http2 => Spoken::Http2,
+        Wire::Http1 => Spoken::Http1,
+    };
+    let reached = tokio::time::timeout(limit, reach(&pool.endpoint, &pool.identity, spoken)).await;
+    let reached = reached.unwrap_or(Err(ProxyError::Timeout(Timeout::Connect)));
+    match &reached {
+        Ok(Transport::Tls(_)) => pool.stats.handshakes[Direction::Outbound as usize].done.add(1),
+        Err(ProxyError::Tls { failure }) => pool.stats.tls_failed(Direction::Outbound, failure),
+        _ => {}
+    }
+    reached
+}
+
+/// Opens a connection to an endpoint as it is to be dialled.
+pub async fn reach(
+    endpoint: &Endpoint,
+    identity: &Identity,
+    spoken: Spoken,
+) -> Result<Transport, ProxyError> {
+    let address = endpoint.address();
+    let failed = |error: io::Error| ProxyError::ConnectFailed { address, error };
+    let key = endpoint.key();
+    let mesh = match (key.tls, identity.standing()) {
+        (TlsMode::None, _) | (TlsMode::Mesh, Standing::None) => None,
+        (TlsMode::Mesh, Standing::Proved(mesh)) => Some(mesh),
+        (TlsMode::Mesh, Standing::Awaited) => {
+            return Err(ProxyError::Tls { failure: TlsFailure::NoIdentity });
+        }
+    };
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    Ok(stream)
+    match mesh {
+        None => Ok(stream.into()),
+        Some(mesh) => tls::secure(stream, &mesh, &key.cluster, spoken)
+            .await
+            .map_err(|failure| ProxyError::Tls { failure }),
+    }
 }
 
 async fn open_http1(
     pool: &Rc<EndpointPool>,
-    stream: TcpStream,
+    stream: Transport,
     open: OpenConnection,
 ) -> hyper::Result<Lease> {
     let (sender, mut connection) = http1::Builder::new()
@@ -88,7 +131,7 @@ async fn open_http1(
 
 async fn open_http2(
     pool: &Rc<EndpointPool>,
-    stream: TcpStream,
+    stream: Transport,
     open: OpenConnection,
 ) -> hyper::Result<Lease> {
     let mut open = Some(open);

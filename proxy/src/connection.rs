@@ -5,6 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 
+use outrigger_certs::mesh::Spoken;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -13,7 +14,11 @@ use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::server::{Downstream, UNSPOKEN_NS, serve_http1, serve_http2};
+use crate::identity::Standing;
 use crate::sweep::Timer;
+use crate::telemetry::metrics::Direction;
+
+mod tls;
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -23,6 +28,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 enum Detected {
     Http1,
     Http2,
+    /// A handshake (RFC 8446 §5.1).
+    Tls,
     /// Could still be either.
     Undecided,
 }
@@ -30,6 +37,7 @@ enum Detected {
 fn detect(first: &[u8]) -> Detected {
     match first {
         [] => Detected::Undecided,
+        [0x16, ..] => Detected::Tls,
         _ if first.starts_with(PREFACE) => Detected::Http2,
         _ if PREFACE.starts_with(first) => Detected::Undecided,
         _ => Detected::Http1,
@@ -42,10 +50,37 @@ where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
     match first_bytes(&stream, &downstream).await {
-        Ok(Some(Detected::Http1)) => Box::pin(serve_http1(stream, downstream, stack)).await,
-        Ok(Some(Detected::Http2)) => Box::pin(serve_http2(stream, downstream, stack)).await,
+        Ok(Some(Detected::Tls)) => Box::pin(serve_tls(stream, downstream, stack)).await,
+        Ok(Some(Detected::Http1)) => Box::pin(serve_http1(stream.into(), downstream, stack)).await,
+        Ok(Some(Detected::Http2)) => Box::pin(serve_http2(stream.into(), downstream, stack)).await,
         // It left, said nothing for too long, or the proxy drains.
         Ok(Some(Detected::Undecided) | None) | Err(_) => {}
+    }
+}
+
+/// Serves a caller of the mesh. Where there is no identity, the first bytes are no HTTP, which the client is told.
+async fn serve_tls<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
+{
+    let standing = downstream.worker.identity.standing();
+    let (Standing::Proved(mesh), Direction::Inbound) = (standing, downstream.direction) else {
+        return serve_http1(stream.into(), downstream, stack).await;
+    };
+    let handshakes = &downstream.worker.stats.handshakes[Direction::Inbound as usize];
+    match tls::accept(stream, &mesh, &downstream).await {
+        Ok((transport, spoken)) => {
+            handshakes.done.add(1);
+            drop(mesh);
+            match spoken {
+                Spoken::Http2 => serve_http2(transport, downstream, stack).await,
+                Spoken::Http1 | Spoken::Opaque => serve_http1(transport, downstream, stack).await,
+            }
+        }
+        Err(failure) => {
+            downstream.worker.stats.tls_failed(Direction::Inbound, &failure);
+            tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "a caller is refused: {failure}");
+        }
     }
 }
 
@@ -105,7 +140,7 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Detected::Http2),
             (b"PUT / HTTP/1.1\r\n", Detected::Http1),
             (b"PRI * HTTP/1.1\r\n", Detected::Http1),
-            (b"\x16\x03\x01", Detected::Http1),
+            (b"\x16\x03\x01", Detected::Tls),
         ] {
             assert_eq!(detect(first), detected, "{first:?}");
         }

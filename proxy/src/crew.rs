@@ -20,6 +20,7 @@ use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::forwarded::peer_value;
 use crate::http::server::Downstream;
+use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::listener::{accept, accept_queued};
 use crate::memory::Memory;
@@ -85,12 +86,13 @@ impl Crew {
         count: usize,
         plan: &CurrentPlan,
         memory: &Arc<Memory>,
+        identity: &Arc<Identity>,
         limits: DownstreamLimits,
     ) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
         let lineages = Arc::<Lineages>::default();
-        let (plan, memory) = (plan.clone(), memory.clone());
-        let shared = Shared { plan, lineages: lineages.clone(), memory, limits };
+        let (plan, memory, identity) = (plan.clone(), memory.clone(), identity.clone());
+        let shared = Shared { plan, lineages: lineages.clone(), memory, limits, identity };
         let members = (0..count).map(|index| Member::start(index, shared.clone(), phases.clone()));
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();

@@ -4,6 +4,7 @@
 use outrigger_filters::context::Refused;
 use outrigger_snapshot::head::AuthorityError;
 
+use crate::connect::TlsFailure;
 use crate::http::failure::WireError;
 use crate::overload::Shed;
 
@@ -133,6 +134,21 @@ pub enum ProxyError {
         #[source]
         error: std::io::Error,
     },
+    /// No TLS with the other sidecar.
+    #[error("no mutual TLS with the endpoint: {failure}")]
+    Tls {
+        /// Why.
+        failure: TlsFailure,
+    },
+    /// The service asks every caller to prove its identity.
+    #[error("the service takes only callers that prove their identity by mutual TLS")]
+    IdentityRequired,
+    /// An access rule, or the lack of one.
+    #[error("{}", denied(rule.as_deref()))]
+    Denied {
+        /// The rule that denies; `None`: no rule allows.
+        rule: Option<String>,
+    },
     /// The connection broke before the response head.
     #[error("the upstream closed the connection before it answered")]
     Reset(#[source] WireError),
@@ -165,9 +181,12 @@ impl ProxyError {
     /// Whose fault it is.
     pub fn side(&self) -> Side {
         match self {
-            Self::Malformed(_) | Self::Connect | Self::ClientGone | Self::Timeout(Timeout::RequestBody) => {
-                Side::Downstream
-            }
+            Self::Malformed(_)
+            | Self::Connect
+            | Self::ClientGone
+            | Self::Timeout(Timeout::RequestBody)
+            | Self::IdentityRequired
+            | Self::Denied { .. } => Side::Downstream,
             Self::NoPlan
             | Self::NoHost
             | Self::NoPort
@@ -175,6 +194,7 @@ impl ProxyError {
             | Self::NoBackend
             | Self::Limit(_)
             | Self::Shed { .. }
+            | Self::Tls { failure: TlsFailure::NoIdentity }
             | Self::Filter(_) => Side::Proxy,
             Self::NoEndpoint(_)
             | Self::BreakerOpen { .. }
@@ -187,6 +207,7 @@ impl ProxyError {
                 | Timeout::UpstreamBody,
             )
             | Self::ConnectFailed { .. }
+            | Self::Tls { .. }
             | Self::Reset(_)
             | Self::Refused(_)
             | Self::MalformedResponse(_)
@@ -197,6 +218,19 @@ impl ProxyError {
     /// Whether the same request may be sent again although its method is not idempotent: the upstream has not processed it
     /// (RFC 9110 §9.2.2, RFC 9113 §8.7).
     pub fn unprocessed(&self) -> bool {
-        matches!(self, Self::ConnectFailed { .. } | Self::Refused(_) | Self::Timeout(Timeout::Connect))
+        matches!(
+            self,
+            Self::ConnectFailed { .. }
+                | Self::Tls { .. }
+                | Self::Refused(_)
+                | Self::Timeout(Timeout::Connect)
+        )
+    }
+}
+
+fn denied(rule: Option<&str>) -> String {
+    match rule {
+        Some(rule) => format!("the access rule {rule:?} of the service denies it"),
+        None => "no access rule of the service allows it".to_owned(),
     }
 }

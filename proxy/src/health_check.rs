@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::endpoint::{Endpoint, EndpointKey};
+use crate::identity::Identity;
 use crate::worker::CurrentPlan;
 
 use self::probe::{Unwell, probe};
@@ -103,8 +104,9 @@ impl Drop for Watched {
 }
 
 /// Follows the plans until the process ends.
-pub async fn run(plan: CurrentPlan, results: Rc<Results>) {
-    let mut rounds = Rounds { watched: HashMap::new(), results, places: Rc::new(Semaphore::new(PROBES_MAX)) };
+pub async fn run(plan: CurrentPlan, identity: Arc<Identity>, results: Rc<Results>) {
+    let mut rounds =
+        Rounds { watched: HashMap::new(), identity, results, places: Rc::new(Semaphore::new(PROBES_MAX)) };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -117,6 +119,7 @@ pub async fn run(plan: CurrentPlan, results: Rc<Results>) {
 
 struct Rounds {
     watched: HashMap<EndpointKey, Watched>,
+    identity: Arc<Identity>,
     results: Rc<Results>,
     places: Rc<Semaphore>,
 }
@@ -160,7 +163,8 @@ impl Rounds {
         });
         for (key, target) in targets {
             self.watched.entry(key).or_insert_with(|| {
-                let task = ask(target.clone(), self.results.clone(), self.places.clone());
+                let task =
+                    ask(target.clone(), self.identity.clone(), self.results.clone(), self.places.clone());
                 Watched { target, task: tokio::task::spawn_local(task).abort_handle() }
             });
         }
@@ -168,7 +172,7 @@ impl Rounds {
 }
 
 /// Asks one endpoint again and again.
-async fn ask(target: Target, results: Rc<Results>, places: Rc<Semaphore>) {
+async fn ask(target: Target, identity: Arc<Identity>, results: Rc<Results>, places: Rc<Semaphore>) {
     let mut verdict = Verdict::default();
     if !target.check.wait_for_first {
         sleep(Duration::from_millis(fastrand::u64(0..=target.check.fast_interval_ms))).await;
@@ -176,7 +180,7 @@ async fn ask(target: Target, results: Rc<Results>, places: Rc<Semaphore>) {
     loop {
         // The semaphore is never closed.
         let place = places.acquire().await;
-        let result = probe(&target).await;
+        let result = probe(&target, &identity).await;
         drop(place);
         let success = results.take(target.endpoint.key(), result);
         let before = verdict.well();

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
+use outrigger_certs::problem::Problem;
 use outrigger_filters::context::{Exceeded, Refused};
 use outrigger_snapshot::head::ResponseHead;
 
+use crate::connect::TlsFailure;
 use crate::error::{Limit, Malformed, ProxyError, Timeout};
 
 /// Says why the proxy answered by itself.
@@ -22,6 +24,8 @@ const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 pub enum GrpcStatus {
     /// The deadline passed.
     DeadlineExceeded = 4,
+    /// The caller may not.
+    PermissionDenied = 7,
     /// A limit is used up.
     ResourceExhausted = 8,
     /// No such method here.
@@ -30,6 +34,8 @@ pub enum GrpcStatus {
     Internal = 13,
     /// Try again elsewhere or later.
     Unavailable = 14,
+    /// The caller has not said who it is.
+    Unauthenticated = 16,
 }
 
 /// What one cause means to the client.
@@ -60,6 +66,8 @@ rows! {
     NoHost = "no_host", 404, Unimplemented;
     NoPort = "no_port", 404, Unimplemented;
     NoRule = "no_rule", 404, Unimplemented;
+    IdentityRequired = "identity_required", 403, Unauthenticated;
+    Denied = "access_denied", 403, PermissionDenied;
     RateLimited = "rate_limited", 429, ResourceExhausted;
     NoBackend = "no_backend", 500, Unavailable;
     Fault = "fault_injected", 503, Unavailable;
@@ -70,6 +78,24 @@ rows! {
     NoEndpoint = "no_endpoint", 503, Unavailable;
     BreakerOpen = "breaker_open", 503, Unavailable;
     ConnectFailed = "connect_failed", 503, Unavailable;
+    UpstreamNotTls = "upstream_not_tls", 503, Unavailable;
+    UpstreamTlsRefused = "upstream_tls_refused", 503, Unavailable;
+    UpstreamTlsFailed = "upstream_tls_failed", 503, Unavailable;
+    NoIdentity = "no_valid_identity", 503, Unavailable;
+    PeerExpired = "upstream_certificate_expired", 503, Unavailable;
+    PeerNotYetValid = "upstream_certificate_not_yet_valid", 503, Unavailable;
+    PeerWrongName = "upstream_certificate_wrong_name", 503, Unavailable;
+    PeerWrongTrustDomain = "upstream_certificate_wrong_trust_domain", 503, Unavailable;
+    PeerWrongKeyUsage = "upstream_certificate_wrong_key_usage", 503, Unavailable;
+    PeerSelfSigned = "upstream_certificate_self_signed", 503, Unavailable;
+    PeerUnknownIssuer = "upstream_certificate_unknown_issuer", 503, Unavailable;
+    PeerRevoked = "upstream_certificate_revoked", 503, Unavailable;
+    PeerWeakSignature = "upstream_certificate_weak_signature", 503, Unavailable;
+    PeerBadSignature = "upstream_certificate_bad_signature", 503, Unavailable;
+    PeerChainTooDeep = "upstream_certificate_chain_too_deep", 503, Unavailable;
+    PeerNameConstraint = "upstream_certificate_name_constraint", 503, Unavailable;
+    PeerMalformed = "upstream_certificate_malformed", 503, Unavailable;
+    PeerNoIdentity = "upstream_certificate_no_identity", 503, Unavailable;
     Refused = "upstream_refused", 503, Unavailable;
     Reset = "upstream_reset", 502, Unavailable;
     MalformedResponse = "upstream_malformed", 502, Internal;
@@ -118,11 +144,44 @@ fn cause(error: &ProxyError) -> Cause {
         ProxyError::Timeout(Timeout::RequestBody) => Cause::RequestBody,
         ProxyError::Timeout(Timeout::UpstreamBody) => Cause::UpstreamBody,
         ProxyError::ConnectFailed { .. } => Cause::ConnectFailed,
+        ProxyError::Tls { failure } => tls_cause(failure),
+        ProxyError::IdentityRequired => Cause::IdentityRequired,
+        ProxyError::Denied { .. } => Cause::Denied,
         ProxyError::Reset(_) => Cause::Reset,
         ProxyError::Refused(_) => Cause::Refused,
         ProxyError::MalformedResponse(_) => Cause::MalformedResponse,
         ProxyError::UnexpectedUpgrade => Cause::UnexpectedUpgrade,
         ProxyError::ClientGone => Cause::ClientGone,
+    }
+}
+
+fn tls_cause(failure: &TlsFailure) -> Cause {
+    let problem = match failure {
+        TlsFailure::Certificate(problem) => *problem,
+        TlsFailure::Refused(_) => return Cause::UpstreamTlsRefused,
+        TlsFailure::Plaintext => return Cause::UpstreamNotTls,
+        TlsFailure::NoIdentity => return Cause::NoIdentity,
+        TlsFailure::Broken(_) | TlsFailure::Late => return Cause::UpstreamTlsFailed,
+    };
+    match problem {
+        Problem::Expired => Cause::PeerExpired,
+        Problem::NotYetValid => Cause::PeerNotYetValid,
+        Problem::WrongName => Cause::PeerWrongName,
+        Problem::WrongTrustDomain => Cause::PeerWrongTrustDomain,
+        Problem::WrongKeyUsage => Cause::PeerWrongKeyUsage,
+        Problem::SelfSigned => Cause::PeerSelfSigned,
+        Problem::UnknownIssuer => Cause::PeerUnknownIssuer,
+        Problem::Revoked => Cause::PeerRevoked,
+        Problem::WeakSignature => Cause::PeerWeakSignature,
+        Problem::BadSignature => Cause::PeerBadSignature,
+        Problem::ChainTooDeep => Cause::PeerChainTooDeep,
+        Problem::NameConstraint => Cause::PeerNameConstraint,
+        Problem::Malformed => Cause::PeerMalformed,
+        Problem::NoIdentity => Cause::PeerNoIdentity,
+        // Of what is our own, or not to be had in a handshake.
+        Problem::Missing | Problem::KeyMismatch | Problem::UnusableKey | Problem::NoTrust => {
+            Cause::UpstreamTlsFailed
+        }
     }
 }
 

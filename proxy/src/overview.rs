@@ -13,6 +13,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::health::describe;
 use crate::health_check;
+use crate::identity::{self, Keeper};
 use crate::lineage::Lineages;
 use crate::memory::Memory;
 use crate::rate_limit_store::StoreStatus;
@@ -59,6 +60,8 @@ pub struct Overview {
     pub reports: OnceCell<Arc<Counts>>,
     /// How it stands with the store of global rate limits, if there is one.
     pub rate_limit_store: Option<StoreStatus>,
+    /// Who this proxy is to others.
+    pub identity: Rc<Keeper>,
 }
 
 impl AdminState for Overview {
@@ -94,6 +97,7 @@ impl AdminState for Overview {
     fn write_metrics(&self, exposition: &mut Exposition) {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
+        identity::write(&self.identity, exposition);
         write_overload(&self.registry.borrow().all_overloads(), exposition);
         let limits = self.registry.borrow().rate_limits.all();
         write_limits(&limits, self.rate_limit_store.as_ref(), clock::now_ns(), exposition);

@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::FilterChain;
 use outrigger_filters::layer::Filters;
 use outrigger_snapshot::name::{ClusterName, ServiceName};
+use outrigger_snapshot::policy::{Authorization, Mtls, PriorityRule};
 use outrigger_snapshot::router::Router;
 
 use crate::cluster::Cluster;
@@ -45,6 +47,8 @@ pub struct Plan {
     pub outbound: Router<Arc<Rule>>,
     /// Rules for calls to the workload: by port of its service, the default first.
     pub inbound: Vec<(u16, Arc<Rule>)>,
+    /// Who is believed about identities.
+    pub trust: Option<Arc<TrustBundle>>,
     /// Every cluster, by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
 }
@@ -68,8 +72,21 @@ pub struct Rule {
     pub guard: Option<Guard>,
     /// Whose `outrigger-*` fields are believed, on a rule that leads to the workload.
     pub trusted: Trusted,
+    /// Who may call, and what matters how much, on a rule that leads to the workload of a service that asks.
+    pub gate: Option<Box<Gate>>,
     /// Counts what no destination answered.
     pub undirected: Arc<RequestStats>,
+}
+
+/// Who may call the workload, and what matters how much.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// What is asked of callers; `None`: nothing, since this proxy has no identity.
+    pub mtls: Option<Mtls>,
+    /// Who may call what.
+    pub authorization: Option<Authorization>,
+    /// How much requests matter, whatever their callers say.
+    pub priorities: Box<[PriorityRule]>,
 }
 
 /// One backend of a rule.

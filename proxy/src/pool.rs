@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::cluster::endpoint::Endpoint;
-use crate::cluster::{Cluster, ClusterLoad};
-use crate::connect;
+use crate::cluster::{Cluster, ClusterLoad, Wire};
+use crate::connect::{self, TlsFailure};
 use crate::error::{Limit, ProxyError, Timeout};
+use crate::identity::Identity;
 use crate::telemetry::metrics::WorkerStats;
 
 pub use lease::{Lease, SendError};
@@ -34,6 +35,7 @@ pub struct Pools {
     /// By endpoint id.
     slots: RefCell<Vec<Option<Rc<EndpointPool>>>>,
     stats: Arc<WorkerStats>,
+    identity: Arc<Identity>,
 }
 
 /// Connections to one endpoint.
@@ -42,6 +44,7 @@ pub struct EndpointPool {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) load: Arc<ClusterLoad>,
     pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) idle: RefCell<Vec<http1::Idle>>,
     pub(crate) shared: RefCell<Vec<Rc<http2::Shared>>>,
     pub(crate) idle_ns: Cell<u64>,
@@ -57,6 +60,7 @@ pub struct EndpointPool {
 #[derive(Debug, Clone, Copy)]
 enum Broken {
     Timeout,
+    Tls(TlsFailure),
     Error(std::io::ErrorKind),
 }
 
@@ -64,6 +68,7 @@ impl Broken {
     fn of(error: &ProxyError) -> Option<Self> {
         match error {
             ProxyError::Timeout(Timeout::Connect) => Some(Self::Timeout),
+            ProxyError::Tls { failure } => Some(Self::Tls(*failure)),
             ProxyError::ConnectFailed { error, .. } => Some(Self::Error(error.kind())),
             _ => None,
         }
@@ -71,8 +76,8 @@ impl Broken {
 }
 
 impl Pools {
-    pub(crate) fn new(stats: Arc<WorkerStats>) -> Self {
-        Self { slots: RefCell::default(), stats }
+    pub(crate) fn new(stats: Arc<WorkerStats>, identity: Arc<Identity>) -> Self {
+        Self { slots: RefCell::default(), stats, identity }
     }
 
     /// The pool of an endpoint.
@@ -86,7 +91,7 @@ impl Pools {
             // An id is given anew only after its endpoint is gone, but this slot may not have heard of it.
             Some(pool) if Arc::ptr_eq(&pool.endpoint, endpoint) => pool.clone(),
             _ => {
-                let pool = Rc::new(EndpointPool::new(endpoint.clone(), cluster, self.stats.clone()));
+                let pool = Rc::new(EndpointPool::new(endpoint.clone(), cluster, self));
                 slots[index] = Some(pool.clone());
                 pool
             }
@@ -104,11 +109,12 @@ impl Pools {
 }
 
 impl EndpointPool {
-    fn new(endpoint: Arc<Endpoint>, cluster: &Cluster, stats: Arc<WorkerStats>) -> Self {
+    fn new(endpoint: Arc<Endpoint>, cluster: &Cluster, pools: &Pools) -> Self {
         Self {
             endpoint,
             load: cluster.load.clone(),
-            stats,
+            stats: pools.stats.clone(),
+            identity: pools.identity.clone(),
             idle: RefCell::default(),
             shared: RefCell::default(),
             idle_ns: Cell::new(cluster.timeouts.idle_ms.saturating_mul(1_000_000)),
@@ -128,27 +134,35 @@ impl EndpointPool {
     }
 
     /// A connection that is there and has not been idle too long: its peer may be about to close it.
-    pub fn take(self: &Rc<Self>, cluster: &Cluster, now_ns: u64) -> Option<Lease> {
+    pub fn take(self: &Rc<Self>, cluster: &Cluster, wire: Wire, now_ns: u64) -> Option<Lease> {
         let oldest_ns = now_ns.saturating_sub(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
-        if cluster.is_http2() { http2::take(self, oldest_ns, now_ns) } else { http1::take(self, oldest_ns) }
+        match wire {
+            Wire::Http2 => http2::take(self, oldest_ns, now_ns),
+            Wire::Http1 => http1::take(self, oldest_ns),
+        }
     }
 
     /// A connection, opened or waited for within the cluster's limits. Unless it is to be `fresh`, one that became free meanwhile will do.
-    pub async fn open(self: &Rc<Self>, cluster: &Cluster, mut fresh: bool) -> Result<Lease, ProxyError> {
+    pub async fn open(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        wire: Wire,
+        mut fresh: bool,
+    ) -> Result<Lease, ProxyError> {
         self.idle_ns.set(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
         if !cluster.load.pending.enter(cluster.limits.pending) {
             return Err(ProxyError::Limit(Limit::Pending));
         }
         let _pending = Pending(&cluster.load);
         loop {
-            if !fresh && let Some(lease) = self.take(cluster, clock::now_ns()) {
+            if !fresh && let Some(lease) = self.take(cluster, wire, clock::now_ns()) {
                 return Ok(lease);
             }
             let enough =
-                cluster.is_http2() && self.waiting.get() < self.connecting.get() * http2::STREAMS_EXPECTED;
+                wire == Wire::Http2 && self.waiting.get() < self.connecting.get() * http2::STREAMS_EXPECTED;
             if !enough && self.load.connections.enter(cluster.limits.connections) {
                 let connecting = Counted::new(&self.connecting);
-                let opened = connect::open(self, cluster).await;
+                let opened = connect::open(self, cluster, wire).await;
                 drop(connecting);
                 if let Err(error) = &opened {
                     self.failed.set((self.failed.get().0 + 1, Broken::of(error)));
@@ -163,7 +177,7 @@ impl EndpointPool {
             let _ = tokio::time::timeout(WAIT_MAX, self.freed.notified()).await;
             drop(waiting);
             // One after the other, those who waited would each meet the same end.
-            if cluster.is_http2()
+            if wire == Wire::Http2
                 && let (count, Some(broken)) = self.failed.get()
                 && count != failed_before
             {
@@ -175,6 +189,7 @@ impl EndpointPool {
     fn connect_error(&self, broken: Broken) -> ProxyError {
         match broken {
             Broken::Timeout => ProxyError::Timeout(Timeout::Connect),
+            Broken::Tls(failure) => ProxyError::Tls { failure },
             Broken::Error(kind) => {
                 ProxyError::ConnectFailed { address: self.endpoint.address(), error: kind.into() }
             }

@@ -15,6 +15,7 @@
 use http::{HeaderMap, Method};
 use outrigger_snapshot::policy::{Retry, RuleRetry};
 
+use crate::connect::TlsFailure;
 use crate::error::{ProxyError, Timeout};
 use pushback::Pushback;
 
@@ -231,7 +232,10 @@ impl Ended {
     /// What an error means for another try.
     pub fn by(error: &ProxyError) -> Self {
         match error {
-            ProxyError::ConnectFailed { .. } | ProxyError::Timeout(Timeout::Connect) => Self::Unsent,
+            ProxyError::Tls { failure: TlsFailure::NoIdentity } => Self::Final,
+            ProxyError::ConnectFailed { .. }
+            | ProxyError::Tls { .. }
+            | ProxyError::Timeout(Timeout::Connect) => Self::Unsent,
             ProxyError::Refused(_) => Self::Refused,
             ProxyError::Reset(_) => Self::Broken,
             ProxyError::Timeout(Timeout::Try | Timeout::FirstByte | Timeout::UpstreamBody) => Self::Late,

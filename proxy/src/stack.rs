@@ -13,10 +13,12 @@ use http::header::{CONNECTION, HeaderName, HeaderValue};
 use outrigger_filters::Context;
 use outrigger_filters::layer::FilterLayer;
 use outrigger_snapshot::head::{RequestHead, ResponseHead};
+use outrigger_snapshot::policy::{Access, Mtls, Subject};
 use outrigger_snapshot::router::Miss;
 use tower::{ServiceBuilder, service_fn};
 use tower_service::Service;
 
+use crate::caller::Caller;
 use crate::clock;
 use crate::deadline::DeadlineLayer;
 use crate::delay::DelayLayer;
@@ -24,7 +26,7 @@ use crate::error::{ProxyError, Side};
 use crate::exchange::{Exchange, Reply};
 use crate::forward::{self, GRPC_TIMEOUT, forward};
 use crate::http::body::Body;
-use crate::http::forwarded::add_forwarded;
+use crate::http::forwarded::{Certificate, add_forwarded};
 use crate::http::normalize::{Normalized, strip_own_fields};
 use crate::lineage::{Inheritance, Parent};
 use crate::local_reply;
@@ -64,6 +66,8 @@ pub struct Call {
     pub direction: Direction,
     /// The downstream peer.
     pub peer: HeaderValue,
+    /// Who it has proved to be.
+    pub caller: Option<Rc<Caller>>,
     /// The version the client speaks.
     pub version: Version,
     /// When it came, on [`crate::clock`].
@@ -136,12 +140,12 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
-    let Call { request, body, direction, peer, started_ns, .. } = call;
-    let Normalized { mut head, upgrade, trailers, timed, marked, .. } = request?;
+    let Call { request, body, direction, peer, caller, started_ns, .. } = call;
+    let Normalized { mut head, upgrade, trailers, timed, mut marked, .. } = request?;
     let (rule, prefix_bytes) = worker
         .with_plan(|plan| match direction {
             Direction::Outbound => outbound(plan, &head),
-            Direction::Inbound => inbound(plan, &head),
+            Direction::Inbound => inbound(plan, &head, caller.as_deref()),
         })
         .ok_or(ProxyError::NoPlan)??;
     let destination = rule.draw(worker.random());
@@ -151,14 +155,24 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let parent = match direction {
         Direction::Outbound => worker.lineages.parent(&head),
         Direction::Inbound => {
-            if marked && !resolution.rule.trusted.contains(&peer) {
+            let matters = admit(worker, &resolution.rule, caller.as_deref(), &head)?;
+            // Sidecars of the mesh took away what strangers wrote.
+            if marked && caller.is_none() && !resolution.rule.trusted.contains(&peer) {
                 strip_own_fields(&mut head);
+            }
+            if let Some(priority) = matters {
+                head.set_header(PRIORITY, HeaderValue::from(u16::from(priority)));
+                marked = true;
             }
             None
         }
     };
+    let certificate = match direction {
+        Direction::Inbound => Certificate::Set(caller.as_ref().map(|caller| &caller.certificate)),
+        Direction::Outbound => Certificate::Keep,
+    };
     let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
-    add_forwarded(&mut head, &peer, &mut || worker.random());
+    add_forwarded(&mut head, &peer, certificate, &mut || worker.random());
     match direction {
         Direction::Inbound => record.remember(&head, bequeath(&head, marked, deadline_ns)),
         Direction::Outbound => inherit(&mut head, parent),
@@ -166,6 +180,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let mut context = Context { prefix_bytes, ..Context::default() };
     if resolution.has_filters() {
         context.source = Some(peer.clone());
+        context.identity = caller.as_ref().map(|caller| caller.identity.clone());
         (context.now_ns, context.random) = (started_ns, worker.random());
     }
     Ok(Exchange { head, body, resolution, context, upgrade, trailers, deadline_ns, peer, parent })
@@ -199,13 +214,49 @@ fn outbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>
 
 /// Calls to the workload keep the host that the caller used, which may be that of another service whose route led here: the port of that
 /// one says nothing here.
-fn inbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
+fn inbound(
+    plan: &Plan,
+    head: &RequestHead,
+    caller: Option<&Caller>,
+) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
     let authority = head.authority();
     let own = || plan.outbound.service(authority.host()) == Some(&plan.service);
-    let port = authority.port().filter(|_| plan.inbound.len() > 1 && own());
+    let said = || authority.port().filter(|_| plan.inbound.len() > 1 && own());
+    let port = caller.and_then(|caller| caller.port).or_else(said);
     let named = port.and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
     let (_, rule) = named.or(plan.inbound.first()).ok_or(ProxyError::NoPort)?;
     Ok((rule.clone(), None))
+}
+
+/// Whether the caller may make this call at all, and how much it matters, if that is for this side to say.
+fn admit(
+    worker: &Worker,
+    rule: &Rule,
+    caller: Option<&Caller>,
+    head: &RequestHead,
+) -> Result<Option<u8>, ProxyError> {
+    let Some(gate) = &rule.gate else { return Ok(None) };
+    if caller.is_none() && gate.mtls.is_some() {
+        worker.stats.plaintext_requests.add(1);
+        if gate.mtls == Some(Mtls::Strict) {
+            return Err(ProxyError::IdentityRequired);
+        }
+    }
+    let identity = caller.map(|caller| &*caller.identity);
+    let subject = Subject { identity, method: head.method().as_str(), path: head.path() };
+    let denied = gate.authorization.as_ref().and_then(|authorization| match authorization.decide(&subject) {
+        (Access::Deny, by) => Some((authorization.dry_run, by)),
+        (Access::Allow, _) => None,
+    });
+    match denied {
+        Some((true, _)) => worker.stats.denied_dry.add(1),
+        Some((false, by)) => {
+            worker.stats.denied.add(1);
+            return Err(ProxyError::Denied { rule: by.map(|rule| rule.name.clone()) });
+        }
+        None => {}
+    }
+    Ok(gate.priorities.iter().find(|rule| rule.about.hold(&subject)).map(|rule| rule.priority))
 }
 
 /// When nobody waits any more: by the caller's deadline, that of the call on whose behalf it is made, or the route's, whichever is first. The upstream is told what remains.

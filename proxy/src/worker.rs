@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Cache};
+use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::config::Downstream;
 use crate::http::replay::ReplayPool;
+use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::memory::Memory;
 use crate::plan::Plan;
@@ -19,6 +21,9 @@ use crate::telemetry::metrics::{Direction, WorkerStats};
 
 /// The plan that is in force; `None` before the first.
 pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
+
+/// Handshakes with callers that are under way at the same time, for each worker; the rest wait their turn.
+pub const HANDSHAKES_MAX: usize = 256;
 
 /// How often a worker keeps house.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -87,6 +92,8 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// Downstream settings.
     pub limits: DownstreamLimits,
+    /// Who this proxy is to others.
+    pub identity: Arc<Identity>,
 }
 
 /// See the module.
@@ -108,6 +115,10 @@ pub struct Worker {
     pub stats: Arc<WorkerStats>,
     /// Downstream settings.
     pub limits: DownstreamLimits,
+    /// Who this proxy is to others.
+    pub identity: Arc<Identity>,
+    /// Places for handshakes with callers.
+    pub handshakes: Semaphore,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
     random: Cell<u64>,
     phase: Cell<Phase>,
@@ -116,16 +127,18 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, memory, limits } = shared;
+        let Shared { plan, lineages, memory, limits, identity } = shared;
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
-            pools: Pools::new(stats.clone()),
+            pools: Pools::new(stats.clone(), identity.clone()),
             replay: ReplayPool::default(),
             lineages,
             memory,
             stats,
             limits,
+            identity,
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),
             phase: Cell::new(Phase::Running),

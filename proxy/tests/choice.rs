@@ -45,6 +45,7 @@ fn backend() -> Backend {
 
 fn policy(cart: Backend) -> Policy {
     let service = |backend: Backend| Service {
+        mtls: None,
         hosts: Vec::new(),
         ports: vec![Port {
             name: "http".into(),
@@ -76,7 +77,7 @@ fn facts() -> Facts {
         ("cart:80".parse().unwrap(), cluster(1, &["a", "a", "b", "b", "b", "b", "c", "c"])),
         ("web:80".parse().unwrap(), cluster(2, &["a", "b", "b"])),
     ];
-    Facts { schema: SCHEMA, features: BTreeSet::new(), clusters: clusters.into() }
+    Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: clusters.into() }
 }
 
 impl Rig {
@@ -89,7 +90,7 @@ impl Rig {
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
         let (lineages, memory) = Default::default();
-        let shared = Shared { plan: plan.clone(), lineages, memory, limits };
+        let shared = Shared { identity: Default::default(), plan: plan.clone(), lineages, memory, limits };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run());
         let mut rig = Self { plan, worker, registry: Registry::new(1), zone };
@@ -102,7 +103,7 @@ impl Rig {
         policy.check().unwrap();
         let app = App { host: [127, 0, 0, 1].into(), port: None };
         let (service, zone) = ("web".parse().unwrap(), self.zone.map(Arc::from));
-        let local = Local { service, zone, app: Some(app) };
+        let local = Local { identity: false, service, zone, app: Some(app) };
         let (resolved, version) = (BTreeMap::new(), PlanVersion::default());
         let plan = Plan::build(&policy, &facts(), &local, &resolved, &mut self.registry, version).unwrap();
         self.plan.store(Some(Arc::new(plan)));
@@ -149,6 +150,7 @@ impl Rig {
             request.headers_mut().insert("x-tenant", HeaderValue::from_static(tenant));
         }
         let call = Call {
+            caller: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,

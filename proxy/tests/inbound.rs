@@ -58,7 +58,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
         inbound,
         backend: Backend::defaults_for(Protocol::Http),
     };
-    let service = Service { hosts: Vec::new(), ports: vec![port] };
+    let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
     let services = BTreeMap::from([("cart".parse().unwrap(), service)]);
     Policy { schema: SCHEMA, features: BTreeSet::new(), services }
 }
@@ -74,7 +74,13 @@ impl Rig {
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
         let worker = Worker::new(
             0,
-            Shared { plan: plan.clone(), lineages: Default::default(), memory: Default::default(), limits },
+            Shared {
+                identity: Default::default(),
+                plan: plan.clone(),
+                lineages: Default::default(),
+                memory: Default::default(),
+                limits,
+            },
             Default::default(),
             5,
         );
@@ -86,9 +92,10 @@ impl Rig {
 
     fn apply(&mut self, policy: &Policy) {
         policy.check().unwrap();
-        let facts = Facts { schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
+        let facts =
+            Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
         let app = App { host: [127, 0, 0, 1].into(), port: None };
-        let local = Local { service: "cart".parse().unwrap(), zone: None, app: Some(app) };
+        let local = Local { identity: false, service: "cart".parse().unwrap(), zone: None, app: Some(app) };
         let resolved = BTreeMap::new();
         let version = PlanVersion::default();
         let plan = Plan::build(policy, &facts, &local, &resolved, &mut self.registry, version).unwrap();
@@ -106,6 +113,7 @@ impl Rig {
             headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         }
         let call = Call {
+            caller: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::TrustDomain;
 use crate::name::ClusterName;
 
 /// Callers of a service that is not counted yet.
@@ -37,6 +38,21 @@ pub struct Facts {
     pub features: BTreeSet<String>,
     /// Each cluster's facts. A cluster that is missing here has no endpoints.
     pub clusters: BTreeMap<ClusterName, Cluster>,
+    /// Who is believed about identities; `None`: the mesh has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+}
+
+/// Authorities of a mesh. Facts, since what is taken back must count at once and must not come back with a rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// Whose identities they vouch for.
+    pub domain: TrustDomain,
+    /// Their certificates, in PEM.
+    pub bundle: String,
+    /// Revocation lists, in PEM; may be empty.
+    pub revocations: String,
 }
 
 /// Facts of one cluster.
@@ -82,6 +98,8 @@ pub enum TlsMode {
     /// In clear text.
     #[default]
     None,
+    /// By mutual TLS between sidecars, where the caller has an identity; in clear text where it has none.
+    Mesh,
 }
 
 /// A name with A or AAAA records.

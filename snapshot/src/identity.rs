@@ -127,6 +127,11 @@ pub struct SpiffePattern {
 }
 
 impl SpiffePattern {
+    /// Who vouches for those that it matches.
+    pub fn domain(&self) -> &str {
+        &self.text[SCHEME.len()..self.path_at]
+    }
+
     /// Whether `id` is one of them.
     pub fn matches(&self, id: &SpiffeId) -> bool {
         self.text[..self.path_at] == id.text[..id.path_at]

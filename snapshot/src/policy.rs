@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServiceName;
 
+pub use authorization::{Access, AccessRule, Authorization, Conditions, PriorityRule, Subject};
 pub use backend::{Backend, Balance, HashKey, Limits, OnEmpty, ShuffleShard, Timeouts, ZonePreference};
 pub use inbound::{Abort, Delay, Fault, Inbound, RateKey, RateLimit, Shed};
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
 };
 
+mod authorization;
 mod backend;
 mod inbound;
 mod resilience;
@@ -42,6 +44,29 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// At least one.
     pub ports: Vec<Port>,
+    /// What its sidecars ask of callers; `None`: they have no identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<Mtls>,
+}
+
+/// What the sidecars of a service ask of whoever calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mtls {
+    /// Callers with an identity prove it; those without may call in clear text.
+    Permissive,
+    /// Every caller proves its identity.
+    Strict,
+}
+
+impl Mtls {
+    /// As `Service` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Permissive => "Permissive",
+            Self::Strict => "Strict",
+        }
+    }
 }
 
 /// One port of a service.

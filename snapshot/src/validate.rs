@@ -15,13 +15,25 @@ mod resilience;
 mod tests;
 
 pub use inbound::{
-    EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, RATE_LIMITS_MAX, REQUESTS_MAX, REQUESTS_PER_MS_MAX,
-    TOLERANCE_PERCENTS, TRUSTED_MAX, network,
+    ACCESS_RULES_MAX, EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, PRIORITY_MAX, RATE_LIMITS_MAX,
+    REQUESTS_MAX, REQUESTS_PER_MS_MAX, TOLERANCE_PERCENTS, TRUSTED_MAX, network,
 };
 pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
 
 /// Features beyond the first schema that this build understands.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[MESH_TLS, AUTHORIZATION, IDENTITY_KEYS, PRIORITY_RULES];
+
+/// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
+pub const MESH_TLS: &str = "mesh_tls";
+/// Who may call what.
+pub const AUTHORIZATION: &str = "authorization";
+/// Rate limits by identity.
+pub const IDENTITY_KEYS: &str = "identity_keys";
+/// How much requests matter, whatever their callers say.
+pub const PRIORITY_RULES: &str = "priority_rules";
+
+/// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
+pub const TRUST_BYTES_MAX: usize = 512 * 1024;
 
 /// Services in one scope.
 pub const SERVICES_MAX: usize = 100_000;
@@ -116,6 +128,10 @@ impl Facts {
     pub fn check(&self) -> Result<(), Invalid> {
         check_version(self.schema, self.features.iter())?;
         at_most("facts", "clusters", self.clusters.len(), SERVICES_MAX)?;
+        if let Some(trust) = &self.trust {
+            at_most("trust", "bytes of trust bundle", trust.bundle.len(), TRUST_BYTES_MAX)?;
+            at_most("trust", "bytes of revocation lists", trust.revocations.len(), TRUST_BYTES_MAX)?;
+        }
         for (name, cluster) in &self.clusters {
             let place = name.to_string();
             if !cluster.peers.is_power_of_two() {

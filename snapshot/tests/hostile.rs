@@ -78,7 +78,7 @@ fn policy() -> Policy {
             ..Backend::defaults_for(Protocol::Http)
         },
     };
-    let service = Service { hosts: vec![text("cart.example")], ports: vec![port] };
+    let service = Service { mtls: None, hosts: vec![text("cart.example")], ports: vec![port] };
     Policy {
         schema: SCHEMA,
         features: Default::default(),
@@ -97,7 +97,7 @@ fn facts() -> Facts {
         ("cart:81".parse().unwrap(), cluster(Discovery::Dns(dns))),
         ("cart:82".parse().unwrap(), cluster(Discovery::Srv(srv))),
     ];
-    Facts { schema: SCHEMA, features: Default::default(), clusters: clusters.into() }
+    Facts { trust: None, schema: SCHEMA, features: Default::default(), clusters: clusters.into() }
 }
 
 /// splitmix64: a seed tells the whole input.

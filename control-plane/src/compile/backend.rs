@@ -15,7 +15,7 @@ pub(super) fn service(
     let mut hosts: Vec<String> = service.hosts.iter().map(|host| host.value.clone()).collect();
     hosts.sort();
     let ports = service.ports.iter().map(|port| self::port(index, view, name, port)).collect();
-    policy::Service { hosts, ports }
+    policy::Service { hosts, ports, mtls: index.mtls(service) }
 }
 
 fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) -> policy::Port {

@@ -8,33 +8,31 @@ use outrigger_snapshot::name::{ClusterName, ServiceName};
 use crate::config::model::{Endpoints, Port, Service};
 
 /// The facts of each port; none for a service that says nothing of endpoints.
-pub(super) fn clusters(name: &ServiceName, service: &Service) -> Vec<(ClusterName, Cluster)> {
+pub(super) fn clusters(name: &ServiceName, service: &Service, tls: TlsMode) -> Vec<(ClusterName, Cluster)> {
     let Some(endpoints) = &service.endpoints else { return Vec::new() };
     let cluster = |port: &Port| {
-        let discovery = discovery(endpoints, port);
+        let discovery = discovery(endpoints, port, tls);
         (name.cluster(port.port), Cluster { discovery, peers: PEERS_DEFAULT })
     };
     service.ports.iter().map(cluster).collect()
 }
 
-fn discovery(endpoints: &Endpoints, port: &Port) -> Discovery {
+fn discovery(endpoints: &Endpoints, port: &Port, tls: TlsMode) -> Discovery {
     match endpoints {
         Endpoints::Static(list) => {
             let endpoint = |endpoint: &crate::config::model::StaticEndpoint| Endpoint {
                 address: SocketAddr::new(endpoint.address, endpoint.port.unwrap_or(port.target_port)),
                 weight: endpoint.weight,
                 zone: endpoint.zone.clone(),
-                tls: TlsMode::None,
+                tls,
             };
             let mut endpoints: Vec<Endpoint> = list.iter().map(endpoint).collect();
             endpoints.sort_by_key(|endpoint| endpoint.address);
             Discovery::Static(endpoints)
         }
-        Endpoints::Dns { name, port: written } => Discovery::Dns(DnsName {
-            name: name.clone(),
-            port: written.unwrap_or(port.target_port),
-            tls: TlsMode::None,
-        }),
-        Endpoints::Srv { name } => Discovery::Srv(SrvName { name: name.clone(), tls: TlsMode::None }),
+        Endpoints::Dns { name, port: written } => {
+            Discovery::Dns(DnsName { name: name.clone(), port: written.unwrap_or(port.target_port), tls })
+        }
+        Endpoints::Srv { name } => Discovery::Srv(SrvName { name: name.clone(), tls }),
     }
 }

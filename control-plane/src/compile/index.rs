@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::policy::Mtls;
 
 use crate::config::layers::Layers;
-use crate::config::model::{InboundSettings, RouteFilter, Rule, Service, Spec};
+use crate::config::model::{InboundSettings, Mesh, RouteFilter, Rule, Service, Spec};
 use crate::config::{Checked, parent_ports, service_name};
 
 /// A port of a service.
@@ -34,6 +35,8 @@ pub(super) struct Index<'a> {
     pub(super) layers: Layers<'a>,
     /// What is done about requests that come to each port.
     pub(super) inbound: Layers<'a, InboundSettings>,
+    /// What holds for all services.
+    pub(super) mesh: Option<&'a Mesh>,
     /// The filters that routes name, by namespace and name.
     pub(super) filters: HashMap<(&'a str, &'a str), &'a RouteFilter>,
 }
@@ -47,8 +50,12 @@ impl<'a> Index<'a> {
             if let (Spec::Service(service), Some(name)) = (resource.spec(), service_name(resource)) {
                 index.services.insert(name, service);
             }
-            if let Spec::RouteFilter(filter) = resource.spec() {
-                index.filters.insert((resource.namespace(), resource.name()), filter);
+            match resource.spec() {
+                Spec::RouteFilter(filter) => {
+                    index.filters.insert((resource.namespace(), resource.name()), filter);
+                }
+                Spec::Mesh(mesh) => index.mesh = Some(mesh),
+                _ => {}
             }
         }
         // The resources are sorted by namespace and name: so are the routes of each port, which is their order of precedence.
@@ -72,6 +79,12 @@ impl<'a> Index<'a> {
             }
         }
         index
+    }
+
+    /// What the sidecars of a service ask of callers; `None`: nothing.
+    pub(super) fn mtls(&self, service: &Service) -> Option<Mtls> {
+        let mesh = self.mesh?;
+        service.mtls.as_ref().map_or(mesh.mtls, |mtls| mtls.value)
     }
 
     /// The routes of a port as callers in `view` see them: their own namespace's, if it has any, in place of the service's.

@@ -17,6 +17,7 @@ mod clashes;
 mod filters;
 mod hosts;
 mod inbound;
+mod mesh;
 mod policies;
 mod routes;
 mod scopes;
@@ -54,7 +55,8 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
             Spec::BackendPolicy(_)
             | Spec::XBackendTrafficPolicy(_)
             | Spec::InboundPolicy(_)
-            | Spec::RouteFilter(_) => {}
+            | Spec::RouteFilter(_)
+            | Spec::Mesh(_) => {}
         }
     }
     routes::check_totals(resources, &services, &mut problems);
@@ -63,6 +65,7 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
     policies::check(resources, &services, &mut problems);
     settings::check(resources, &layers, &services, &mut problems);
     inbound::check(resources, &services, &mut problems);
+    mesh::check(resources, &services, &mut problems);
     scopes::check(resources, &services, &mut problems);
     let mut resources = resources.to_vec();
     resources.sort_by_cached_key(Resource::key);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use outrigger_snapshot::facts::Trust;
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{Filter, Protocol, RouteMatch, RuleRetry};
+use outrigger_snapshot::policy::{Filter, Mtls, Protocol, RouteMatch, RuleRetry};
 
 use super::problem::Spot;
 
@@ -35,6 +36,7 @@ pub(crate) enum Spec {
     XBackendTrafficPolicy(BackendPolicy),
     InboundPolicy(InboundPolicy),
     RouteFilter(RouteFilter),
+    Mesh(Mesh),
 }
 
 impl Spec {
@@ -59,7 +61,11 @@ impl Spec {
         match self {
             Self::BackendPolicy(policy) | Self::XBackendTrafficPolicy(policy) => &policy.targets,
             Self::InboundPolicy(policy) => &policy.targets,
-            Self::Service(_) | Self::HttpRoute(_) | Self::GrpcRoute(_) | Self::RouteFilter(_) => &[],
+            Self::Service(_)
+            | Self::HttpRoute(_)
+            | Self::GrpcRoute(_)
+            | Self::RouteFilter(_)
+            | Self::Mesh(_) => &[],
         }
     }
 
@@ -81,6 +87,17 @@ pub(crate) struct Service {
     /// Whether `ports` are all that were written; those that could not be read are left out.
     pub(crate) ports_whole: bool,
     pub(crate) endpoints: Option<Endpoints>,
+    /// What its sidecars ask of callers, `None` for nothing; absent, as the mesh says.
+    pub(crate) mtls: Option<Placed<Option<Mtls>>>,
+}
+
+/// What holds for all services.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    /// `None`: what was written cannot be used, which has been reported.
+    pub(crate) trust: Option<Trust>,
+    /// What sidecars ask of callers where their service says nothing; `None`: nothing.
+    pub(crate) mtls: Option<Mtls>,
 }
 
 #[derive(Debug)]

@@ -15,9 +15,11 @@ use super::shape::{Object, Presence, Report, Shape};
 
 mod address;
 mod amount;
+mod authorization;
 mod backend_policy;
 mod filter;
 mod inbound_policy;
+mod mesh;
 mod method_match;
 mod rate_limit;
 mod route;
@@ -108,6 +110,7 @@ fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) 
             Spec::XBackendTrafficPolicy(traffic_policy::read(spec, &path, namespace, report))
         }
         Kind::InboundPolicy => Spec::InboundPolicy(inbound_policy::read(spec, &path, namespace, report)),
+        Kind::Mesh => Spec::Mesh(mesh::read(spec, &path, report)),
         Kind::RouteFilter => Spec::RouteFilter(route_filter::read(spec, &path, report)),
     }
 }

@@ -11,7 +11,7 @@ use outrigger_snapshot::record::Serial;
 use super::model::Spec;
 use super::problem::{Problem, Spot};
 use super::shape::{
-    Object, Shape, backend_policy, grpc_route, http_route, ignored, inbound_policy, required, resource,
+    Object, Shape, backend_policy, grpc_route, http_route, ignored, inbound_policy, mesh, required, resource,
     route_filter, service, traffic_policy,
 };
 use super::text::Text;
@@ -35,11 +35,13 @@ pub enum Kind {
     InboundPolicy,
     /// `outrigger.dev/v1alpha1`: a filter that routes name.
     RouteFilter,
+    /// `outrigger.dev/v1alpha1`: what holds for all services.
+    Mesh,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Service,
         Self::HttpRoute,
         Self::GrpcRoute,
@@ -47,6 +49,7 @@ impl Kind {
         Self::XBackendTrafficPolicy,
         Self::InboundPolicy,
         Self::RouteFilter,
+        Self::Mesh,
     ];
 
     /// The name in `kind`.
@@ -59,13 +62,14 @@ impl Kind {
             Self::XBackendTrafficPolicy => "XBackendTrafficPolicy",
             Self::InboundPolicy => "InboundPolicy",
             Self::RouteFilter => "RouteFilter",
+            Self::Mesh => "Mesh",
         }
     }
 
     /// The text in `apiVersion`.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Service | Self::BackendPolicy | Self::InboundPolicy | Self::RouteFilter => {
+            Self::Service | Self::BackendPolicy | Self::InboundPolicy | Self::RouteFilter | Self::Mesh => {
                 "outrigger.dev/v1alpha1"
             }
             Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
@@ -79,7 +83,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| {
             let name = kind.name().to_ascii_lowercase();
             let plural = name.strip_suffix('y').map_or(format!("{name}s"), |stem| format!("{stem}ies"));
-            text == name || text == plural
+            text == name || text == plural || text == format!("{name}es")
         })
     }
 
@@ -113,6 +117,7 @@ impl Kind {
             }
             Self::InboundPolicy => whole!("outrigger.dev/v1alpha1", "InboundPolicy", inbound_policy::SPEC),
             Self::RouteFilter => whole!("outrigger.dev/v1alpha1", "RouteFilter", route_filter::SPEC),
+            Self::Mesh => whole!("outrigger.dev/v1alpha1", "Mesh", mesh::SPEC),
         }
     }
 }

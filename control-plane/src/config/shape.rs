@@ -10,6 +10,7 @@ pub(crate) mod backend_policy;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod inbound_policy;
+pub(crate) mod mesh;
 pub(crate) mod resource;
 pub(crate) mod route_filter;
 pub(crate) mod service;

@@ -1,8 +1,9 @@
 //! Kinds of text that fields hold.
 
 use outrigger_snapshot::head::Authority;
+use outrigger_snapshot::identity::{DOMAIN_BYTES_MAX, ID_BYTES_MAX, SpiffePattern, TrustDomain};
 use outrigger_snapshot::name::{LABEL_BYTES_MAX, check_label};
-use outrigger_snapshot::validate::network;
+use outrigger_snapshot::validate::{TRUST_BYTES_MAX, network};
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,8 @@ const NETWORK_BYTES_MAX: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/
 const HEADER_NAME_BYTES_MAX: usize = 256;
 /// Longest header value in bytes (Gateway API v1).
 const HEADER_VALUE_BYTES_MAX: usize = 4_096;
+/// Longest method in bytes.
+const METHOD_BYTES_MAX: usize = 32;
 /// Longest path, query value or regular expression in bytes (Gateway API v1).
 pub(crate) const TEXT_BYTES_MAX: usize = 1_024;
 
@@ -49,6 +52,14 @@ pub(crate) enum Text {
     Address,
     /// An address or a network.
     Network,
+    /// A method, in upper case.
+    Method,
+    /// A trust domain.
+    TrustDomain,
+    /// A pattern of SPIFFE IDs.
+    SpiffePattern,
+    /// Certificates or revocation lists in PEM.
+    Pem,
 }
 
 impl Text {
@@ -70,6 +81,15 @@ impl Text {
             // Judged where the address is read, which can say more than yes or no.
             Self::Address => text.len() <= HOST_BYTES_MAX + ":65535".len(),
             Self::Network => text.len() <= NETWORK_BYTES_MAX && network(text).is_some(),
+            Self::Method => {
+                is_token(text)
+                    && text.len() <= METHOD_BYTES_MAX
+                    && !text.contains(|c: char| c.is_ascii_lowercase())
+            }
+            Self::TrustDomain => text.parse::<TrustDomain>().is_ok(),
+            Self::SpiffePattern => text.parse::<SpiffePattern>().is_ok(),
+            // What is in it is judged where it is read.
+            Self::Pem => text.len() <= TRUST_BYTES_MAX,
         }
     }
 
@@ -100,6 +120,10 @@ impl Text {
             Self::Duration => "a duration like 10s, 1m30s or 250ms, without fractions".to_owned(),
             Self::Address => "ADDRESS or ADDRESS:PORT".to_owned(),
             Self::Network => "an address or a network, like 10.1.0.7, 10.1.0.0/16 or fd00::/8".to_owned(),
+            Self::Method => "a method in upper case, like GET".to_owned(),
+            Self::TrustDomain => format!("a DNS name in lower case of at most {DOMAIN_BYTES_MAX} bytes, like example.org"),
+            Self::SpiffePattern => "spiffe://TRUST-DOMAIN/PATH, where '*' stands for one element of the path and a last '**' for all that follow".to_owned(),
+            Self::Pem => format!("certificates in PEM, at most {TRUST_BYTES_MAX} bytes"),
         }
     }
 
@@ -124,9 +148,16 @@ impl Text {
             Self::HostPattern => Some("^(\\*\\.)?[^A-Z*:/ ]+$"),
             Self::HeaderName | Self::CookieName => Some("^[A-Za-z0-9!#$%&'*+\\-.^_`|~]+$"),
             Self::Duration => Some("^([0-9]{1,5}(h|m|s|ms)){1,4}$"),
-            Self::Any | Self::Only(_) | Self::DnsName | Self::HeaderValue | Self::Address | Self::Network => {
-                None
-            }
+            Self::Method => Some("^[A-Z0-9!#$%&'*+\\-.^_`|~]+$"),
+            Self::TrustDomain => Some("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+            Self::SpiffePattern => Some("^spiffe://[a-z0-9.-]+/.+$"),
+            Self::Any
+            | Self::Only(_)
+            | Self::DnsName
+            | Self::HeaderValue
+            | Self::Address
+            | Self::Network
+            | Self::Pem => None,
         }
     }
 
@@ -138,6 +169,10 @@ impl Text {
             Self::HeaderName | Self::CookieName => Some(HEADER_NAME_BYTES_MAX),
             Self::HeaderValue => Some(HEADER_VALUE_BYTES_MAX),
             Self::Network => Some(NETWORK_BYTES_MAX),
+            Self::Method => Some(METHOD_BYTES_MAX),
+            Self::TrustDomain => Some(DOMAIN_BYTES_MAX),
+            Self::SpiffePattern => Some(ID_BYTES_MAX),
+            Self::Pem => Some(TRUST_BYTES_MAX),
             Self::Only(_) | Self::Label | Self::Service | Self::Duration | Self::Address => None,
         }
     }

@@ -46,6 +46,8 @@ fn everything() -> Inbound {
         shed: Some(Shed { tolerance_percent: Some(150), exempt: vec!["/ready".into(), "/live".into()] }),
         rate_limits: vec![per_user, all],
         trusted: vec!["10.1.0.0/16".into(), "::1".into()],
+        authorization: None,
+        priorities: Vec::new(),
     }
 }
 

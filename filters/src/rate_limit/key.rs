@@ -18,6 +18,7 @@ pub(super) struct Key(Box<[KeyPart]>);
 enum KeyPart {
     Header(HeaderName),
     Source,
+    Identity,
     PathElement(usize),
 }
 
@@ -30,6 +31,7 @@ impl Key {
                         .map_err(|_| FilterError::HeaderName(name.clone()))?,
                 ),
                 RateKey::Source => KeyPart::Source,
+                RateKey::Identity => KeyPart::Identity,
                 RateKey::PathElement(index) => KeyPart::PathElement(*index as usize),
             })
         };
@@ -69,6 +71,7 @@ impl Key {
         self.0.iter().map(|part| match part {
             KeyPart::Header(name) => head.header(name).map(|value| value.as_bytes()),
             KeyPart::Source => context.source.as_ref().map(|value| value.as_bytes()),
+            KeyPart::Identity => context.identity.as_ref().map(|identity| identity.as_str().as_bytes()),
             KeyPart::PathElement(index) => head.path().split('/').nth(index + 1).map(str::as_bytes),
         })
     }

@@ -21,6 +21,7 @@ mod http;
 mod hung;
 mod limits;
 mod memory;
+mod mtls;
 mod observe;
 mod once;
 mod one_plan;

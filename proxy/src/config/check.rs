@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use outrigger_certs::files::Files;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
 
@@ -57,6 +58,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
             age: flags.downstream_age,
         },
         drain: drain(&flags)?,
+        identity: identity(&flags)?,
         report: report(&flags)?,
         rate_limit_store: rate_limit_store(&flags)?,
         poll: flags.poll.unwrap_or(if is_folder { FOLDER_POLL } else { OBJECT_STORE_POLL }),
@@ -178,6 +180,17 @@ fn drain(flags: &Flags) -> Result<Drain, ConfigError> {
         "--drain-deadline ({deadline:?}) counts from the beginning of the drain and can't be before the end of --drain-grace \
          ({grace:?}): make it longer"
     )))
+}
+
+fn identity(flags: &Flags) -> Result<Option<Files>, ConfigError> {
+    match (flags.identity_cert.clone(), flags.identity_key.clone()) {
+        (Some(certificate), Some(key)) => Ok(Some(Files { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => Err(ConfigError::Combination(
+            "--identity-cert and --identity-key go together: a certificate proves nothing without its key"
+                .to_owned(),
+        )),
+    }
 }
 
 fn report(flags: &Flags) -> Result<Option<ReportTarget>, ConfigError> {

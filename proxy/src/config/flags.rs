@@ -113,6 +113,15 @@ pub(super) struct Flags {
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub(super) trust_key: Vec<PublicKey>,
 
+    /// Certificates (PEM) that prove to others of the mesh who this sidecar is, its own first: its SPIFFE ID is
+    /// spiffe://TRUST-DOMAIN/ns/NAMESPACE/svc/NAME. Looked at again and again: what is new is used at once
+    #[arg(long, value_name = "FILE")]
+    pub(super) identity_cert: Option<PathBuf>,
+
+    /// The private key (PEM) of --identity-cert
+    #[arg(long, value_name = "FILE")]
+    pub(super) identity_key: Option<PathBuf>,
+
     /// Where to say what runs here: a folder, or the http(s) URL of a control plane
     #[arg(long, value_name = "URL")]
     pub(super) report: Option<ReportUrl>,

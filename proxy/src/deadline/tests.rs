@@ -14,6 +14,7 @@ use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
 fn exchange(deadline_ns: u64) -> Exchange {
     let labels = RequestLabels { direction: Direction::Outbound, rule: "r".into(), cluster: "".into() };
     let rule = Rule {
+        gate: None,
         name: "r".into(),
         filters: FilterChain::default(),
         request_timeout_ms: None,
@@ -81,6 +82,7 @@ fn the_future_of_a_request_stays_small() {
     let worker = crate::worker::Worker::new(
         0,
         crate::worker::Shared {
+            identity: Default::default(),
             plan: Default::default(),
             lineages: Default::default(),
             memory: Default::default(),

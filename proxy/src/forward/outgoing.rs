@@ -7,7 +7,7 @@ use http_body::Body as _;
 use outrigger_snapshot::head::RequestHead;
 
 use super::{DEADLINE, GRPC_TIMEOUT, grpc_timeout};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Wire};
 use crate::exchange::Exchange;
 use crate::http::body::{Body, DownstreamBody};
 use crate::http::replay::{Replay, ReplayPool};
@@ -156,7 +156,7 @@ fn upstream_head(
 ) -> Request<()> {
     let (method, authority, path_and_query, mut headers) = head.into_parts();
     let mut request = Request::new(());
-    if cluster.is_http2() {
+    if cluster.wire(upgrade.is_some()) == Wire::Http2 {
         headers.remove(header::HOST);
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));

@@ -68,13 +68,14 @@ pub(super) async fn send(
     fresh: bool,
 ) -> Result<Box<Answer>, Box<Failed>> {
     let pool = worker.pools.of(attempt.endpoint(), cluster);
+    let wire = cluster.wire(outgoing.switches);
     for _ in 0..UNSENT_TRIES_MAX {
-        let idle = if fresh { None } else { pool.take(cluster, attempt.started_ns()) };
+        let idle = if fresh { None } else { pool.take(cluster, wire, attempt.started_ns()) };
         let reused = idle.is_some();
         let mut lease = match idle {
             Some(lease) => lease,
             // Boxed: rare, and an idle connection should not be as large as this.
-            None => match watch.limit(Box::pin(pool.open(cluster, fresh))).await {
+            None => match watch.limit(Box::pin(pool.open(cluster, wire, fresh))).await {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(error)) | Err(error) => return Err(Box::new(Failed { error, reused })),
             },

@@ -7,10 +7,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::policy::Probe;
-use tokio::net::TcpStream;
 
 use super::{Target, grpc};
+use crate::connect::{self, TlsFailure};
+use crate::error::ProxyError;
+use crate::identity::Identity;
+use crate::transport::Transport;
 
 /// Answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 10;
@@ -26,6 +30,9 @@ pub(super) enum Unwell {
     /// No connection.
     #[error("no connection: {0}")]
     Connect(std::io::Error),
+    /// No TLS.
+    #[error("{0}")]
+    Tls(TlsFailure),
     /// The connection broke.
     #[error("no answer: {0}")]
     Exchange(hyper::Error),
@@ -50,14 +57,21 @@ pub(super) enum Unwell {
 }
 
 /// Asks once.
-pub(super) async fn probe(target: &Target) -> Result<(), Unwell> {
+pub(super) async fn probe(target: &Target, identity: &Identity) -> Result<(), Unwell> {
     let limit = std::time::Duration::from_millis(target.check.timeout_ms);
     let late = Unwell::Late(target.check.timeout_ms);
-    tokio::time::timeout(limit, ask(target)).await.unwrap_or(Err(late))
+    tokio::time::timeout(limit, ask(target, identity)).await.unwrap_or(Err(late))
 }
 
-async fn ask(target: &Target) -> Result<(), Unwell> {
-    let stream = TcpStream::connect(target.endpoint.address()).await.map_err(Unwell::Connect)?;
+async fn ask(target: &Target, identity: &Identity) -> Result<(), Unwell> {
+    let http2 = target.http2 || matches!(target.check.probe, Probe::Grpc { .. });
+    let spoken = if http2 { Spoken::Http2 } else { Spoken::Http1 };
+    let reached = connect::reach(&target.endpoint, identity, spoken).await;
+    let stream = reached.map_err(|error| match error {
+        ProxyError::Tls { failure } => Unwell::Tls(failure),
+        ProxyError::ConnectFailed { error, .. } => Unwell::Connect(error),
+        other => Unwell::Connect(std::io::Error::other(other)),
+    })?;
     match &target.check.probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host } => {
@@ -122,7 +136,7 @@ fn request(
     Ok(request)
 }
 
-async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>, http2: bool) -> Result<Answer, Unwell> {
+async fn exchange(stream: Transport, request: Request<Full<Bytes>>, http2: bool) -> Result<Answer, Unwell> {
     let io = TokioIo::new(stream);
     if http2 {
         let builder = http2::Builder::new(Local);

@@ -13,6 +13,7 @@ use tokio::task::{LocalSet, yield_now};
 use super::*;
 use crate::cluster::balance::{EndpointSet, Entry};
 use crate::cluster::health::{Check, ClusterHealth, Phase};
+use crate::identity::Identity;
 use crate::telemetry::metrics::Direction;
 
 /// Until something that happens has happened.
@@ -69,7 +70,7 @@ async fn grpc(status: u8) -> SocketAddr {
                 Ok::<_, hyper::Error>(Response::new(body))
             });
             let executor = crate::http::gather::gather;
-            let (io, executor) = executor(stream);
+            let (io, executor) = executor(stream.into());
             let connection = hyper::server::conn::http2::Builder::new(executor.clone())
                 .serve_connection(TokioIo::new(io), service);
             tokio::task::spawn_local(executor.wrap(connection));
@@ -98,7 +99,7 @@ async fn a_page_is_well_up_to_399() {
             let answer = Rc::new(RefCell::new("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
             let (address, heard) = http1(answer.clone()).await;
             let target = target(address, page("/ready?deep=1"), false);
-            assert!(probe(&target).await.is_ok());
+            assert!(probe(&target, &Identity::default()).await.is_ok());
             let request = heard.borrow().clone();
             assert!(request.starts_with("GET /ready?deep=1 HTTP/1.1\r\n"), "{request}");
             assert!(
@@ -116,7 +117,7 @@ async fn a_page_is_well_up_to_399() {
                 ("SSH-2.0-OpenSSH\r\n", Some("no answer: ")),
             ] {
                 *answer.borrow_mut() = said;
-                let found = probe(&target).await.err().map(|unwell| unwell.to_string());
+                let found = probe(&target, &Identity::default()).await.err().map(|unwell| unwell.to_string());
                 assert_eq!(found.is_some(), expected.is_some(), "{said}: {found:?}");
                 assert!(found.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{said}");
             }
@@ -134,7 +135,7 @@ async fn a_health_service_is_well_while_it_serves() {
                 (1, "other", Some("it answered grpc-status \"5\"")),
             ] {
                 let target = target(grpc(status).await, Probe::Grpc { service: service.into() }, true);
-                let found = probe(&target).await.err().map(|unwell| unwell.to_string());
+                let found = probe(&target, &Identity::default()).await.err().map(|unwell| unwell.to_string());
                 assert_eq!(found.as_deref(), expected);
             }
         })
@@ -147,12 +148,18 @@ async fn a_port_is_well_while_it_is_open_and_a_deaf_server_is_not() {
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            assert!(probe(&target(address, Probe::Tcp, false)).await.is_ok());
+            assert!(probe(&target(address, Probe::Tcp, false), &Identity::default()).await.is_ok());
             let mut deaf = target(address, page("/"), false);
             deaf.check.timeout_ms = 20;
-            assert_eq!(probe(&deaf).await.unwrap_err().to_string(), "no answer in 20 ms");
+            assert_eq!(
+                probe(&deaf, &Identity::default()).await.unwrap_err().to_string(),
+                "no answer in 20 ms"
+            );
             drop(listener);
-            assert!(matches!(probe(&target(address, Probe::Tcp, false)).await, Err(Unwell::Connect(_))));
+            assert!(matches!(
+                probe(&target(address, Probe::Tcp, false), &Identity::default()).await,
+                Err(Unwell::Connect(_))
+            ));
         })
         .await;
 }
@@ -169,6 +176,7 @@ async fn rounds_ask_those_that_the_plan_has_and_tell_the_balancer() {
             let cluster = Arc::new(cluster_of(&endpoint, Some(check)));
             let results = Rc::new(Results::default());
             let mut rounds = Rounds {
+                identity: Default::default(),
                 watched: HashMap::new(),
                 results: results.clone(),
                 places: Rc::new(Semaphore::new(1)),

@@ -1,7 +1,9 @@
 //! What hyper says when an exchange with an upstream fails.
 
 use std::error::Error as _;
+use std::io;
 
+use crate::connect::TlsFailure;
 use crate::error::{Malformed, ProxyError};
 
 /// A failure on the wire, as hyper describes it.
@@ -11,6 +13,9 @@ pub struct WireError(hyper::Error);
 
 /// What a failed exchange with an upstream means.
 pub fn upstream_failure(error: hyper::Error) -> ProxyError {
+    if let Some(failure) = refuses_certificate(&error) {
+        return ProxyError::Tls { failure };
+    }
     let refused = refuses_stream(&error);
     let (malformed, ours) = (error.is_parse() || error.is_parse_too_large(), error.is_user());
     let wire = WireError(error);
@@ -21,6 +26,17 @@ pub fn upstream_failure(error: hyper::Error) -> ProxyError {
         () if ours => ProxyError::Malformed(Malformed::Body),
         () => ProxyError::Reset(wire),
     }
+}
+
+fn refuses_certificate(error: &hyper::Error) -> Option<TlsFailure> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(failure) = cause.downcast_ref::<io::Error>().and_then(TlsFailure::of_refusal) {
+            return Some(failure);
+        }
+        source = cause.source();
+    }
+    None
 }
 
 /// RFC 9113 §8.7: a stream refused so was not processed, nor one above the last of a GOAWAY. Of a GOAWAY without an error, h2 tells only

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::header::{HeaderName, HeaderValue};
 use outrigger_snapshot::head::RequestHead;
 
+use crate::caller::FORWARDED_CERTIFICATE;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -18,7 +20,12 @@ pub fn peer_value(address: IpAddr) -> HeaderValue {
 }
 
 /// Adds the peer to `x-forwarded-for`; sets `x-forwarded-host`, `x-forwarded-proto` and `x-request-id` where they are missing.
-pub fn add_forwarded(head: &mut RequestHead, peer: &HeaderValue, random: &mut impl FnMut() -> u64) {
+pub fn add_forwarded(
+    head: &mut RequestHead,
+    peer: &HeaderValue,
+    certificate: Certificate<'_>,
+    random: &mut impl FnMut() -> u64,
+) {
     let there = There::scan(head);
     if !there.chain {
         head.set_header(FORWARDED_FOR, peer.clone());
@@ -31,9 +38,23 @@ pub fn add_forwarded(head: &mut RequestHead, peer: &HeaderValue, random: &mut im
     if !there.host {
         head.set_header(FORWARDED_HOST, head.authority().as_header().clone());
     }
+    match certificate {
+        Certificate::Set(Some(certificate)) => head.set_header(FORWARDED_CERTIFICATE, certificate.clone()),
+        Certificate::Set(None) if there.certificate => head.remove_header(&FORWARDED_CERTIFICATE),
+        Certificate::Set(None) | Certificate::Keep => {}
+    }
     if !there.id {
         head.set_header(REQUEST_ID, request_id([random(), random()]));
     }
+}
+
+/// What becomes of [`FORWARDED_CERTIFICATE`].
+#[derive(Debug, Clone, Copy)]
+pub enum Certificate<'a> {
+    /// It is this, or nothing.
+    Set(Option<&'a HeaderValue>),
+    /// It stays.
+    Keep,
 }
 
 /// What a head brought along. One walk costs less than four look-ups.
@@ -42,6 +63,7 @@ struct There {
     chain: bool,
     proto: bool,
     host: bool,
+    certificate: bool,
     id: bool,
 }
 
@@ -53,6 +75,7 @@ impl There {
                 "x-forwarded-for" => there.chain = true,
                 "x-forwarded-proto" => there.proto = true,
                 "x-forwarded-host" => there.host = true,
+                "x-forwarded-client-cert" => there.certificate = true,
                 "x-request-id" => there.id = true,
                 _ => {}
             }
@@ -107,10 +130,15 @@ mod tests {
     fn forwarded(headers: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
         let mut head = head(headers);
         let mut next = 0;
-        add_forwarded(&mut head, &peer_value("::ffff:10.0.0.9".parse().unwrap()), &mut || {
-            next += 1;
-            next
-        });
+        add_forwarded(
+            &mut head,
+            &peer_value("::ffff:10.0.0.9".parse().unwrap()),
+            Certificate::Set(None),
+            &mut || {
+                next += 1;
+                next
+            },
+        );
         let (_, _, _, headers) = head.into_parts();
         let mut list: Vec<_> = headers
             .iter()

@@ -14,7 +14,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::transport::Transport;
 
 /// Bytes gathered before they are written without waiting for the end of the turn.
 const GATHER_BYTES_MAX: usize = 256 * 1024;
@@ -32,7 +33,7 @@ thread_local! {
 
 #[derive(Debug)]
 struct State {
-    stream: RefCell<TcpStream>,
+    stream: RefCell<Transport>,
     gathered: RefCell<BytesMut>,
     /// Read of the socket and not yet by hyper, which asks for little at a time.
     ahead: RefCell<BytesMut>,
@@ -66,11 +67,10 @@ impl State {
         if gathered.capacity() > KEEP_BYTES_MAX {
             *gathered = BytesMut::new();
         }
-        Poll::Ready(Ok(()))
+        // TLS takes bytes that its socket does not take.
+        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(context)
     }
-}
 
-impl State {
     fn poll_read_ahead(&self, context: &mut Context<'_>, ahead: &mut BytesMut) -> Poll<io::Result<()>> {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(READ_BYTES, 0);
@@ -91,7 +91,7 @@ pub struct GatherIo(Rc<State>);
 pub struct GatherExecutor(Rc<State>);
 
 /// Splits a socket into what hyper reads and writes, and what makes the writes happen.
-pub fn gather(stream: TcpStream) -> (GatherIo, GatherExecutor) {
+pub fn gather(stream: Transport) -> (GatherIo, GatherExecutor) {
     let state = Rc::new(State {
         stream: RefCell::new(stream),
         gathered: RefCell::new(BytesMut::new()),

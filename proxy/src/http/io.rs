@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+
+use crate::transport::Transport;
 
 /// Writes up to this are flattened, in bytes.
 const FLAT_BYTES_MAX: usize = 16 * 1024;
@@ -19,16 +20,16 @@ thread_local! {
 
 /// A socket for hyper's HTTP/1.1.
 #[derive(Debug)]
-pub struct FlatIo(TokioIo<TcpStream>);
+pub struct FlatIo(TokioIo<Transport>);
 
 impl FlatIo {
     /// Wraps a socket.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: Transport) -> Self {
         Self(TokioIo::new(stream))
     }
 
     /// Gives the socket back.
-    pub fn into_inner(self) -> TcpStream {
+    pub fn into_inner(self) -> Transport {
         self.0.into_inner()
     }
 }

@@ -1,6 +1,6 @@
 //! The downstream side: hyper's servers, the limits that hyper does not have, and the way out when the proxy drains.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,9 +16,9 @@ use hyper::rt::ReadBufCursor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::caller::Caller;
 use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
@@ -32,6 +32,7 @@ use crate::passage::{Activity, Record};
 use crate::stack::{Call, answer};
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
+use crate::transport::Transport;
 use crate::worker::{Phase, Worker};
 
 /// Most that is read at once from an HTTP/1.1 connection, in bytes; it gets there only for bodies.
@@ -59,6 +60,8 @@ pub struct Downstream {
     pub direction: Direction,
     /// The peer's address.
     pub peer: HeaderValue,
+    /// Who the peer has proved to be.
+    pub caller: OnceCell<Rc<Caller>>,
     /// What it is doing.
     pub activity: Rc<Activity>,
     /// When its response is to be cut, over HTTP/1.1: there is one at a time.
@@ -74,7 +77,8 @@ impl Downstream {
         worker.stats.downstream_connections[direction as usize].add(1);
         worker.stats.downstream_accepted[direction as usize].add(1);
         let cut_at = CutAt::default();
-        Rc::new(Self { worker, direction, peer, activity, cut_at, tunnel: RefCell::default() })
+        let caller = OnceCell::new();
+        Rc::new(Self { worker, direction, peer, caller, activity, cut_at, tunnel: RefCell::default() })
     }
 
     async fn answer<S>(
@@ -95,8 +99,8 @@ impl Downstream {
             false => Body::Downstream(DownstreamBody::new(incoming, started_ns)),
         };
         let request = normalize_request(parts);
-        let (direction, peer) = (self.direction, self.peer.clone());
-        let call = Call { request, body, direction, peer, version, started_ns };
+        let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
+        let call = Call { request, body, direction, peer, caller, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());
@@ -127,7 +131,7 @@ impl Drop for Downstream {
 }
 
 /// Serves HTTP/1.1 until the connection ends.
-pub async fn serve_http1<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+pub async fn serve_http1<S>(stream: Transport, downstream: Rc<Downstream>, stack: S)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
@@ -173,7 +177,7 @@ where
 }
 
 /// Serves HTTP/2 until the connection ends.
-pub async fn serve_http2<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+pub async fn serve_http2<S>(stream: Transport, downstream: Rc<Downstream>, stack: S)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {

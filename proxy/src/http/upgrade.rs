@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::passage::{Passage, Record};
+use crate::transport::Transport;
 
 /// Copy buffer per direction, in bytes.
 const COPY_BYTES: usize = 16 * 1024;
@@ -21,7 +21,7 @@ const COPY_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Socket {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: Transport,
     /// Read already.
     pub read: Bytes,
 }
@@ -74,7 +74,7 @@ pub struct Upgraded {
 
 /// A socket that notes whether anything moves.
 struct Moving<'a> {
-    stream: TcpStream,
+    stream: Transport,
     moved: &'a Cell<bool>,
 }
 

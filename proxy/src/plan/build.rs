@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use outrigger_certs::pem;
+use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::{FilterChain, FilterError};
-use outrigger_snapshot::facts::{Discovery, Facts, PEERS_DEFAULT, TlsMode};
+use outrigger_snapshot::facts::{self, Discovery, Facts, PEERS_DEFAULT, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Limits, Policy, Protocol};
+use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Limits, Mtls, Policy, Protocol};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
-use super::{Destination, Plan, Rule, Version};
+use super::{Destination, Gate, Plan, Rule, Version};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::balance::Entry;
@@ -36,6 +38,9 @@ pub enum Refusal {
         /// What is wrong.
         error: FilterError,
     },
+    /// Who is to be believed.
+    #[error("the trust bundle cannot be used: {0}")]
+    Trust(String),
 }
 
 /// Where this proxy stands.
@@ -47,6 +52,8 @@ pub struct Local {
     pub zone: Option<Arc<str>>,
     /// The workload, if calls to it come through here.
     pub app: Option<App>,
+    /// Whether this proxy was given an identity.
+    pub identity: bool,
 }
 
 /// The workload.
@@ -68,6 +75,8 @@ struct Builder<'a> {
     resolved: &'a Resolved,
     /// Whose calls prefer their own zone, if that is known.
     callers: Option<Arc<Callers>>,
+    /// Whether this proxy has an identity to prove.
+    identity: bool,
     /// The first filter that could not be built.
     refused: Option<Refusal>,
 }
@@ -82,9 +91,11 @@ impl Plan {
         registry: &mut Registry,
         version: Version,
     ) -> Result<Self, Refusal> {
+        let trust = facts.trust.as_ref().map(trust).transpose()?;
         let clusters = HashMap::with_capacity(policy.services.len());
         let callers = callers(facts, local, registry);
-        let mut builder = Builder { registry, clusters, facts, resolved, callers, refused: None };
+        let identity = local.identity;
+        let mut builder = Builder { registry, clusters, facts, resolved, callers, identity, refused: None };
         for (service, spec) in &policy.services {
             for port in &spec.ports {
                 builder.add_cluster(service.cluster(port.port), port.protocol, &port.backend);
@@ -101,7 +112,7 @@ impl Plan {
                 let clusters = builder.clusters.values().map(|cluster| &**cluster).chain(inbound_clusters);
                 builder.registry.enrol(clusters, true, clock::now_ns());
                 builder.registry.warn_of_limits_alone();
-                Ok(Self { version, service, outbound, inbound, clusters: builder.clusters })
+                Ok(Self { version, service, outbound, inbound, trust, clusters: builder.clusters })
             }
         }
     }
@@ -109,7 +120,7 @@ impl Plan {
     /// Puts what DNS said into the cluster; an endpoint that was there keeps its state.
     pub fn resolve(&self, name: &ClusterName, addresses: &[(SocketAddr, u32)], registry: &mut Registry) {
         if let Some(cluster) = self.clusters.get(name) {
-            let listed = addresses.iter().copied().map(listed);
+            let listed = addresses.iter().map(|address| listed(*address, cluster.tls));
             let entries = entries(Direction::Outbound, name, listed, registry);
             let now_ns = clock::now_ns();
             cluster.place(entries, now_ns);
@@ -136,10 +147,28 @@ fn callers(facts: &Facts, local: &Local, registry: &mut Registry) -> Option<Arc<
     .next()
 }
 
+fn trust(trust: &facts::Trust) -> Result<Arc<TrustBundle>, Refusal> {
+    let unusable = |error: pem::PemError| Refusal::Trust(error.to_string());
+    let roots = pem::roots(trust.bundle.as_bytes(), "it").map_err(unusable)?;
+    let revocations =
+        pem::revocations(trust.revocations.as_bytes(), "its revocation lists").map_err(unusable)?;
+    let bundle = TrustBundle::new(trust.domain.clone(), &roots, &revocations);
+    bundle.map(Arc::new).map_err(|problem| Refusal::Trust(problem.to_string()))
+}
+
+/// How the endpoints of a cluster are dialled: all alike, as the service decides.
+fn tls_of(cluster: &facts::Cluster) -> TlsMode {
+    match &cluster.discovery {
+        Discovery::Static(endpoints) => endpoints.first().map_or(TlsMode::None, |endpoint| endpoint.tls),
+        Discovery::Dns(dns) => dns.tls,
+        Discovery::Srv(srv) => srv.tls,
+    }
+}
+
 type Listed = (SocketAddr, u32, Option<Arc<str>>, TlsMode);
 
-fn listed((address, weight): (SocketAddr, u32)) -> Listed {
-    (address, weight, None, TlsMode::None)
+fn listed((address, weight): (SocketAddr, u32), tls: TlsMode) -> Listed {
+    (address, weight, None, tls)
 }
 
 fn entries(
@@ -169,18 +198,21 @@ impl Builder<'_> {
         let preference = self.callers.as_ref().zip(backend.zone_preference).map(preferred);
         let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
         cluster.preference = preference;
+        // A caller without identity has nothing to prove, and its calls stay as they were.
+        let tls = if self.identity { facts.map_or(TlsMode::None, tls_of) } else { TlsMode::None };
+        cluster.tls = tls;
         let entries = match facts.map(|facts| &facts.discovery) {
             None => Vec::new(),
             Some(Discovery::Static(endpoints)) => {
                 let listed = endpoints.iter().map(|endpoint| {
                     let zone = endpoint.zone.as_deref().map(Arc::from);
-                    (endpoint.address, endpoint.weight, zone, endpoint.tls)
+                    (endpoint.address, endpoint.weight, zone, tls)
                 });
                 entries(Direction::Outbound, &name, listed, self.registry)
             }
             Some(Discovery::Dns(_) | Discovery::Srv(_)) => {
                 let addresses = self.resolved.get(&name).map(Vec::as_slice).unwrap_or_default();
-                let listed = addresses.iter().copied().map(listed);
+                let listed = addresses.iter().map(|address| listed(*address, tls));
                 entries(Direction::Outbound, &name, listed, self.registry)
             }
         };
@@ -209,6 +241,7 @@ impl Builder<'_> {
             weight_total: destinations.iter().map(|destination| destination.weight).sum(),
             destinations,
             guard: None,
+            gate: None,
             trusted: Trusted::default(),
             undirected: self.registry.requests(RequestLabels {
                 direction: Direction::Outbound,
@@ -279,6 +312,7 @@ impl Builder<'_> {
             destinations: vec![Destination { cluster, filters, retry, weight: 1, stats }],
             weight_total: 1,
             guard: None,
+            gate: None,
             trusted: Trusted::default(),
         }
     }
@@ -287,6 +321,7 @@ impl Builder<'_> {
     /// cannot be guessed; where the workload's port was given, it is enough.
     fn inbound(&mut self, policy: &Policy, local: &Local) -> Vec<(u16, Arc<Rule>)> {
         let Some(app) = local.app else { return Vec::new() };
+        let mtls = policy.services.get(&local.service).and_then(|service| service.mtls);
         let ports: Vec<_> = match policy.services.get(&local.service) {
             Some(service) => service
                 .ports
@@ -310,7 +345,7 @@ impl Builder<'_> {
             .map(|(port, target_port, protocol, backend, inbound)| {
                 let address = SocketAddr::new(app.host, app.port.unwrap_or(target_port));
                 let name = local.service.cluster(port);
-                (port, self.inbound_rule(&name, address, protocol, &backend, &inbound))
+                (port, self.inbound_rule(&name, address, protocol, &backend, &inbound, mtls))
             })
             .collect();
         if let Some(index) = rules.iter().position(|(port, _)| *port == 80) {
@@ -326,6 +361,7 @@ impl Builder<'_> {
         protocol: Protocol,
         backend: &Backend,
         inbound: &Inbound,
+        mtls: Option<Mtls>,
     ) -> Arc<Rule> {
         let load = self.registry.cluster(Direction::Inbound, name);
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
@@ -344,7 +380,7 @@ impl Builder<'_> {
         };
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
-        let listed = std::iter::once(listed((address, 1)));
+        let listed = std::iter::once(listed((address, 1), TlsMode::None));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.place(entries, clock::now_ns());
         let guard = inbound.shed.as_ref().map(|shed| {
@@ -356,6 +392,11 @@ impl Builder<'_> {
         let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
         let filters = self.filters(&cluster.name, peers, &limits);
         let trusted = Trusted::new(&inbound.trusted);
-        Arc::new(Rule { guard, filters, trusted, ..self.single(Direction::Inbound, Arc::new(cluster)) })
+        let authorization = inbound.authorization.clone();
+        let mtls = mtls.filter(|_| self.identity);
+        let priorities: Box<[_]> = inbound.priorities.clone().into();
+        let asks = mtls.is_some() || authorization.is_some() || !priorities.is_empty();
+        let gate = asks.then(|| Box::new(Gate { mtls, authorization, priorities }));
+        Arc::new(Rule { guard, filters, trusted, gate, ..self.single(Direction::Inbound, Arc::new(cluster)) })
     }
 }

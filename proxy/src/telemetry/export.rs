@@ -168,12 +168,45 @@ pub fn write_workers(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) 
             "Longest time since the last scrape for which a busy worker gave no connection a turn.",
         )
         .sample(&[], longest_ns as f64 / 1e9);
+    write_handshakes(workers, exposition);
     for (index, row) in ROWS.iter().enumerate() {
         let count = sum(&|stats| &stats.local_replies.0[index]);
         exposition
             .counter("outrigger_local_replies_total", "Responses that the proxy wrote itself, by reason.")
             .sample(&[("reason", row.reason)], count);
     }
+}
+
+/// What mutual TLS came to; only what has happened.
+fn write_handshakes(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
+    let sum = |counter: &dyn Fn(&WorkerStats) -> u64| {
+        workers.iter().map(|worker| counter(worker)).fold(0, u64::wrapping_add)
+    };
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        let index = direction as usize;
+        let words = workers.first().map_or(0, |worker| worker.handshakes[index].failed.len());
+        let done = ("ok", sum(&|stats| stats.handshakes[index].done.value()));
+        let failed = (0..words).map(|word| {
+            let count = sum(&|stats| stats.handshakes[index].failed[word].1.value());
+            (workers[0].handshakes[index].failed[word].0, count)
+        });
+        for (result, count) in std::iter::once(done).chain(failed).filter(|(_, count)| *count > 0) {
+            exposition
+                .counter("outrigger_tls_handshakes_total", "Handshakes of mutual TLS, by how they ended.")
+                .sample(&[("direction", direction.as_str()), ("result", result)], count);
+        }
+    }
+    let plaintext = sum(&|stats| stats.plaintext_requests.value());
+    exposition
+        .counter(
+            "outrigger_plaintext_requests_total",
+            "Requests to a workload with an identity from callers that proved none.",
+        )
+        .sample(&[], plaintext);
+    let denied = exposition
+        .counter("outrigger_denied_requests_total", "Requests that access rules deny, or would deny.");
+    denied.sample(&[("dry_run", "false")], sum(&|stats| stats.denied.value()));
+    denied.sample(&[("dry_run", "true")], sum(&|stats| stats.denied_dry.value()));
 }
 
 /// Writes what is known of names.

@@ -5,7 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use outrigger_certs::problem::Problem;
+
 use super::turn::Turns;
+use crate::connect::TlsFailure;
 use crate::local_reply::ROWS;
 use crate::retry::{OBSTACLES, REASONS};
 
@@ -165,14 +168,46 @@ pub struct WorkerStats {
     pub faults_delayed: Counter,
     /// Failures whose caller was asked not to retry them.
     pub discouraged: Counter,
+    /// Handshakes of mutual TLS, inbound then outbound.
+    pub handshakes: [Handshakes; 2],
+    /// Requests to the workload from callers without identity, where others have one.
+    pub plaintext_requests: Counter,
+    /// Requests that an access rule denies, or none allows.
+    pub denied: Counter,
+    /// The same, of rules that only count.
+    pub denied_dry: Counter,
     /// The turns of its loop.
     pub turns: Turns,
 }
 
 impl WorkerStats {
+    /// Counts a handshake that failed.
+    pub fn tls_failed(&self, direction: Direction, failure: &TlsFailure) {
+        let known = &self.handshakes[direction as usize].failed;
+        if let Some((_, count)) = known.iter().find(|(word, _)| *word == failure.code()) {
+            count.add(1);
+        }
+    }
+
     /// Open downstream connections.
     pub fn open_connections(&self) -> u64 {
         self.downstream_connections.iter().map(Counter::value).sum()
+    }
+}
+
+/// Handshakes by how they ended.
+#[derive(Debug)]
+pub struct Handshakes {
+    /// Well.
+    pub done: Counter,
+    /// Otherwise, by word.
+    pub failed: Box<[(&'static str, Counter)]>,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        let words = Problem::ALL.map(Problem::code).into_iter().chain(TlsFailure::CODES);
+        Self { done: Counter::default(), failed: words.map(|word| (word, Counter::default())).collect() }
     }
 }
 

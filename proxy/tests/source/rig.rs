@@ -45,7 +45,7 @@ pub(crate) fn policy(services: &[&str]) -> Vec<u8> {
         inbound: None,
         backend: Backend::defaults_for(Protocol::Http),
     };
-    let service = Service { hosts: Vec::new(), ports: vec![port] };
+    let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
     let services = services.iter().map(|name| (name.parse().unwrap(), service.clone())).collect();
     canonical::encode(&Policy { schema: SCHEMA, features: BTreeSet::new(), services }).unwrap()
 }
@@ -60,7 +60,7 @@ pub(crate) fn facts(endpoints: u16) -> Vec<u8> {
     };
     let cluster = Cluster { discovery: Discovery::Static((0..endpoints).map(endpoint).collect()), peers: 16 };
     let clusters = BTreeMap::from([("cart:80".parse().unwrap(), cluster)]);
-    canonical::encode(&Facts { schema: SCHEMA, features: BTreeSet::new(), clusters }).unwrap()
+    canonical::encode(&Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters }).unwrap()
 }
 
 /// See the module.

@@ -1,6 +1,7 @@
 //! What is done about requests that come to a port, before the application sees them, and what a rule may hold against its requests. Wire
 //! types, as in [`crate::policy`].
 
+use super::{Authorization, PriorityRule};
 use serde::{Deserialize, Serialize};
 
 /// What protects the application behind a port.
@@ -13,6 +14,12 @@ pub struct Inbound {
     pub rate_limits: Vec<RateLimit>,
     /// Addresses and networks (`10.1.0.0/16`) of callers whose `outrigger-*` fields are believed.
     pub trusted: Vec<String>,
+    /// Who may call; `None`: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
+    /// How much requests matter, whatever their callers say; the first rule about a request holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub priorities: Vec<PriorityRule>,
 }
 
 /// An adaptive limit of requests in flight.
@@ -51,6 +58,8 @@ pub enum RateKey {
     Header(String),
     /// The address of the downstream peer.
     Source,
+    /// The identity that the downstream peer has proved.
+    Identity,
     /// An element of the path, from 0.
     PathElement(u32),
 }
@@ -90,7 +99,13 @@ pub struct Abort {
 impl Default for Inbound {
     /// Shedding is on.
     fn default() -> Self {
-        Self { shed: Some(Shed::default()), rate_limits: Vec::new(), trusted: Vec::new() }
+        Self {
+            shed: Some(Shed::default()),
+            rate_limits: Vec::new(),
+            trusted: Vec::new(),
+            authorization: None,
+            priorities: Vec::new(),
+        }
     }
 }
 

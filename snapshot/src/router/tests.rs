@@ -56,7 +56,10 @@ fn router(services: Vec<(&str, Vec<&str>, Vec<Port>)>) -> Router<String> {
     let services: BTreeMap<_, _> = services
         .into_iter()
         .map(|(name, hosts, ports)| {
-            (name.parse().unwrap(), Service { hosts: hosts.into_iter().map(str::to_owned).collect(), ports })
+            (
+                name.parse().unwrap(),
+                Service { mtls: None, hosts: hosts.into_iter().map(str::to_owned).collect(), ports },
+            )
         })
         .collect();
     let policy = Policy { schema: SCHEMA, features: Default::default(), services };
@@ -214,6 +217,7 @@ fn unusable_conditions_are_refused() {
             services: BTreeMap::from([(
                 "cart".parse().unwrap(),
                 Service {
+                    mtls: None,
                     hosts: vec![],
                     ports: vec![port(80, Protocol::Http, &[("bad", vec![bad.clone()])])],
                 },

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use http::header::HeaderName;
 
 use super::{Invalid, at_most, check_text, check_timeout, invalid};
-use crate::policy::{Fault, Inbound, RateKey, RateLimit};
+use crate::name::check_label;
+use crate::policy::{Conditions, Fault, Inbound, PathMatch, RateKey, RateLimit};
 
 /// Rate limits of one port.
 pub const RATE_LIMITS_MAX: usize = 16;
@@ -25,6 +26,10 @@ pub const TOLERANCE_PERCENTS: RangeInclusive<u32> = 110..=1_000;
 pub const REQUESTS_MAX: u32 = 100_000_000;
 /// Networks whose word counts.
 pub const TRUSTED_MAX: usize = 256;
+/// Rules of one authorization, and entries of each list of one.
+pub const ACCESS_RULES_MAX: usize = 256;
+/// The priority that matters least.
+pub const PRIORITY_MAX: u8 = 3;
 /// Paths that are never shed.
 pub const EXEMPT_MAX: usize = 64;
 
@@ -49,11 +54,51 @@ pub(super) fn check(place: &str, inbound: &Inbound) -> Result<(), Invalid> {
         }
         check_rate_limit(place, limit)?;
     }
+    let access = inbound.authorization.iter().flat_map(|authorization| &authorization.rules);
+    at_most(place, "access rules", access.clone().count(), ACCESS_RULES_MAX)?;
+    at_most(place, "priority rules", inbound.priorities.len(), ACCESS_RULES_MAX)?;
+    for rule in access {
+        check_text(place, &rule.name)?;
+        check_conditions(place, &rule.about)?;
+    }
+    for rule in &inbound.priorities {
+        check_conditions(place, &rule.about)?;
+        if rule.priority > PRIORITY_MAX {
+            return Err(invalid(
+                place,
+                format!("a priority of {}, of at most {PRIORITY_MAX}", rule.priority),
+            ));
+        }
+    }
     at_most(place, "trusted networks", inbound.trusted.len(), TRUSTED_MAX)?;
     match inbound.trusted.iter().find(|text| network(text).is_none()) {
         Some(text) => Err(invalid(place, format!("{text:?} is neither an address nor a network"))),
         None => Ok(()),
     }
+}
+
+fn check_conditions(place: &str, about: &Conditions) -> Result<(), Invalid> {
+    let Conditions { identities, namespaces, methods, paths } = about;
+    for (what, found) in [
+        ("identities of a rule", identities.len()),
+        ("namespaces of a rule", namespaces.len()),
+        ("methods of a rule", methods.len()),
+        ("paths of a rule", paths.len()),
+    ] {
+        at_most(place, what, found, ACCESS_RULES_MAX)?;
+    }
+    if let Some(namespace) = namespaces.iter().find(|namespace| check_label(namespace).is_err()) {
+        return Err(invalid(place, format!("{namespace:?} is no namespace")));
+    }
+    for path in paths {
+        match path {
+            PathMatch::Exact(text) | PathMatch::Prefix(text) if text.starts_with('/') => {
+                check_text(place, text)?
+            }
+            other => return Err(invalid(place, format!("a rule for the path {other:?}"))),
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn check_rate_limit(place: &str, limit: &RateLimit) -> Result<(), Invalid> {
@@ -82,7 +127,7 @@ pub(super) fn check_rate_limit(place: &str, limit: &RateLimit) -> Result<(), Inv
             RateKey::PathElement(index) if *index >= PATH_ELEMENTS_MAX => {
                 return Err(invalid(place, format!("element {index} of a path, of {PATH_ELEMENTS_MAX}")));
             }
-            RateKey::Header(_) | RateKey::Source | RateKey::PathElement(_) => {}
+            RateKey::Header(_) | RateKey::Source | RateKey::Identity | RateKey::PathElement(_) => {}
         }
     }
     Ok(())

@@ -45,6 +45,7 @@ pub(super) fn limit_text(limit: &RateLimit) -> String {
     let key = |key: &RateKey| match key {
         RateKey::Header(name) => format!("header {name}"),
         RateKey::Source => "source".to_owned(),
+        RateKey::Identity => "identity".to_owned(),
         RateKey::PathElement(index) => format!("element {index} of the path"),
     };
     let keys: Vec<String> = limit.key.iter().map(key).collect();

@@ -1,6 +1,6 @@
 //! What policies say of requests that come to a port, and what that comes to.
 
-use outrigger_snapshot::policy::{Inbound, RateLimit, Shed};
+use outrigger_snapshot::policy::{Authorization, Inbound, PriorityRule, RateLimit, Shed};
 
 /// What a policy sets; `None` is left to the wider policy or the default.
 #[derive(Debug, Default)]
@@ -11,12 +11,16 @@ pub(crate) struct InboundSettings {
     pub(crate) exempt: Option<Vec<String>>,
     pub(crate) rate_limits: Option<Vec<RateLimit>>,
     pub(crate) trusted: Option<Vec<String>>,
+    /// Whole: a narrower policy that allows one more caller must not open what a wider one has closed without saying so.
+    pub(crate) authorization: Option<Authorization>,
+    pub(crate) priorities: Option<Vec<PriorityRule>>,
 }
 
 impl InboundSettings {
     /// What holds where these are set, the wider first.
     pub(crate) fn effective<'a>(layers: impl IntoIterator<Item = &'a Self>) -> Inbound {
-        let Inbound { shed, mut rate_limits, mut trusted } = Inbound::default();
+        let Inbound { shed, mut rate_limits, mut trusted, mut authorization, mut priorities } =
+            Inbound::default();
         let (mut enabled, mut settings) = (shed.is_some(), shed.unwrap_or_default());
         for layer in layers {
             enabled = layer.shed.unwrap_or(enabled);
@@ -26,7 +30,9 @@ impl InboundSettings {
             };
             rate_limits = layer.rate_limits.clone().unwrap_or(rate_limits);
             trusted = layer.trusted.clone().unwrap_or(trusted);
+            priorities = layer.priorities.clone().unwrap_or(priorities);
+            authorization = layer.authorization.clone().or(authorization);
         }
-        Inbound { shed: enabled.then_some(settings), rate_limits, trusted }
+        Inbound { shed: enabled.then_some(settings), rate_limits, trusted, authorization, priorities }
     }
 }

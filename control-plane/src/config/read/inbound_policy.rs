@@ -12,7 +12,7 @@ use super::super::problem::Problem;
 use super::super::shape::Report;
 use super::super::text::check_path;
 use super::amount::number;
-use super::{backend_policy, rate_limit};
+use super::{authorization, backend_policy, rate_limit};
 
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> InboundPolicy {
     let mut settings = InboundSettings::default();
@@ -22,6 +22,10 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         settings.exempt = texts(shed, "exempt", &path.field("shed"), report, exempt);
     }
     settings.rate_limits = spec.field("rateLimits").map(|_| rate_limits(spec, path, report));
+    settings.authorization = spec
+        .field("authorization")
+        .map(|node| authorization::read(node, &path.field("authorization"), report));
+    settings.priorities = spec.field("priorities").map(|_| authorization::priorities(spec, path, report));
     settings.trusted = texts(spec, "trustedSources", path, report, trusted);
     InboundPolicy {
         targets: backend_policy::targets(spec, namespace),

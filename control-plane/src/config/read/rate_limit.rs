@@ -52,13 +52,18 @@ fn key(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<RateKey>
     let header = node.text_of("header").map(|name| RateKey::Header(name.to_ascii_lowercase()));
     let source = node.field("source").and_then(Node::boolean).filter(|source| *source);
     let element = number(node, "pathElement").map(RateKey::PathElement);
-    let given = ["header", "source", "pathElement"].iter().filter(|name| node.field(name).is_some()).count();
-    let not_source = node.field("source").is_some_and(|source| source.boolean() == Some(false));
-    if given != 1 || not_source {
+    let identity = node.field("identity").and_then(Node::boolean).filter(|identity| *identity);
+    let given = ["header", "source", "identity", "pathElement"]
+        .iter()
+        .filter(|name| node.field(name).is_some())
+        .count();
+    let off = |name| node.field(name).is_some_and(|flag| flag.boolean() == Some(false));
+    if given != 1 || off("source") || off("identity") {
         let message =
             if given > 1 { "names several things to count by" } else { "names nothing to count by" };
-        let expected = "exactly one of header, source: true, pathElement";
+        let expected = "exactly one of header, source: true, identity: true, pathElement";
         report.unexpected(node.at, path, message, expected);
     }
-    header.or(source.map(|_| RateKey::Source)).or(element)
+    let source = source.map(|_| RateKey::Source);
+    header.or(source).or(identity.map(|_| RateKey::Identity)).or(element)
 }

@@ -21,6 +21,9 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         endpoints: spec
             .field("endpoints")
             .and_then(|endpoints| self::endpoints(endpoints, &path.field("endpoints"), spec, report)),
+        mtls: spec.field("mtls").and_then(|mode| {
+            Some(Placed { value: super::mesh::mode(mode.text()?), at: mode.at, position: 0 })
+        }),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The shape of `outrigger.dev/v1alpha1` `InboundPolicy`.
 
 use outrigger_snapshot::validate::{
-    EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, RATE_LIMITS_MAX, REQUESTS_MAX, TOLERANCE_PERCENTS,
-    TRUSTED_MAX,
+    ACCESS_RULES_MAX, EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, PRIORITY_MAX, RATE_LIMITS_MAX,
+    REQUESTS_MAX, TOLERANCE_PERCENTS, TRUSTED_MAX,
 };
 
 use super::super::text::Text;
 use super::backend_policy::TARGETS;
-use super::{Object, Shape, optional, required};
+use super::{Field, Object, Shape, Word, optional, required, unsupported_word, word};
 
 const REQUESTS: Shape = Shape::Integer { least: 1, most: REQUESTS_MAX as i64 };
 
@@ -20,6 +20,12 @@ pub(crate) static SPEC: Object = Object {
             "rateLimits",
             Shape::List { of: &Shape::Object(&RATE_LIMIT), least: 0, most: RATE_LIMITS_MAX },
             "limits of rate; a request must pass all of them",
+        ),
+        optional("authorization", Shape::Object(&AUTHORIZATION), "who may call; absent, everybody"),
+        optional(
+            "priorities",
+            Shape::List { of: &Shape::Object(&PRIORITY_RULE), least: 0, most: ACCESS_RULES_MAX },
+            "how much requests matter, whatever their callers say; the first rule about a request holds",
         ),
         optional(
             "trustedSources",
@@ -48,6 +54,84 @@ static SHED: Object = Object {
     ],
 };
 
+static AUTHORIZATION: Object = Object {
+    fields: &[
+        optional(
+            "default",
+            Shape::Choice(&ACCESS),
+            "what becomes of a request that no rule is about; absent, `Deny` if a rule allows something, else `Allow`",
+        ),
+        optional("dryRun", Shape::Boolean, "true: what would be refused is counted and let through"),
+        optional(
+            "rules",
+            Shape::List { of: &Shape::Object(&ACCESS_RULE), least: 0, most: ACCESS_RULES_MAX },
+            "rules about requests; one that denies wins",
+        ),
+    ],
+};
+
+static ACCESS: [Word; 2] = [word("Allow"), word("Deny")];
+
+const IDENTITIES: Field = optional(
+    "identities",
+    Shape::List { of: &Shape::Text(Text::SpiffePattern), least: 1, most: ACCESS_RULES_MAX },
+    "callers with one of these SPIFFE IDs; absent, all, also those without",
+);
+const NAMESPACES: Field = optional(
+    "namespaces",
+    Shape::List { of: &Shape::Text(Text::Label), least: 1, most: ACCESS_RULES_MAX },
+    "callers that are services of these namespaces; absent, all",
+);
+const METHODS: Field = optional(
+    "methods",
+    Shape::List { of: &Shape::Text(Text::Method), least: 1, most: ACCESS_RULES_MAX },
+    "requests with one of these methods; absent, all",
+);
+static ONE_PATH: Shape = Shape::Object(&ACCESS_PATH);
+const PATHS: Field = optional(
+    "paths",
+    Shape::List { of: &ONE_PATH, least: 1, most: ACCESS_RULES_MAX },
+    "requests for one of these paths; absent, all",
+);
+
+static ACCESS_RULE: Object = Object {
+    fields: &[
+        required("name", Shape::Text(Text::Label), "what logs and metrics call it; unique here"),
+        required("access", Shape::Choice(&ACCESS), "what it decides"),
+        IDENTITIES,
+        NAMESPACES,
+        METHODS,
+        PATHS,
+    ],
+};
+
+static PRIORITY_RULE: Object = Object {
+    fields: &[
+        required(
+            "priority",
+            Shape::Integer { least: 0, most: PRIORITY_MAX as i64 },
+            "from 0, which must not fail, to 3, which is shed first",
+        ),
+        IDENTITIES,
+        NAMESPACES,
+        METHODS,
+        PATHS,
+    ],
+};
+
+static ACCESS_PATH: Object = Object {
+    fields: &[
+        optional(
+            "type",
+            Shape::Choice(&ACCESS_PATHS),
+            "whether the path itself is meant or what is below it, too; `PathPrefix` if absent",
+        ),
+        required("value", Shape::Text(Text::Any), "the path, without query"),
+    ],
+};
+
+static ACCESS_PATHS: [Word; 3] = [word("Exact"), word("PathPrefix"), unsupported_word("RegularExpression")];
+
 /// A limit of rate.
 pub(super) static RATE_LIMIT: Object = Object {
     fields: &[
@@ -72,6 +156,11 @@ static KEY: Object = Object {
     fields: &[
         optional("header", Shape::Text(Text::HeaderName), "the value of this header"),
         optional("source", Shape::Boolean, "true: the address of the downstream peer"),
+        optional(
+            "identity",
+            Shape::Boolean,
+            "true: the identity that the downstream peer has proved; all that have none count as one",
+        ),
         optional(
             "pathElement",
             Shape::Integer { least: 0, most: PATH_ELEMENTS_MAX as i64 - 1 },

@@ -40,6 +40,11 @@ pub(crate) static SPEC: Object = Object {
             Shape::List { of: &Shape::Text(Text::Service), least: 0, most: USES_MAX },
             "the services that this one calls, as NAME or NAMESPACE/NAME; absent, it may call all",
         ),
+        optional(
+            "mtls",
+            Shape::Choice(&super::mesh::MTLS),
+            "what its sidecars ask of callers; `Disabled` for one without sidecars; absent, as the Mesh says",
+        ),
     ],
 };
 

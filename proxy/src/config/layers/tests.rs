@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 27] = [
+const VALUES: [(&str, [&str; 3]); 29] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
@@ -25,6 +25,8 @@ const VALUES: [(&str, [&str; 3]); 27] = [
     ("memory-max", ["100", "200", "300"]),
     ("poll", ["2s", "3s", "400ms"]),
     ("trust-key", KEYS),
+    ("identity-cert", ["/a", "/b", "/c"]),
+    ("identity-key", ["/a", "/b", "/c"]),
     ("report", ["/a", "http://b:1", "https://c"]),
     ("report-token-file", ["/a", "/b", "/c"]),
     ("report-ca-file", ["/a", "/b", "/c"]),

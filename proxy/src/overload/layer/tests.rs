@@ -47,6 +47,7 @@ impl Rig {
             stats: stats.clone(),
         };
         let rule = Rule {
+            gate: None,
             name: "r".into(),
             filters: FilterChain::default(),
             request_timeout_ms: None,
@@ -66,6 +67,7 @@ impl Rig {
             worker: Worker::new(
                 0,
                 Shared {
+                    identity: Default::default(),
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),

@@ -17,6 +17,7 @@ fn samples(kind: Kind) -> Vec<Value> {
                 "endpoints": { "static": [{ "address": "10.0.0.1", "weight": 2, "zone": "a" }] },
                 "hosts": ["cart.example"],
                 "uses": ["cart"],
+                "mtls": "Strict",
             }),
             json!({ "ports": [{ "port": 80, "protocol": "HTTP" }], "endpoints": { "dns": { "name": "a.example", "port": 80 } } }),
             json!({ "ports": [{ "port": 80, "protocol": "HTTP" }], "endpoints": { "srv": { "name": "_http._tcp.a.example" } } }),
@@ -105,6 +106,15 @@ fn samples(kind: Kind) -> Vec<Value> {
                     "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
                     "shed": { "enabled": true, "tolerance": 150, "exempt": ["/ready"] },
                     "rateLimits": [rate_limit(key)],
+                    "authorization": { "default": "Deny", "dryRun": true, "rules": [{
+                        "name": "shop", "access": "Allow", "identities": ["spiffe://mesh.test/ns/shop/**"],
+                        "namespaces": ["shop"], "methods": ["GET"],
+                        "paths": [{ "type": "PathPrefix", "value": "/orders" }],
+                    }] },
+                    "priorities": [{
+                        "priority": 3, "identities": ["spiffe://mesh.test/ns/shop/**"], "namespaces": ["shop"],
+                        "methods": ["GET"], "paths": [{ "type": "Exact", "value": "/orders" }],
+                    }],
                     "trustedSources": ["10.1.0.0/16", "::1"],
                 })
             })
@@ -117,17 +127,24 @@ fn samples(kind: Kind) -> Vec<Value> {
             } });
             limits.into_iter().chain([fault]).collect()
         }
+        Kind::Mesh => vec![json!({
+            "trustDomain": "mesh.test", "trustBundle": ROOT, "revocations": REVOCATIONS, "mtls": "Permissive",
+        })],
     };
     specs.into_iter().map(|spec| whole(kind, spec)).collect()
 }
 
 /// What requests can be counted by.
-const KEYS: [&str; 3] = ["header", "source", "pathElement"];
+const KEYS: [&str; 4] = ["header", "source", "identity", "pathElement"];
+
+/// An authority, and what it has taken back.
+const ROOT: &str = include_str!("root.pem");
+const REVOCATIONS: &str = include_str!("revocations.pem");
 
 fn rate_limit(key: &str) -> Value {
     let value = match key {
         "header" => json!("x-user"),
-        "source" => json!(true),
+        "source" | "identity" => json!(true),
         _ => json!(1),
     };
     json!({
@@ -147,6 +164,17 @@ fn surroundings() -> String {
     let [web, limit] = [(Kind::Service, web, "web"), (Kind::RouteFilter, limit, "limit")]
         .map(|(kind, spec, name)| whole(kind, spec).to_string().replace("cart", name));
     format!("{web}\n---\n{limit}")
+}
+
+/// The sample, and what it refers to.
+fn in_its_surroundings(kind: Kind, sample: &Value) -> String {
+    let mesh = samples(Kind::Mesh).swap_remove(0);
+    let around = surroundings();
+    if kind == Kind::Mesh {
+        format!("{around}\n---\n{sample}")
+    } else {
+        format!("{around}\n---\n{mesh}\n---\n{sample}")
+    }
 }
 
 fn grpc_route() -> Value {
@@ -231,7 +259,7 @@ fn said(problems: &Problems, path: &str) -> Vec<String> {
 fn the_samples_are_right() {
     for kind in Kind::ALL {
         for sample in samples(kind) {
-            let text = format!("{}\n---\n{sample}", surroundings());
+            let text = in_its_surroundings(kind, &sample);
             load(&[], &[Source { name: "sample".into(), text }])
                 .unwrap_or_else(|problems| panic!("{problems}\n{sample}"));
         }
@@ -316,14 +344,13 @@ fn check_ignored(kind: Kind, row: &Row) {
 
 #[test]
 fn what_has_no_effect_has_none() {
-    let web = surroundings();
     for kind in Kind::ALL {
         for row in rows(kind).iter().filter(|row| matches!(row.field.presence, Presence::Inert(_))) {
             let sample = samples(kind).swap_remove(0);
             let mut without = sample.clone();
             *place(&mut without, &row.path).unwrap() = Value::Null;
             let [with, without] = [sample, without].map(|document| {
-                let text = format!("{web}\n---\n{document}");
+                let text = in_its_surroundings(kind, &document);
                 compile(&load(&[], &[Source { name: "sample".into(), text }]).unwrap())
             });
             assert_eq!(with, without, "{}", row.path);

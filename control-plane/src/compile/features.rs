@@ -1,0 +1,28 @@
+//! Which features a policy uses beyond the schema's first version, so that a proxy that does not know one says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::policy::{Filter, RateKey, RateLimit, Service};
+use outrigger_snapshot::validate::{AUTHORIZATION, IDENTITY_KEYS, MESH_TLS, PRIORITY_RULES};
+
+pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<String> {
+    let ports = || services.values().flat_map(|service| &service.ports);
+    let rules = || ports().flat_map(|port| &port.rules);
+    let inbound = || ports().filter_map(|port| port.inbound.as_ref());
+    let filters =
+        rules().flat_map(|rule| rule.filters.iter().chain(rule.backends.iter().flat_map(|to| &to.filters)));
+    let limits = filters.filter_map(|filter| match filter {
+        Filter::RateLimit(limit) => Some(limit),
+        _ => None,
+    });
+    let by_identity = |limit: &RateLimit| limit.key.contains(&RateKey::Identity);
+    let mut limits = limits.chain(inbound().flat_map(|inbound| &inbound.rate_limits));
+    let used = [
+        (MESH_TLS, services.values().any(|service| service.mtls.is_some())),
+        (AUTHORIZATION, inbound().any(|inbound| inbound.authorization.is_some())),
+        (PRIORITY_RULES, inbound().any(|inbound| !inbound.priorities.is_empty())),
+        (IDENTITY_KEYS, limits.any(by_identity)),
+    ];
+    used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()
+}

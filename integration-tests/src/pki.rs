@@ -1,0 +1,99 @@
+//! An authority for tests, and the files that sidecars prove themselves with.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+
+use crate::mesh::Sidecar;
+
+/// The trust domain of every mesh here.
+pub const DOMAIN: &str = "mesh.test";
+
+/// An authority that is its own.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate.
+    pub pem: String,
+}
+
+/// A certificate and its key, in files.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// A new one.
+    #[expect(clippy::new_without_default, reason = "it makes a key; nobody should get one by default")]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "the authority of a test");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("keys can be made");
+        let pem = params.self_signed(&key).expect("a key can sign").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Files below `folder` that prove a service of the default namespace.
+    pub fn identify(&self, folder: &Path, service: &str) -> Pair {
+        self.identify_after(folder, service, |_| {})
+    }
+
+    /// The same, after a change to what would be right.
+    pub fn identify_after(
+        &self,
+        folder: &Path,
+        service: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Pair {
+        let mut params = CertificateParams::default();
+        let id = format!("spiffe://{DOMAIN}/ns/default/svc/{service}");
+        params.subject_alt_names = vec![SanType::URI(id.try_into().expect("the id is ASCII"))];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
+        let key = KeyPair::generate().expect("keys can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("an authority can sign");
+        let file = |extension: &str, text: &str| {
+            let path = folder.join(format!("{service}.{extension}"));
+            // Together with its rename: a sidecar that looks sees the old or the new.
+            let next = folder.join(format!("{service}.{extension}.next"));
+            std::fs::write(&next, text).expect("the folder can be written");
+            std::fs::rename(&next, &path).expect("a file can be renamed");
+            path
+        };
+        Pair { certificate: file("crt", &certificate.pem()), key: file("key", &key.serialize_pem()) }
+    }
+
+    /// The mesh resource that has it believed, with what sidecars ask of callers.
+    pub fn mesh(&self, mtls: &str) -> String {
+        mesh_of(&[self], mtls)
+    }
+}
+
+/// The mesh resource that has all of them believed.
+pub fn mesh_of(authorities: &[&Authority], mtls: &str) -> String {
+    let bundle: String = authorities.iter().map(|authority| authority.pem.as_str()).collect();
+    let bundle = bundle.lines().map(|line| format!("    {}\n", line.trim_end())).collect::<String>();
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: Mesh\nmetadata: {{name: mesh}}\nspec:\n  trustDomain: {DOMAIN}\n  mtls: {mtls}\n  \
+         trustBundle: |\n{bundle}"
+    )
+}
+
+impl Sidecar {
+    /// It proves itself with these.
+    pub fn proving(self, pair: &Pair) -> Self {
+        let path = |path: &Path| path.to_str().expect("temporary folders have names in UTF-8").to_owned();
+        self.with(&["--identity-cert", &path(&pair.certificate), "--identity-key", &path(&pair.key)])
+    }
+}

@@ -1,0 +1,316 @@
+//! Mutual TLS between sidecars: who calls, who may, and what goes wrong.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Method, StatusCode, Version};
+use outrigger_integration_tests::app::App;
+use outrigger_integration_tests::client::{self, Connection};
+use outrigger_integration_tests::load::{Load, Plan};
+use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::pki::{Authority, Pair, mesh_of};
+use outrigger_integration_tests::{Answer, Mesh, Proxy, eventually, port};
+
+use crate::config::{all, service};
+use crate::retries::count;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const REQUESTS: u32 = 20;
+
+/// A shop that calls a cart, both with a sidecar.
+struct Site {
+    authority: Authority,
+    mesh: Mesh,
+    app: App,
+    shop: Proxy,
+    cart: Proxy,
+}
+
+/// What is different from a site in order.
+#[derive(Default)]
+struct Odd {
+    mtls: Option<&'static str>,
+    /// What the shop proves itself with.
+    shop: Option<fn(&Authority, &Path) -> Option<Pair>>,
+    /// What the cart proves itself with.
+    cart: Option<fn(&Authority, &Path) -> Option<Pair>>,
+    policy: &'static str,
+}
+
+impl Site {
+    async fn new(odd: Odd) -> Self {
+        let (authority, mesh, app) = (Authority::new(), Mesh::new(), App::start("cart").await);
+        let inbound = port::free();
+        let mut resources = vec![
+            authority.mesh(odd.mtls.unwrap_or("Strict")),
+            service("shop", &[]),
+            service("cart", &[inbound]),
+        ];
+        if !odd.policy.is_empty() {
+            resources.push(inbound_policy(odd.policy));
+        }
+        mesh.publish(&all(&resources));
+        let proof = |pair: Option<fn(&Authority, &Path) -> Option<Pair>>, service: &str| match pair {
+            Some(pair) => pair(&authority, mesh.folder()),
+            None => Some(authority.identify(mesh.folder(), service)),
+        };
+        let beside = |service: &str, pair: Option<Pair>| match pair {
+            Some(pair) => Sidecar::beside(service).proving(&pair),
+            None => Sidecar::beside(service),
+        };
+        let cart = beside("cart", proof(odd.cart, "cart")).inbound_to(app.addr);
+        let cart = Proxy::start_inbound(&mesh, cart, inbound).await;
+        let shop = Proxy::start(&mesh, beside("shop", proof(odd.shop, "shop"))).await;
+        cart.ready().await;
+        shop.ready().await;
+        Self { authority, mesh, app, shop, cart }
+    }
+
+    async fn call(&self, method: Method, path: &str) -> Answer {
+        let request = client::request(method, "cart", path, "");
+        client::send(self.shop.outbound, request).await.expect("the sidecar answers")
+    }
+
+    async fn get(&self) -> Answer {
+        self.call(Method::GET, "/").await
+    }
+}
+
+fn inbound_policy(spec: &str) -> String {
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {{name: cart}}\nspec:\n  \
+         targetRefs: [{{kind: Service, name: cart}}]\n  {spec}"
+    )
+}
+
+fn nobody(_: &Authority, _: &Path) -> Option<Pair> {
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_is_told_who_calls_and_many_calls_share_a_connection() {
+    let site = Site::new(Odd::default()).await;
+    for _ in 0..REQUESTS {
+        let mut request = client::request(Method::POST, "cart", "/", "an order");
+        request.headers_mut().insert("x-forwarded-client-cert", "URI=spiffe://forged".parse().unwrap());
+        let answer = client::send(site.shop.outbound, request).await.unwrap();
+        assert_eq!((answer.status, answer.reason()), (StatusCode::OK, ""));
+    }
+    let seen = site.app.last().expect("the workload was called");
+    let told: Vec<_> = seen.headers.get_all("x-forwarded-client-cert").iter().collect();
+    let told = told.first().filter(|_| told.len() == 1).expect("one field").to_str().unwrap();
+    assert!(told.starts_with("By=spiffe://mesh.test/ns/default/svc/cart;Hash="), "{told}");
+    assert!(told.ends_with(";URI=spiffe://mesh.test/ns/default/svc/shop"), "{told}");
+    assert_eq!(seen.version, Version::HTTP_11, "what the workload speaks");
+    assert_eq!(count(&site.shop, &["outrigger_upstream_connections_total"]).await, 1);
+    for (proxy, direction) in [(&site.shop, "outbound"), (&site.cart, "inbound")] {
+        let direction = format!("direction=\"{direction}\"");
+        let name = "outrigger_tls_handshakes_total";
+        assert_eq!(count(proxy, &[name, &direction, "result=\"ok\""]).await, 1);
+        assert_eq!(count(proxy, &[name, &direction]).await, 1);
+    }
+    let expiry =
+        count(&site.cart, &["outrigger_certificate_expiry_timestamp_seconds", "role=\"leaf\""]).await;
+    assert!(expiry > 1_700_000_000, "{expiry}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrades_go_through() {
+    let site = Site::new(Odd::default()).await;
+    let mut request = client::request(Method::GET, "cart", "/upgrade", "");
+    request.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    request.headers_mut().insert("upgrade", "echo".parse().unwrap());
+    let mut connection = Connection::open(site.shop.outbound, Version::HTTP_11).await.unwrap();
+    let response = connection.begin(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let upgraded = hyper::upgrade::on(response).await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(hyper_util::rt::TokioIo::new(upgraded));
+    let sent = vec![7_u8; 300_000];
+    let written = sent.clone();
+    let writing = tokio::spawn(async move {
+        tokio::io::AsyncWriteExt::write_all(&mut writer, &written).await.unwrap();
+        writer
+    });
+    let mut received = vec![0; sent.len()];
+    tokio::io::AsyncReadExt::read_exact(&mut reader, &mut received).await.unwrap();
+    assert!(received == sent);
+    drop(writing.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_service_takes_nobody_without_identity_and_a_permissive_one_counts_them() {
+    let strict = Site::new(Odd { shop: Some(nobody), ..Odd::default() }).await;
+    let answer = strict.get().await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::FORBIDDEN, "identity_required"));
+    assert_eq!(strict.app.requests(), 0);
+
+    let permissive = Site::new(Odd { mtls: Some("Permissive"), shop: Some(nobody), ..Odd::default() }).await;
+    assert_eq!(permissive.get().await.status, StatusCode::OK);
+    assert_eq!(count(&permissive.cart, &["outrigger_plaintext_requests_total"]).await, 1);
+    let seen = permissive.app.last().unwrap();
+    assert!(!seen.headers.contains_key("x-forwarded-client-cert"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_with_an_identity_never_falls_back_to_clear_text() {
+    let site = Site::new(Odd { mtls: Some("Permissive"), cart: Some(nobody), ..Odd::default() }).await;
+    let answer = site.get().await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.reason(), "upstream_not_tls", "{}", answer.text());
+    assert!(answer.text().contains("mtls: Disabled"), "the next step: {}", answer.text());
+    assert_eq!(site.app.requests(), 0);
+}
+
+fn of_stranger(_: &Authority, folder: &Path) -> Option<Pair> {
+    Some(Authority::new().identify(folder, "cart"))
+}
+
+fn of_front(authority: &Authority, folder: &Path) -> Option<Pair> {
+    Some(authority.identify(folder, "front"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_answers_for_a_service_must_be_it() {
+    for (cart, reason) in [
+        (of_stranger as fn(&Authority, &Path) -> Option<Pair>, "upstream_certificate_unknown_issuer"),
+        (of_front, "upstream_certificate_wrong_name"),
+    ] {
+        let site = Site::new(Odd { cart: Some(cart), ..Odd::default() }).await;
+        let answer = site.call(Method::POST, "/").await;
+        assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, reason));
+        assert_eq!(site.app.requests(), 0);
+        let word = reason.strip_prefix("upstream_certificate_").unwrap();
+        let result = format!("result=\"{word}\"");
+        assert!(count(&site.shop, &["outrigger_tls_handshakes_total", &result]).await > 0);
+    }
+}
+
+fn stranger_shop(_: &Authority, folder: &Path) -> Option<Pair> {
+    Some(Authority::new().identify(folder, "shop"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_of_another_authority_is_refused_and_told_so() {
+    let site = Site::new(Odd { shop: Some(stranger_shop), ..Odd::default() }).await;
+    // It believes the cart, which does not believe it.
+    let answer = site.call(Method::POST, "/").await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::SERVICE_UNAVAILABLE, "upstream_tls_refused"));
+    assert!(answer.text().contains("UnknownCA"), "{}", answer.text());
+    assert!(count(&site.cart, &["outrigger_tls_handshakes_total", "result=\"unknown_issuer\""]).await > 0);
+    assert_eq!(site.app.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_rules_decide_by_identity_method_and_path_and_denial_wins() {
+    let rules = "authorization: {rules: [\
+        {name: readers, access: Allow, identities: ['spiffe://mesh.test/ns/default/svc/shop'], methods: [GET]}, \
+        {name: writers, access: Allow, namespaces: [other], methods: [POST]}, \
+        {name: no-admin, access: Deny, paths: [{value: /admin}]}]}";
+    let site = Site::new(Odd { policy: rules, ..Odd::default() }).await;
+    assert_eq!(site.get().await.status, StatusCode::OK);
+    for (method, path, said) in [
+        (Method::POST, "/", "no access rule"),
+        (Method::GET, "/admin/users", "no-admin"),
+        (Method::GET, "/%61dmin", "no-admin"),
+        (Method::GET, "/x/../admin", "no-admin"),
+    ] {
+        let answer = site.call(method, path).await;
+        assert_eq!((answer.status, answer.reason()), (StatusCode::FORBIDDEN, "access_denied"), "{path}");
+        assert!(answer.text().contains(said), "{path}: {}", answer.text());
+    }
+    assert_eq!(site.app.requests(), 1);
+    assert_eq!(count(&site.cart, &["outrigger_denied_requests_total", "dry_run=\"false\""]).await, 4);
+    let denied = inbound_policy("authorization: {dryRun: true, default: Deny}");
+    let resources = [
+        site.authority.mesh("Strict"),
+        service("shop", &[]),
+        service("cart", &[site.cart.inbound.unwrap()]),
+        denied,
+    ];
+    site.mesh.publish(&all(&resources));
+    eventually(DEADLINE, "a dry run lets all pass", async || {
+        (site.call(Method::POST, "/admin").await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+    assert!(count(&site.cart, &["outrigger_denied_requests_total", "dry_run=\"true\""]).await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_are_limited_by_identity() {
+    let limits = "rateLimits: [{name: calls, requests: 2, burst: 2, period: 24h, keys: [{identity: true}]}]";
+    let site = Site::new(Odd { policy: limits, ..Odd::default() }).await;
+    let front = site.authority.identify(site.mesh.folder(), "front");
+    let front = Proxy::start(&site.mesh, Sidecar::beside("shop").node("front").proving(&front)).await;
+    front.ready().await;
+    let status = async |proxy: &Proxy| client::fetch(proxy.outbound, "cart", "/").await.unwrap().status;
+    for proxy in [&site.shop, &front] {
+        assert_eq!(status(proxy).await, StatusCode::OK);
+        assert_eq!(status(proxy).await, StatusCode::OK);
+        assert_eq!(status(proxy).await, StatusCode::TOO_MANY_REQUESTS, "each has its own, and no more");
+    }
+}
+
+/// New certificates by a new authority, one after the other while the old is still believed: nobody notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_are_replaced_under_load_without_a_failed_request() {
+    let site = Site::new(Odd::default()).await;
+    let load = Load::start(Plan::new(site.shop.outbound, "cart", 200));
+    let next = Authority::new();
+    let publish = |authorities: &[&Authority]| {
+        let cart = service("cart", &[site.cart.inbound.unwrap()]);
+        site.mesh.publish(&all(&[mesh_of(authorities, "Strict"), service("shop", &[]), cart]));
+    };
+    let roots = async |proxy: &Proxy, roots: usize| {
+        eventually(DEADLINE, "the bundle is there", async || {
+            let page = client::page(proxy.metrics, "/metrics").await.ok()?.text();
+            let found = page.lines().filter(|line| {
+                line.starts_with("outrigger_certificate_expiry") && line.contains("role=\"root\"")
+            });
+            (found.count() == roots).then_some(())
+        })
+        .await;
+    };
+    let renewed = async |proxy: &Proxy, times: u64| {
+        eventually(DEADLINE, "the new certificate is in force", async || {
+            (count(proxy, &["outrigger_certificate_renewals_total"]).await >= times).then_some(())
+        })
+        .await;
+    };
+    publish(&[&site.authority, &next]);
+    for proxy in [&site.shop, &site.cart] {
+        roots(proxy, 2).await;
+    }
+    next.identify(site.mesh.folder(), "shop");
+    next.identify(site.mesh.folder(), "cart");
+    for proxy in [&site.shop, &site.cart] {
+        renewed(proxy, 2).await;
+    }
+    publish(&[&next]);
+    for proxy in [&site.shop, &site.cart] {
+        roots(proxy, 1).await;
+    }
+    let before = load.sent();
+    eventually(DEADLINE, "calls go on", async || (load.sent() > before + 200).then_some(())).await;
+    let report = load.stop().await;
+    assert!(report.failed.is_empty(), "{:?}", report.reasons());
+}
+
+/// A pair that cannot be used changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_used_does_not_replace_one_that_can() {
+    let site = Site::new(Odd::default()).await;
+    assert_eq!(site.get().await.status, StatusCode::OK);
+    site.authority.identify_after(site.mesh.folder(), "cart", |params| {
+        params.not_after = params.not_before + Duration::from_secs(3_600);
+    });
+    eventually(DEADLINE, "the refusal is counted", async || {
+        (count(&site.cart, &["outrigger_certificate_refusals_total"]).await > 0).then_some(())
+    })
+    .await;
+    assert!(site.cart.process.log().contains("has expired"), "{}", site.cart.process.log());
+    for _ in 0..REQUESTS {
+        let fresh = client::request(Method::GET, "cart", "/", "");
+        assert_eq!(client::send(site.shop.outbound, fresh).await.unwrap().status, StatusCode::OK);
+    }
+    assert_eq!(count(&site.cart, &["outrigger_certificate_renewals_total"]).await, 1);
+}

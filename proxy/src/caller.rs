@@ -1,0 +1,42 @@
+//! A caller that has proved who it is: another sidecar, by mutual TLS.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use outrigger_certs::mesh::Mesh;
+use outrigger_certs::problem::Problem;
+use outrigger_certs::svid::identity;
+use outrigger_snapshot::digest::Digest;
+use outrigger_snapshot::identity::{ServerName, SpiffeId};
+use rustls_pki_types::CertificateDer;
+
+/// Tells a workload who calls it (as Envoy spells it).
+pub const FORWARDED_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// See the module.
+#[derive(Debug)]
+pub struct Caller {
+    /// Who.
+    pub identity: Arc<SpiffeId>,
+    /// The port of our service that was called, where the handshake says so.
+    pub port: Option<u16>,
+    /// What the workload is told of it.
+    pub certificate: HeaderValue,
+}
+
+impl Caller {
+    /// Of a leaf that was verified, and the server name that was asked for.
+    pub fn new(leaf: &CertificateDer<'_>, server_name: Option<&str>, mesh: &Mesh) -> Result<Self, Problem> {
+        let identity = identity(leaf)?;
+        let called = server_name.and_then(|name| ServerName::read(name, mesh.bundle().domain()));
+        let own = mesh.id().service();
+        let port = called.filter(|called| own.as_ref() == Some(&called.service)).map(|called| called.port);
+        let mut value = String::new();
+        // A String can always be written to.
+        let _ = write!(value, "By={};Hash={};URI={identity}", mesh.id(), Digest::of(leaf));
+        // SPIFFE IDs and digests have no character that a field value may not.
+        let certificate = HeaderValue::try_from(value).map_err(|_| Problem::Malformed)?;
+        Ok(Self { identity: Arc::new(identity), port, certificate })
+    }
+}

@@ -1,0 +1,116 @@
+//! Mutual TLS with another sidecar.
+
+use std::io;
+use std::sync::Arc;
+
+use outrigger_certs::mesh::{Mesh, Spoken};
+use outrigger_certs::problem::Problem;
+use outrigger_snapshot::identity::ServerName;
+use outrigger_snapshot::name::ClusterName;
+use rustls_pki_types::ServerName as TlsServerName;
+use tokio::io::AsyncBufReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::{AlertDescription, Error, InvalidMessage};
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use crate::transport::Transport;
+
+/// Why a handshake came to nothing, on either side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFailure {
+    /// The other side's certificate.
+    #[error("{0}")]
+    Certificate(Problem),
+    /// The other side does not accept ours, or how we speak.
+    #[error("the other side refused the handshake: {0:?}")]
+    Refused(AlertDescription),
+    /// The other side does not speak TLS.
+    #[error(
+        "the other side does not speak TLS: is there a sidecar with an identity? If not, set `mtls: Disabled` for its Service"
+    )]
+    Plaintext,
+    /// This proxy was given an identity that it cannot prove now.
+    #[error("this proxy has no valid certificate or no trust bundle now")]
+    NoIdentity,
+    /// Anything else.
+    #[error("the handshake failed: {0}")]
+    Broken(io::ErrorKind),
+    /// It took too long.
+    #[error("the handshake took too long")]
+    Late,
+}
+
+impl TlsFailure {
+    /// All words in metrics, beside those of problems.
+    pub const CODES: [&'static str; 5] = ["refused", "plaintext", "no_valid_identity", "broken", "late"];
+
+    /// What an error of a handshake says; also one that shows only later, since a caller's certificate is looked at last.
+    pub fn of(error: &io::Error) -> Self {
+        let found = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        match found {
+            Some(Error::AlertReceived(alert)) => Self::Refused(*alert),
+            Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Self::Plaintext,
+            Some(other) => Problem::of(other).map_or_else(
+                || {
+                    tracing::debug!(%error, "a handshake failed");
+                    Self::Broken(error.kind())
+                },
+                Self::Certificate,
+            ),
+            None => Self::Broken(error.kind()),
+        }
+    }
+
+    /// The same, if `error` says that the other side did not accept our certificate: then it has looked at nothing that we sent.
+    pub fn of_refusal(error: &io::Error) -> Option<Self> {
+        use AlertDescription as Alert;
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(Error::AlertReceived(
+                alert @ (Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                | Alert::CertificateRequired),
+            )) => Some(Self::Refused(*alert)),
+            _ => None,
+        }
+    }
+
+    /// Its word in metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Certificate(problem) => problem.code(),
+            Self::Refused(_) => "refused",
+            Self::Plaintext => "plaintext",
+            Self::NoIdentity => "no_valid_identity",
+            Self::Broken(_) => "broken",
+            Self::Late => "late",
+        }
+    }
+}
+
+/// Calls a port of a service; whoever answers has proved to be that service's sidecar.
+pub(super) async fn secure(
+    stream: TcpStream,
+    mesh: &Arc<Mesh>,
+    cluster: &ClusterName,
+    spoken: Spoken,
+) -> Result<Transport, TlsFailure> {
+    let called = ServerName { service: cluster.service.clone(), port: cluster.port };
+    let name = TlsServerName::try_from(called.text(mesh.bundle().domain()));
+    // A name that is too long for DNS is not one that a certificate of the mesh could be asked for.
+    let name = name.map_err(|_| TlsFailure::Certificate(Problem::WrongName))?;
+    let connector = TlsConnector::from(mesh.client(spoken).clone());
+    let mut stream = connector.connect(name, stream).await.map_err(|error| TlsFailure::of(&error))?;
+    if stream.get_ref().1.alpn_protocol() != Some(spoken.alpn()) {
+        return Err(TlsFailure::Refused(AlertDescription::NoApplicationProtocol));
+    }
+    if spoken == Spoken::Http2 {
+        // A server looks at our certificate after our side of the handshake is over; its preface (RFC 9113 §3.4) says that it accepts it.
+        stream.fill_buf().await.map_err(|error| TlsFailure::of(&error))?;
+    }
+    Ok(Transport::Tls(Box::new(TlsStream::Client(stream))))
+}

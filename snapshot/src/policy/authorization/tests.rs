@@ -1,0 +1,64 @@
+use super::*;
+
+fn rule(access: Access) -> AccessRule {
+    AccessRule { name: "rule".into(), access, about: Conditions::default() }
+}
+
+fn decide(default: Access, rules: &[AccessRule], identity: Option<&str>, request: (&str, &str)) -> Access {
+    let identity = identity.map(|text| text.parse().unwrap());
+    let subject = Subject { identity: identity.as_ref(), method: request.0, path: request.1 };
+    Authorization { default, rules: rules.to_vec(), dry_run: false }.decide(&subject).0
+}
+
+const FRONT: Option<&str> = Some("spiffe://a/ns/shop/svc/front");
+
+#[test]
+fn the_default_holds_where_no_rule_is_about_a_request_and_denial_wins() {
+    use Access::{Allow, Deny};
+    for access in [Allow, Deny] {
+        assert_eq!(decide(access, &[], None, ("GET", "/")), access);
+    }
+    let everything = [rule(Allow), rule(Deny)];
+    assert_eq!(decide(Allow, &everything, FRONT, ("GET", "/")), Deny);
+    assert_eq!(decide(Deny, &everything[..1], None, ("GET", "/")), Allow, "also of callers without identity");
+}
+
+#[test]
+fn a_rule_is_about_what_has_all_that_it_lists() {
+    use Access::{Allow, Deny};
+    let about = |about: Conditions| AccessRule { about, ..rule(Allow) };
+    let of =
+        |identity: &str| Conditions { identities: vec![identity.parse().unwrap()], ..Conditions::default() };
+    let named = |identity: &str| about(of(identity));
+    let placed =
+        |namespace: &str| about(Conditions { namespaces: vec![namespace.into()], ..Conditions::default() });
+    let both = about(Conditions { namespaces: vec!["other".into()], ..of("spiffe://a/ns/*/svc/front") });
+    let methods = about(Conditions { methods: vec!["GET".into(), "HEAD".into()], ..Conditions::default() });
+    let at = |path: PathMatch| about(Conditions { paths: vec![path], ..Conditions::default() });
+    let exact = at(PathMatch::Exact("/orders".into()));
+    let below = at(PathMatch::Prefix("/orders/".into()));
+    let root = at(PathMatch::Prefix("/".into()));
+    for (rule, identity, request, access) in [
+        (&named("spiffe://a/ns/shop/svc/*"), FRONT, ("GET", "/"), Allow),
+        (&named("spiffe://a/ns/shop/svc/cart"), FRONT, ("GET", "/"), Deny),
+        (&named("spiffe://a/**"), None, ("GET", "/"), Deny),
+        (&placed("shop"), FRONT, ("GET", "/"), Allow),
+        (&placed("other"), FRONT, ("GET", "/"), Deny),
+        (&placed("shop"), Some("spiffe://a/shop"), ("GET", "/"), Deny),
+        (&both, FRONT, ("GET", "/"), Deny),
+        (&methods, FRONT, ("HEAD", "/"), Allow),
+        (&methods, FRONT, ("POST", "/"), Deny),
+        (&exact, None, ("GET", "/orders"), Allow),
+        (&exact, None, ("GET", "/orders/1"), Deny),
+        (&below, None, ("GET", "/orders"), Allow),
+        (&below, None, ("GET", "/orders/1"), Allow),
+        (&below, None, ("GET", "/orders2"), Deny),
+        (&root, None, ("GET", "/orders2"), Allow),
+    ] {
+        assert_eq!(
+            decide(Deny, std::slice::from_ref(rule), identity, request),
+            access,
+            "{rule:?} {request:?}"
+        );
+    }
+}
