@@ -35,8 +35,10 @@ pub enum Problem {
     /// SHA-1, or what else is not accepted.
     #[error("the certificate is signed with an algorithm that is not accepted, such as SHA-1")]
     WeakSignature,
-    /// Somebody has changed it.
-    #[error("the certificate's signature is wrong")]
+    /// Somebody has changed it, or another authority has the name of a trusted one.
+    #[error(
+        "the certificate's signature is wrong: it was changed, or is of another authority with the same name as a trusted one"
+    )]
     BadSignature,
     /// More certificates between leaf and root than are followed.
     #[error(

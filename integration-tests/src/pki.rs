@@ -34,7 +34,8 @@ impl Authority {
     #[expect(clippy::new_without_default, reason = "it makes a key; nobody should get one by default")]
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "the authority of a test");
+        // Two of one name could not be told apart by what is wrong.
+        params.distinguished_name.push(DnType::CommonName, format!("authority {}", fastrand::u64(..)));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("keys can be made");

@@ -243,7 +243,7 @@ fn admit(
         }
     }
     let identity = caller.map(|caller| &*caller.identity);
-    let subject = Subject { identity, method: head.method().as_str(), path: head.path() };
+    let subject = Subject::new(identity, head.method().as_str(), head.path());
     let denied = gate.authorization.as_ref().and_then(|authorization| match authorization.decide(&subject) {
         (Access::Deny, by) => Some((authorization.dry_run, by)),
         (Access::Allow, _) => None,

@@ -7,6 +7,7 @@ mod filter;
 mod grpc_route;
 mod inbound;
 mod kinds;
+mod mesh;
 mod policy;
 mod resilience;
 mod route;

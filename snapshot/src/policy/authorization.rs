@@ -1,5 +1,7 @@
 //! Who may call what. Wire types, as in [`crate::policy`].
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::PathMatch;
@@ -64,33 +66,94 @@ pub struct Conditions {
 }
 
 /// A request, as far as rules look at it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Subject<'a> {
     /// The caller, if it has proved who it is.
     pub identity: Option<&'a SpiffeId>,
     /// The method.
     pub method: &'a str,
-    /// The path, without the query.
+    /// The path, without the query, as it is written.
     pub path: &'a str,
+    /// The path as a server may read it.
+    meant: Cow<'a, str>,
+}
+
+impl<'a> Subject<'a> {
+    /// A request for `path`, without the query.
+    pub fn new(identity: Option<&'a SpiffeId>, method: &'a str, path: &'a str) -> Self {
+        Self { identity, method, path, meant: meant(path) }
+    }
+}
+
+/// A path with its escapes resolved once, backslashes as slashes, and without empty and dot segments (RFC 3986 §6.2.2): servers differ in
+/// which of these they do, and who wants to pass by a rule picks what the rule does not.
+fn meant(path: &str) -> Cow<'_, str> {
+    let plain = !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.");
+    if plain {
+        return Cow::Borrowed(path);
+    }
+    let decoded = percent_decoded(path).replace('\\', "/");
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in decoded.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    Cow::Owned(format!("/{}", segments.join("/")))
+}
+
+fn percent_decoded(path: &str) -> String {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = (*first == b'%').then(|| std::str::from_utf8(after.get(..2)?).ok()).flatten();
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 impl Authorization {
     /// What becomes of a request, and the rule that says so; without one, it is the default.
     pub fn decide(&self, subject: &Subject<'_>) -> (Access, Option<&AccessRule>) {
-        let find = |access| self.rules.iter().find(|rule| rule.access == access && rule.about.hold(subject));
-        let found = find(Access::Deny).or_else(|| find(Access::Allow));
+        let of = |access| self.rules.iter().filter(move |rule| rule.access == access);
+        let denies = of(Access::Deny).find(|rule| rule.about.may_hold(subject));
+        let found = denies.or_else(|| of(Access::Allow).find(|rule| rule.about.hold(subject)));
         (found.map_or(self.default, |rule| rule.access), found)
     }
 }
 
 impl Conditions {
-    /// Whether a request has all of it.
+    /// Whether a request has all of it, however its path is read.
     pub fn hold(&self, subject: &Subject<'_>) -> bool {
+        let Subject { path, meant, .. } = subject;
+        self.hold_at(subject, |wanted| covers(wanted, path) && covers(wanted, meant))
+    }
+
+    /// Whether a request has all of it in some reading of its path.
+    fn may_hold(&self, subject: &Subject<'_>) -> bool {
+        let Subject { path, meant, .. } = subject;
+        self.hold_at(subject, |wanted| covers(wanted, path) || covers(wanted, meant))
+    }
+
+    fn hold_at(&self, subject: &Subject<'_>, covers: impl Fn(&PathMatch) -> bool) -> bool {
         let Self { identities, namespaces, methods, paths } = self;
         let anyone = identities.is_empty() && namespaces.is_empty();
         (anyone || subject.identity.is_some_and(|identity| self.is_from(identity)))
             && (methods.is_empty() || methods.iter().any(|method| method == subject.method))
-            && (paths.is_empty() || paths.iter().any(|path| covers(path, subject.path)))
+            && (paths.is_empty() || paths.iter().any(covers))
     }
 
     /// Each list that is not empty must have it.

@@ -46,7 +46,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Inbound("rateLimit: []"),
         &[
-            r#"m.yaml:6:63: spec.rateLimit: is not a field of this object; expected one of targetRefs, shed, rateLimits, trustedSources; did you mean "rateLimits"?"#,
+            r#"m.yaml:6:63: spec.rateLimit: is not a field of this object; expected one of targetRefs, shed, rateLimits, authorization, priorities, trustedSources; did you mean "rateLimits"?"#,
         ],
     ),
     (
@@ -97,12 +97,12 @@ const CASES: &[(Wrong, &[&str])] = &[
         ),
         &[
             r#"m.yaml:6:127: spec.rateLimits[0].keys[0].header: "x user" is not valid; expected a header name (RFC 9110 token)"#,
-            "m.yaml:6:136: spec.rateLimits[0].keys[1]: names nothing to count by; expected exactly one of header, source: true, pathElement",
-            "m.yaml:6:140: spec.rateLimits[0].keys[2]: names nothing to count by; expected exactly one of header, source: true, pathElement",
-            "m.yaml:6:157: spec.rateLimits[0].keys[3]: names several things to count by; expected exactly one of header, source: true, pathElement",
+            "m.yaml:6:136: spec.rateLimits[0].keys[1]: names nothing to count by; expected exactly one of header, source: true, identity: true, pathElement",
+            "m.yaml:6:140: spec.rateLimits[0].keys[2]: names nothing to count by; expected exactly one of header, source: true, identity: true, pathElement",
+            "m.yaml:6:157: spec.rateLimits[0].keys[3]: names several things to count by; expected exactly one of header, source: true, identity: true, pathElement",
             "m.yaml:6:198: spec.rateLimits[0].keys[4].pathElement: is the number 32; expected a whole number from 0 to 31",
-            "m.yaml:6:203: spec.rateLimits[0].keys[5]: names nothing to count by; expected exactly one of header, source: true, pathElement",
-            r#"m.yaml:6:204: spec.rateLimits[0].keys[5].heder: is not a field of this object; expected one of header, source, pathElement; did you mean "header"?"#,
+            "m.yaml:6:203: spec.rateLimits[0].keys[5]: names nothing to count by; expected exactly one of header, source: true, identity: true, pathElement",
+            r#"m.yaml:6:204: spec.rateLimits[0].keys[5].heder: is not a field of this object; expected one of header, source, identity, pathElement; did you mean "header"?"#,
         ],
     ),
     (

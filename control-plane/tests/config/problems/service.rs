@@ -15,7 +15,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Service("prots: [], ports: [{port: 80, protocol: HTTP}]"),
         &[
-            r#"m.yaml:6:2: spec.prots: is not a field of this object; expected one of ports, endpoints, hosts, uses; did you mean "ports"?"#,
+            r#"m.yaml:6:2: spec.prots: is not a field of this object; expected one of ports, endpoints, hosts, uses, mtls; did you mean "ports"?"#,
         ],
     ),
     (

@@ -6,7 +6,7 @@ fn rule(access: Access) -> AccessRule {
 
 fn decide(default: Access, rules: &[AccessRule], identity: Option<&str>, request: (&str, &str)) -> Access {
     let identity = identity.map(|text| text.parse().unwrap());
-    let subject = Subject { identity: identity.as_ref(), method: request.0, path: request.1 };
+    let subject = Subject::new(identity.as_ref(), request.0, request.1);
     Authorization { default, rules: rules.to_vec(), dry_run: false }.decide(&subject).0
 }
 
@@ -60,5 +60,37 @@ fn a_rule_is_about_what_has_all_that_it_lists() {
             access,
             "{rule:?} {request:?}"
         );
+    }
+}
+
+#[test]
+fn no_way_to_write_a_path_passes_by_a_rule() {
+    use Access::{Allow, Deny};
+    let at = |access, prefix: &str| {
+        let paths = vec![PathMatch::Prefix(prefix.into())];
+        AccessRule { about: Conditions { paths, ..Conditions::default() }, ..rule(access) }
+    };
+    let (closed, open) = (at(Deny, "/admin"), at(Allow, "/public"));
+    for path in [
+        "/admin",
+        "/%61dmin",
+        "/%61%64%6d%69%6E/x",
+        "//admin",
+        "/./admin",
+        "/x/../admin",
+        "/x/%2e%2e/admin",
+        "/x%2f..%2Fadmin",
+        "/\\admin",
+        "/%5cadmin",
+        "/admin/../public",
+        "/../admin",
+    ] {
+        assert_eq!(decide(Allow, std::slice::from_ref(&closed), None, ("GET", path)), Deny, "{path}");
+    }
+    for path in ["/public/../secret", "/public/%2e%2e/secret", "/x/../public", "/public%2f..%2fsecret"] {
+        assert_eq!(decide(Deny, std::slice::from_ref(&open), None, ("GET", path)), Deny, "{path}");
+    }
+    for path in ["/public", "/public/a%20b", "/public/%", "/public/%zz", "/public/.well-known"] {
+        assert_eq!(decide(Deny, std::slice::from_ref(&open), None, ("GET", path)), Allow, "{path}");
     }
 }
