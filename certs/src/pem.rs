@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
@@ -38,15 +38,14 @@ pub enum PemError {
         what: &'static str,
     },
     /// Damaged, such as cut short.
-    #[error("{origin} is damaged: expected {what} in PEM, each from its BEGIN to its END line")]
+    #[error("{origin} is damaged ({why}): expected PEM, each {what} whole, from its BEGIN to its END line")]
     Damaged {
         /// The file, or what else the text is from.
         origin: String,
         /// What was looked for.
         what: &'static str,
         /// Where it went wrong.
-        #[source]
-        error: rustls_pki_types::pem::Error,
+        why: String,
     },
     /// Nothing of the kind in it.
     #[error("{origin} has no {what}: expected at least one, in PEM")]
@@ -102,9 +101,19 @@ pub fn revocations(
 pub fn key(text: &[u8], origin: &str) -> Result<PrivateKeyDer<'static>, PemError> {
     let what = "private key";
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        rustls_pki_types::pem::Error::NoItemsFound => PemError::Absent { origin: origin.to_owned(), what },
-        error => PemError::Damaged { origin: origin.to_owned(), what, error },
+        pem::Error::NoItemsFound => PemError::Absent { origin: origin.to_owned(), what },
+        error => damaged(origin, what, &error),
     })
+}
+
+/// The library's words for what it misses are numbers.
+fn damaged(origin: &str, what: &'static str, error: &pem::Error) -> PemError {
+    let why = match error {
+        pem::Error::MissingSectionEnd { .. } => "an END line is missing".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is not one".to_owned(),
+        other => other.to_string(),
+    };
+    PemError::Damaged { origin: origin.to_owned(), what, why }
 }
 
 fn some<T: PemObject>(
@@ -123,7 +132,7 @@ fn all<T: PemObject>(text: &[u8], origin: &str, what: &'static str, most: usize)
         if found.len() == most {
             return Err(PemError::Many { origin: origin.to_owned(), what, most });
         }
-        found.push(object.map_err(|error| PemError::Damaged { origin: origin.to_owned(), what, error })?);
+        found.push(object.map_err(|error| damaged(origin, what, &error))?);
     }
     Ok(found)
 }

@@ -139,24 +139,15 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let crew =
         Crew::start(config.workers.get(), &plan, &memory, identity.shared(), config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
-    let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
-    let resolver_config =
-        ResolverConfig { nameservers: config.dns_servers.clone(), ..ResolverConfig::default() };
-    let resolver = Resolver::new(resolver_config, remembered)?;
+    let resolver = resolver(&config, &state)?;
     let names = resolver.metrics().clone();
 
     let (updates, applied) = mpsc::channel(UPDATES_MAX);
     let poll_now = Arc::new(Notify::new());
     let mut source = Source::new(store, Settings::of(&config), state.clone(), updates, poll_now.clone())?;
-    let local = Local {
-        service: config.service.clone(),
-        zone: config.zone.as_deref().map(Arc::from),
-        app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
-        identity: config.identity.is_some(),
-    };
     let applier = Applier::new(
         plan.clone(),
-        local,
+        local(&config),
         registry.clone(),
         resolver,
         state.clone(),
@@ -198,15 +189,37 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
+    take_calls(&crew, listeners, &config).await?;
+    tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
+    let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
+    Ok(crew.stop() && in_order)
+}
+
+/// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.
+fn resolver(config: &Config, state: &StateDir) -> Result<Resolver, ResolveError> {
+    let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
+    let config = ResolverConfig { nameservers: config.dns_servers.clone(), ..ResolverConfig::default() };
+    Resolver::new(config, remembered)
+}
+
+fn local(config: &Config) -> Local {
+    Local {
+        service: config.service.clone(),
+        zone: config.zone.as_deref().map(Arc::from),
+        app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
+        identity: config.identity.is_some(),
+    }
+}
+
+/// Takes the application's calls, and calls to it.
+async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
     crew.listen(listeners.outbound, Direction::Outbound).await;
     if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
         listen(&inbound, address.listen, "--inbound")?;
         announce_one(INBOUND, &inbound.local_addr()?.to_string());
         crew.listen(inbound, Direction::Inbound).await;
     }
-    tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
-    let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
-    Ok(crew.stop() && in_order)
+    Ok(())
 }
 
 /// Says what runs here to whoever the flags name, if anyone.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::pki::Authority;
 use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
 
 use crate::config::{all, backend_policy, service, service_by_dns};
@@ -22,7 +23,7 @@ type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let app = App::start("cart").await;
-    let mesh = Mesh::new();
+    let (mesh, authority) = (Mesh::new(), Authority::new());
     let mut control_plane = mesh.control_plane("one").await;
     let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let services = [
@@ -33,6 +34,8 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         here(&service("cart", &[app.addr])),
         backend_policy("cart", "zonePreference: {enabled: true}"),
         service("down", &[port::free()]),
+        format!("{}\n  mtls: Permissive", service("sealed", &[app.addr])),
+        authority.mesh("Disabled"),
         service_by_dns("named", "named.test", 80),
     ];
     control_plane.apply(&mesh, &all(&services));
@@ -45,10 +48,11 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         "--zone",
         "here",
     ]);
+    let sidecar = sidecar.proving(&authority.identify(mesh.folder(), "shop"));
     let shop = Proxy::start(&mesh, sidecar.with(&["--report", &url, "--dns-server", &no_dns])).await;
     shop.ready().await;
     // One of everything that is counted: an answer, a failure, a refusal.
-    for host in ["cart", "down", "named", "nobody"] {
+    for host in ["cart", "down", "named", "nobody", "sealed"] {
         client::fetch(shop.outbound, host, "/").await.unwrap();
     }
     let unavailable_once = format!("/later/{}", app.requests() + 1);

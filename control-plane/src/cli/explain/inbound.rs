@@ -1,6 +1,6 @@
 //! What is done about requests that come to a port, and by whose word.
 
-use outrigger_snapshot::policy::{Port, RateKey, RateLimit};
+use outrigger_snapshot::policy::{Access, Authorization, Port, RateKey, RateLimit};
 
 use super::origin::{Origins, Parts, Place};
 use crate::config::text::duration_text;
@@ -34,10 +34,43 @@ pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec
     if inbound.rate_limits.is_empty() {
         lines.push(("rate limit", format!("none ({of_limits})")));
     }
+    let of_authorization = origins.inbound_field(place, "authorization", inbound.authorization.is_none());
+    let authorization = inbound.authorization.as_ref().map_or("everybody may call".to_owned(), access_text);
+    lines.push(("access", format!("{authorization} ({of_authorization})")));
+    let of_priorities = origins.inbound_field(place, "priorities", inbound.priorities.is_empty());
+    let priorities = match inbound.priorities.len() {
+        0 => "as callers say".to_owned(),
+        1 => "1 rule, else as callers say".to_owned(),
+        count => format!("{count} rules, else as callers say"),
+    };
+    lines.push(("priorities", format!("{priorities} ({of_priorities})")));
     let trusted = if inbound.trusted.is_empty() { "nobody".to_owned() } else { inbound.trusted.join(" ") };
     let of_trusted = origins.inbound_field(place, "trustedSources", inbound.trusted.is_empty());
     lines.push(("trusted", format!("{trusted} ({of_trusted})")));
     lines
+}
+
+/// Who may call, in words.
+fn access_text(authorization: &Authorization) -> String {
+    let named = |wanted: Access| {
+        let rules = authorization.rules.iter().filter(|rule| rule.access == wanted);
+        rules.map(|rule| rule.name.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let mut parts = Vec::new();
+    for (access, said) in [(Access::Deny, "denied by"), (Access::Allow, "allowed by")] {
+        let names = named(access);
+        if !names.is_empty() {
+            parts.push(format!("{said} {names}"));
+        }
+    }
+    parts.push(match authorization.default {
+        Access::Allow => "else allowed".to_owned(),
+        Access::Deny => "else denied".to_owned(),
+    });
+    if authorization.dry_run {
+        parts.push("only counted (dryRun)".to_owned());
+    }
+    parts.join(", ")
 }
 
 /// A limit in words.

@@ -27,7 +27,7 @@ fn a_bundle_must_be_certificates() {
         ),
         (
             half,
-            "m.yaml:5:118: spec.trustBundle: it is damaged: expected certificate in PEM, each from its BEGIN to its END line: missing section end marker: [67, 69, 82, 84, 73, 70, 73, 67, 65, 84, 69]; expected PEM, whole, from BEGIN to END lines",
+            "m.yaml:5:118: spec.trustBundle: it is damaged (an END line is missing): expected PEM, each certificate whole, from its BEGIN to its END line; expected PEM, whole, from BEGIN to END lines",
         ),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
