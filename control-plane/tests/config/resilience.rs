@@ -163,6 +163,49 @@ fn the_narrower_policy_wins_field_by_field() {
 }
 
 #[test]
+fn a_narrower_policy_switches_off_what_a_wider_one_switched_on() {
+    let wide = |spec: &str| policy("wide", &format!("targetRefs: [{{kind: Service, name: api}}], {spec}"));
+    let narrow = |spec: &str| {
+        let target = "targetRefs: [{kind: Service, name: api, sectionName: grpc}]";
+        policy("narrow", &format!("{target}, {spec}"))
+    };
+    let used = |wide: &str, narrow: &str| {
+        let documents = format!("{wide}\n---\n{narrow}");
+        (backend(&documents, "http"), backend(&documents, "grpc"))
+    };
+    // No port of gRPC could answer the probe, and none is asked.
+    let on = wide("hedge: {percentile: 90, minDelay: 1s}, healthCheck: {http: {path: /ok}, interval: 2s}");
+    let off = narrow("hedge: {enabled: false}, healthCheck: {enabled: false}");
+    let (http, grpc) = used(&on, &off);
+    assert_eq!(http.hedge, Some(Hedge { percentile: 90, delay_min_ms: 1_000 }));
+    assert_eq!(http.health_check.map(|check| check.interval_ms), Some(2_000));
+    assert_eq!((grpc.hedge, grpc.health_check), (None, None));
+
+    let back = narrow("hedge: {enabled: true}, healthCheck: {enabled: true, tcp: {}}");
+    let (http, grpc) = used(&wide("hedge: {enabled: false}, healthCheck: {enabled: false}"), &back);
+    assert_eq!((http.hedge, http.health_check), (None, None));
+    assert_eq!(grpc.hedge, Some(Hedge { percentile: 95, delay_min_ms: 10 }));
+    assert_eq!(grpc.health_check, Some(HealthCheck::new(Probe::Tcp)));
+
+    // What cannot be sent is no mistake where it is not to be.
+    let spent = narrow("retry: {budget: {percent: 0, floor: {count: 0}}}, hedge: {enabled: false}");
+    assert_eq!(used(&on.replace("http: {path: /ok}", "tcp: {}"), &spent).1.hedge, None);
+}
+
+#[test]
+fn a_probe_that_a_narrower_policy_replaces_need_not_fit() {
+    let wide =
+        policy("wide", "targetRefs: [{kind: Service, name: api}], healthCheck: {grpc: {}, interval: 2s}");
+    let narrow = policy(
+        "narrow",
+        "targetRefs: [{kind: Service, name: api, sectionName: http}], healthCheck: {http: {path: /ok}}",
+    );
+    let probe = |port| backend(&format!("{wide}\n---\n{narrow}"), port).health_check.unwrap().probe;
+    assert_eq!(probe("grpc"), Probe::Grpc { service: String::new() });
+    assert_eq!(probe("http"), Probe::Http { path: "/ok".into(), host: None });
+}
+
+#[test]
 fn zones_are_preferred_where_the_narrowest_says_so() {
     let wide = |spec: &str| policy("wide", &format!("targetRefs: [{{kind: Service, name: api}}], {spec}"));
     let narrow = |spec: &str| {
