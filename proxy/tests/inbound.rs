@@ -42,6 +42,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
     };
     let rule = Rule {
         name: "default/cart#0".into(),
+        grpc: false,
         matches: vec![everything],
         filters,
         request_timeout_ms: None,

@@ -381,3 +381,33 @@ fn callers_of_one_namespace_may_have_routes_of_another_kind() {
         assert_eq!(found.is_ok(), right, "{first}\n{second}");
     }
 }
+
+/// Each limit belongs to a rule, so that two of one name are two where their routes are.
+#[test]
+fn routes_of_two_kinds_and_one_name_have_limits_of_one_name() {
+    let route = |kind: &str, port: u16, filter: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, metadata: {{name: r}}, spec: {{parentRefs: [{{group: '', \
+             kind: Service, name: api, port: {port}}}], rules: [{{backendRefs: [{{name: api, port: {port}}}], filters: [{{type: \
+             ExtensionRef, extensionRef: {{group: outrigger.dev, kind: RouteFilter, name: {filter}}}}}]}}]}}}}"
+        )
+    };
+    let filter = |name: &str, requests: u32| {
+        format!(
+            "{{apiVersion: outrigger.dev/v1alpha1, kind: RouteFilter, metadata: {{name: {name}}}, spec: {{rateLimit: {{name: \
+             calls, requests: {requests}, period: 1s}}}}}}"
+        )
+    };
+    let (http, grpc) = (route("HTTPRoute", 80, "few"), route("GRPCRoute", 90, "many"));
+    let documents = [SERVICE.to_owned(), http, grpc, filter("few", 10), filter("many", 100)].join("\n---\n");
+    let compiled = compile(&load_text(&documents).unwrap_or_else(|problems| panic!("{problems}")));
+    let service = &compiled.policies[0].services[&"api".parse().unwrap()];
+    let mut scopes: Vec<String> = service
+        .ports
+        .iter()
+        .flat_map(|port| &port.rules)
+        .map(outrigger_snapshot::policy::Rule::scope)
+        .collect();
+    scopes.sort();
+    assert_eq!(scopes, ["GRPCRoute default/r#0", "default/r#0"]);
+}

@@ -199,7 +199,7 @@ impl Builder<'_> {
         let name: Arc<str> = rule.name.as_str().into();
         let peers = rule.backends.iter().map(|backend| self.peers(&backend.service.cluster(backend.port)));
         let peers = peers.max().unwrap_or(PEERS_DEFAULT);
-        let filters = self.filters(&rule.name, peers, &rule.filters);
+        let filters = self.filters(&rule.scope(), peers, &rule.filters);
         let destinations: Vec<_> =
             rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
         Arc::new(Rule {
@@ -239,7 +239,7 @@ impl Builder<'_> {
         };
         Destination {
             retry: RetryPolicy::new(&cluster.retry, rule.retry.as_ref()),
-            filters: self.filters(&format!("{rule_name} {}", cluster.name), peers, &backend.filters),
+            filters: self.filters(&format!("{} {}", rule.scope(), cluster.name), peers, &backend.filters),
             weight: backend.weight,
             stats: self.registry.requests(labels),
             cluster,
@@ -251,7 +251,7 @@ impl Builder<'_> {
         self.facts.clusters.get(name).map_or(PEERS_DEFAULT, |facts| facts.peers)
     }
 
-    /// `scope` is the rule, and for a backend's filters that too.
+    /// `scope` is the rule's, and for a backend's filters the backend too.
     fn filters(&mut self, scope: &str, peers: u32, filters: &[policy::Filter]) -> FilterChain {
         FilterChain::build_in(scope, peers, filters, &mut self.registry.rate_limits).unwrap_or_else(|error| {
             self.refused.get_or_insert(Refusal::Filter { rule: scope.to_owned(), error });
