@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::cluster::balance::Entry;
 use crate::cluster::balance::zones::{Callers, Preference};
 use crate::cluster::endpoint::EndpointKey;
+use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
@@ -210,6 +211,7 @@ impl Builder<'_> {
             destinations,
             guard: None,
             trusted: Trusted::default(),
+            health: Asked::default(),
             undirected: self.registry.requests(RequestLabels {
                 direction: Direction::Outbound,
                 rule: name.clone(),
@@ -280,6 +282,7 @@ impl Builder<'_> {
             weight_total: 1,
             guard: None,
             trusted: Trusted::default(),
+            health: Asked::default(),
         }
     }
 
@@ -327,6 +330,7 @@ impl Builder<'_> {
         backend: &Backend,
         inbound: &Inbound,
     ) -> Arc<Rule> {
+        let health = Asked::of(protocol, backend.health_check.as_ref());
         let load = self.registry.cluster(Direction::Inbound, name);
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
         let ejection = Ejection { max_percent: 0, ..backend.ejection };
@@ -350,12 +354,18 @@ impl Builder<'_> {
         let guard = inbound.shed.as_ref().map(|shed| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let tolerance = Guard::tolerance(shed, cores);
-            Guard::new(self.registry.overload(name, tolerance), inbound, backend)
+            Guard::new(self.registry.overload(name, tolerance), inbound)
         });
         let peers = self.peers(name);
         let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
         let filters = self.filters(&cluster.name, peers, &limits);
         let trusted = Trusted::new(&inbound.trusted);
-        Arc::new(Rule { guard, filters, trusted, ..self.single(Direction::Inbound, Arc::new(cluster)) })
+        Arc::new(Rule {
+            guard,
+            filters,
+            trusted,
+            health,
+            ..self.single(Direction::Inbound, Arc::new(cluster))
+        })
     }
 }
