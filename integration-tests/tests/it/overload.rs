@@ -9,7 +9,7 @@ use http::HeaderValue;
 use outrigger_integration_tests::app::bench::Bench;
 use outrigger_integration_tests::load::{Plan, Report};
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{Load, Mesh, Proxy, client, eventually, port};
+use outrigger_integration_tests::{Load, Mesh, Proxy, eventually, port};
 
 use crate::config::{all, backend_policy, service};
 use crate::retries::count;
