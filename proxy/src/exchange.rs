@@ -50,8 +50,11 @@ pub struct Reply {
 impl FilteredRequest for Exchange {
     type Filters = Resolution;
 
+    /// On the way to the workload they are its rate limits. A health check that met these would find a busy workload dead, and so would all
+    /// callers at a time.
     fn filters(&self) -> Option<Resolution> {
-        self.resolution.has_filters().then(|| self.resolution.clone())
+        let filtered = self.resolution.has_filters() && !self.resolution.rule.health.is_by(&self.head);
+        filtered.then(|| self.resolution.clone())
     }
 
     fn head_and_context(&mut self) -> (&mut RequestHead, &mut Context) {

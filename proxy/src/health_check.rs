@@ -21,6 +21,7 @@ use crate::worker::CurrentPlan;
 use self::probe::{Unwell, probe};
 use self::verdict::Verdict;
 
+pub mod asked;
 mod grpc;
 mod probe;
 pub mod verdict;

@@ -192,10 +192,9 @@ impl Overload {
         }
     }
 
-    /// Refuses a request for want of memory.
+    /// Refuses a request for want of memory, which says nothing of the limit.
     pub fn refuse(&self, priority: Priority) -> Shed {
-        self.counts.shed(priority, Cause::Memory);
-        Shed { cause: Cause::Memory, limit: self.gate.limit(), in_flight: self.gate.in_flight() }
+        self.counted(priority, Cause::Memory)
     }
 
     /// Takes a ticket out of the queue; the place that it was given at this very moment, if it was.
@@ -239,6 +238,10 @@ impl Overload {
 
     fn shed(&self, priority: Priority, cause: Cause) -> Shed {
         self.gate.note_refused();
+        self.counted(priority, cause)
+    }
+
+    fn counted(&self, priority: Priority, cause: Cause) -> Shed {
         self.counts.shed(priority, cause);
         Shed { cause, limit: priority.share(self.gate.limit()), in_flight: self.gate.in_flight() }
     }

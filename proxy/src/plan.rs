@@ -7,11 +7,13 @@ use std::sync::Arc;
 use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::FilterChain;
 use outrigger_filters::layer::Filters;
+use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{Authorization, Mtls, PriorityRule};
 use outrigger_snapshot::router::Router;
 
 use crate::cluster::Cluster;
+use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::RequestStats;
@@ -74,6 +76,8 @@ pub struct Rule {
     pub trusted: Trusted,
     /// Who may call, and what matters how much, on a rule that leads to the workload of a service that asks.
     pub gate: Option<Box<Gate>>,
+    /// The requests that ask the workload for its health, on a rule that leads to it.
+    pub health: Asked,
     /// Counts what no destination answered.
     pub undirected: Arc<RequestStats>,
 }
@@ -105,6 +109,11 @@ pub struct Destination {
 }
 
 impl Rule {
+    /// Whether a request is never shed.
+    pub fn is_exempt(&self, head: &RequestHead) -> bool {
+        self.health.is_path_of(head) || self.guard.as_ref().is_some_and(|guard| guard.lists(head))
+    }
+
     /// Draws a destination by weight; `None` if none has any.
     pub fn draw(&self, random: u64) -> Option<usize> {
         if self.weight_total == 0 {

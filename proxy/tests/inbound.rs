@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderName, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use outrigger_proxy::clock;
 use outrigger_proxy::http::body::Body;
 use outrigger_proxy::http::normalize::normalize_request;
@@ -18,9 +18,10 @@ use outrigger_proxy::stack::{Call, answer, stack};
 use outrigger_proxy::telemetry::metrics::Direction;
 use outrigger_proxy::worker::{CurrentPlan, DownstreamLimits, Shared, Worker};
 use outrigger_snapshot::facts::Facts;
+use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{
-    Abort, Backend, Delay, Fault, Filter, Inbound, PathMatch, Policy, Port, Protocol, RateKey, RateLimit,
-    RouteMatch, Rule, SCHEMA, Service, Shed, WeightedBackend,
+    Abort, Backend, Delay, Fault, Filter, HealthCheck, Inbound, PathMatch, Policy, Port, Probe, Protocol,
+    RateKey, RateLimit, RouteMatch, Rule, SCHEMA, Service, Shed, WeightedBackend,
 };
 use tokio::task::LocalSet;
 
@@ -42,6 +43,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
     };
     let rule = Rule {
         name: "default/cart#0".into(),
+        grpc: false,
         matches: vec![everything],
         filters,
         request_timeout_ms: None,
@@ -104,14 +106,18 @@ impl Rig {
     }
 
     async fn ask(&self, direction: Direction, user: &'static str, grpc: bool) -> Answer {
-        let started_ns = clock::now_ns();
         let mut request = Request::new(());
         let headers = request.headers_mut();
-        headers.insert("host", HeaderValue::from_static("cart"));
         headers.insert("x-user", HeaderValue::from_static(user));
         if grpc {
             headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         }
+        self.send(direction, request).await
+    }
+
+    async fn send(&self, direction: Direction, mut request: Request<()>) -> Answer {
+        let started_ns = clock::now_ns();
+        request.headers_mut().entry("host").or_insert(HeaderValue::from_static("cart"));
         let call = Call {
             caller: None,
             request: normalize_request(request.into_parts().0),
@@ -170,6 +176,105 @@ async fn a_rate_limit_holds_across_plans_and_says_so_in_the_callers_protocol() {
         assert_eq!(rig.ask(Direction::Inbound, "ann", false).await.status, 429, "a new plan resets nothing");
         rig.apply(&policy_of(3));
         assert_eq!(rig.ask(Direction::Inbound, "ann", false).await.status, 503, "other settings begin anew");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// An `HTTPRoute` and a `GRPCRoute` may have the same name.
+#[tokio::test]
+async fn routes_of_two_kinds_and_one_name_do_not_share_a_limit() {
+    let test = async {
+        let limit = limited(1).rate_limits[0].clone();
+        let mut policy = policy(None, vec![Filter::RateLimit(limit.clone())]);
+        let ports = &mut policy.services.get_mut(&"cart".parse().unwrap()).unwrap().ports;
+        let mut rule = Rule { grpc: true, ..ports[0].rules[0].clone() };
+        rule.backends[0].filters = vec![Filter::RateLimit(limit)];
+        let (name, protocol) = ("grpc".into(), Protocol::Grpc);
+        let other = Port { name, port: 90, protocol, rules: vec![rule], ..ports[0].clone() };
+        ports.push(other);
+        let rig = Rig::new(&policy);
+        let ask = async |host: &str| {
+            let request = Request::builder().header("host", host).body(()).unwrap();
+            rig.send(Direction::Outbound, request).await.reason
+        };
+        for host in ["cart", "cart:90"] {
+            assert_eq!(ask(host).await, "no_endpoint", "{host}: the first one passes");
+            assert_eq!(ask(host).await, "rate_limited", "{host}");
+        }
+        let scopes: BTreeSet<String> =
+            rig.registry.rate_limits.all().iter().map(|limiter| limiter.scope().to_owned()).collect();
+        let of = ["GRPCRoute default/cart#0", "GRPCRoute default/cart#0 default/cart:80", "default/cart#0"];
+        assert_eq!(scopes, of.map(str::to_owned).into());
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// A rate limit that refuses health checks makes every caller take a busy workload for dead.
+#[tokio::test]
+async fn a_rate_limit_of_a_port_lets_its_health_checks_pass_and_nothing_like_them() {
+    const HEALTH: &str = "/grpc.health.v1.Health/Check";
+    let test = async {
+        let none = RateLimit { key: Vec::new(), ..limited(1).rate_limits[0].clone() };
+        let mut policy = policy(Some(Inbound { rate_limits: vec![none], ..limited(1) }), Vec::new());
+        let port = &mut policy.services.get_mut(&"cart".parse().unwrap()).unwrap().ports[0];
+        let probe = Probe::Http { path: "/ok?deep".into(), host: None };
+        port.backend.health_check = Some(HealthCheck::new(probe));
+        let mut rig = Rig::new(&policy);
+        assert_eq!(rig.ask(Direction::Inbound, "ann", false).await.reason, "connect_failed");
+        let ask = async |rig: &Rig, method: Method, path: &str| {
+            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            rig.send(Direction::Inbound, request).await.status
+        };
+        for (method, path, status) in [
+            (Method::GET, "/ok?deep", 503),
+            (Method::GET, "/ok?deep", 503),
+            (Method::GET, "/ok", 429),
+            (Method::GET, "/ok?deep=1", 429),
+            (Method::GET, "/ok/more?deep", 429),
+            (Method::POST, "/ok?deep", 429),
+            (Method::POST, HEALTH, 429),
+        ] {
+            assert_eq!(ask(&rig, method, path).await, status, "{path}");
+        }
+
+        let port = &mut policy.services.get_mut(&"cart".parse().unwrap()).unwrap().ports[0];
+        (port.protocol, port.backend.health_check) = (Protocol::Grpc, None);
+        rig.apply(&policy);
+        for (method, path, status) in [
+            (Method::POST, HEALTH, 503),
+            (Method::GET, HEALTH, 429),
+            (Method::POST, "/grpc.health.v1.Health/Watch", 429),
+            (Method::GET, "/ok?deep", 429),
+        ] {
+            assert_eq!(ask(&rig, method, path).await, status, "{path}");
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn the_path_of_the_health_check_is_never_shed() {
+    let test = async {
+        let shed = Shed { tolerance_percent: None, exempt: vec!["/listed".into()] };
+        let mut policy = policy(Some(Inbound { shed: Some(shed), ..Inbound::default() }), Vec::new());
+        let port = &mut policy.services.get_mut(&"cart".parse().unwrap()).unwrap().ports[0];
+        let probe = Probe::Http { path: "/ok?deep".into(), host: None };
+        port.backend.health_check = Some(HealthCheck::new(probe));
+        let rig = Rig::new(&policy);
+        let plan = rig.plan.load_full().unwrap();
+        let (_, rule) = &plan.inbound[0];
+        for (path, exempt) in [
+            ("/ok", true),
+            ("/ok?deep", true),
+            ("/listed", true),
+            ("/grpc.health.v1.Health/Check", true),
+            ("/", false),
+            ("/okay", false),
+        ] {
+            let headers = HeaderMap::new();
+            let head = RequestHead::new(Method::GET, "cart".parse().unwrap(), path.parse().unwrap(), headers);
+            assert_eq!(rule.is_exempt(&head), exempt, "{path}");
+        }
     };
     LocalSet::new().run_until(test).await;
 }

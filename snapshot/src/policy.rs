@@ -131,6 +131,9 @@ impl Protocol {
 pub struct Rule {
     /// `NAMESPACE/ROUTE#RULE`, where RULE is the rule's name or its position: what people see in metrics and `explain`.
     pub name: String,
+    /// Whether it is of a `GRPCRoute`: an `HTTPRoute` may have the same name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grpc: bool,
     /// The rule applies if any of them matches. Never empty: "everything" is a path prefix `/`.
     pub matches: Vec<RouteMatch>,
     /// In the order the operator wrote.
@@ -143,6 +146,13 @@ pub struct Rule {
     pub retry: Option<RuleRetry>,
     /// Where it goes. If it is empty, or no weight is above 0, and no filter answers, the proxy answers 500.
     pub backends: Vec<WeightedBackend>,
+}
+
+impl Rule {
+    /// What belongs to this rule and no other: its name, and the kind of its route where that is not `HTTPRoute`.
+    pub fn scope(&self) -> String {
+        if self.grpc { format!("GRPCRoute {}", self.name) } else { self.name.clone() }
+    }
 }
 
 /// Conditions that must all hold.

@@ -21,12 +21,14 @@ pub use inbound::{
 pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
 
 /// Features beyond the first schema that this build understands.
-pub const FEATURES: &[&str] = &[MESH_TLS, AUTHORIZATION, IDENTITY_KEYS, PRIORITY_RULES];
+pub const FEATURES: &[&str] = &[MESH_TLS, AUTHORIZATION, GRPC_RULES, IDENTITY_KEYS, PRIORITY_RULES];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
 pub const MESH_TLS: &str = "mesh_tls";
 /// Who may call what.
 pub const AUTHORIZATION: &str = "authorization";
+/// Rules that say that they are of a `GRPCRoute`.
+pub const GRPC_RULES: &str = "grpc_rules";
 /// Rate limits by identity.
 pub const IDENTITY_KEYS: &str = "identity_keys";
 /// How much requests matter, whatever their callers say.

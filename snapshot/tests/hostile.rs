@@ -48,6 +48,7 @@ fn policy() -> Policy {
     };
     let rule = Rule {
         name: text("default/cart#0"),
+        grpc: false,
         matches,
         filters: vec![
             Filter::RequestHeaders(edit.clone()),

@@ -38,6 +38,7 @@ fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) 
 fn rule(index: &Index<'_>, route: &Attached<'_>, rule: &Rule) -> policy::Rule {
     policy::Rule {
         name: format!("{}/{}#{}", route.namespace, route.name, rule.name),
+        grpc: route.grpc,
         matches: rule.matches.clone(),
         filters: filters(index, route.namespace, &rule.filters),
         request_timeout_ms: rule.request_timeout_ms.as_ref().map(|timeout| timeout.value),

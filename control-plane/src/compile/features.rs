@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Filter, RateKey, RateLimit, Service};
-use outrigger_snapshot::validate::{AUTHORIZATION, IDENTITY_KEYS, MESH_TLS, PRIORITY_RULES};
+use outrigger_snapshot::validate::{AUTHORIZATION, GRPC_RULES, IDENTITY_KEYS, MESH_TLS, PRIORITY_RULES};
 
 pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<String> {
     let ports = || services.values().flat_map(|service| &service.ports);
@@ -20,6 +20,7 @@ pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<S
     let mut limits = limits.chain(inbound().flat_map(|inbound| &inbound.rate_limits));
     let used = [
         (MESH_TLS, services.values().any(|service| service.mtls.is_some())),
+        (GRPC_RULES, rules().any(|rule| rule.grpc)),
         (AUTHORIZATION, inbound().any(|inbound| inbound.authorization.is_some())),
         (PRIORITY_RULES, inbound().any(|inbound| !inbound.priorities.is_empty())),
         (IDENTITY_KEYS, limits.any(by_identity)),

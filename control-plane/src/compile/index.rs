@@ -19,6 +19,8 @@ pub(super) struct Attached<'a> {
     pub(super) namespace: &'a str,
     /// The route's name.
     pub(super) name: &'a str,
+    /// Whether it is a `GRPCRoute`.
+    pub(super) grpc: bool,
     pub(super) rules: &'a [Rule],
 }
 
@@ -62,7 +64,7 @@ impl<'a> Index<'a> {
         for resource in resources {
             let Some(route) = resource.spec().route() else { continue };
             let (namespace, name) = (resource.namespace(), resource.name());
-            let attached = Attached { namespace, name, rules: &route.rules };
+            let attached = Attached { namespace, name, grpc: route.grpc, rules: &route.rules };
             for parent in &route.parents {
                 let service_name = &parent.service.value;
                 let Some(service) = index.services.get(service_name) else { continue };

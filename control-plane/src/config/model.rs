@@ -11,7 +11,7 @@ use super::problem::Spot;
 
 pub(crate) use inbound::InboundSettings;
 pub(crate) use settings::{
-    BreakerSettings, EjectionSettings, HealthCheckSettings, HedgeSettings, RetrySettings, Settings,
+    BreakerSettings, EjectionSettings, HealthCheckSettings, HedgeSettings, RetrySettings, Settings, Switch,
 };
 
 mod inbound;

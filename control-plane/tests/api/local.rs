@@ -116,6 +116,9 @@ retry: {attempts: 1}, hedge: {}, healthCheck: {tcp: {}, interval: 2s}, ejection:
 {apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: narrow}, spec: {targetRefs: [{kind: Service, name: cart, \
 sectionName: http}], timeouts: {connect: 250ms}, hedge: {minDelay: 20ms}, slowStart: 30s, limits: {endpointRequests: 99}, zonePreference: {enabled: true}}}
 ---
+{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: quiet}, spec: {targetRefs: [{kind: Service, name: cart, \
+sectionName: grpc}], healthCheck: {enabled: false}}}
+---
 {apiVersion: gateway.networking.x-k8s.io/v1alpha1, kind: XBackendTrafficPolicy, metadata: {name: budget}, spec: {targetRefs: \
 [{group: '', kind: Service, name: cart}], retryConstraint: {}}}
 ";
@@ -145,6 +148,7 @@ fn explaining_says_where_each_value_comes_from() {
         "matches      path below /cart.v1.Cart",
         "  timeouts   request none, try none, connect 1s, first byte none, ",
         "  hedge      after 95 % of answers, not before 10ms (default)",
+        "  health     none (BackendPolicy default/quiet)",
         "  slow start none (default)",
         "  zones      all alike (default)",
     ];

@@ -6,6 +6,7 @@ use outrigger_control_plane::config::{Checked, Problems, Source, load};
 
 mod documented;
 mod inbound;
+mod narrower;
 mod problems;
 mod properties;
 mod resilience;

@@ -4,14 +4,14 @@ use http::{HeaderMap, HeaderValue, Method};
 use outrigger_control_plane::compile::compile;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{
-    Backend, Balance, Breaker, BreakerWindow, Ejection, HashKey, HealthCheck, Hedge, PathMatch, Probe,
-    Protocol, Retry, RetryBudget, RuleRetry, ShuffleShard, ZonePreference,
+    Backend, Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, PathMatch, Probe, Protocol, Retry,
+    RetryBudget, RuleRetry, ZonePreference,
 };
 use outrigger_snapshot::router::Router;
 
 use crate::load_text;
 
-const SERVICE: &str = "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: api}, spec: {ports: [\
+pub(crate) const SERVICE: &str = "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: api}, spec: {ports: [\
     {name: grpc, port: 90, protocol: GRPC}, {name: http, port: 80, protocol: HTTP}]}}";
 const EVERYTHING: &str = r#"
 apiVersion: outrigger.dev/v1alpha1
@@ -66,7 +66,7 @@ spec:
 "#;
 
 /// How the ports of `api` are used, by name, where `documents` are pushed beside it.
-fn backend(documents: &str, port: &str) -> Backend {
+pub(crate) fn backend(documents: &str, port: &str) -> Backend {
     let text = format!("{SERVICE}\n---\n{documents}");
     let compiled = compile(&load_text(&text).unwrap_or_else(|problems| panic!("{problems}")));
     compiled.policies[0].check().unwrap();
@@ -130,60 +130,11 @@ fn every_field_reaches_the_proxies() {
     assert_eq!(found, expected);
 }
 
-fn policy(name: &str, spec: &str) -> String {
+/// A `BackendPolicy`.
+pub(crate) fn policy(name: &str, spec: &str) -> String {
     format!(
         "{{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {{name: {name}}}, spec: {{{spec}}}}}"
     )
-}
-
-#[test]
-fn the_narrower_policy_wins_field_by_field() {
-    let wide = policy(
-        "wide",
-        "targetRefs: [{kind: Service, name: api}], hedge: {minDelay: 1s}, retry: {attempts: 5, statuses: [500]}, \
-         healthCheck: {tcp: {}, interval: 20s, healthy: 7}",
-    );
-    let narrow = policy(
-        "narrow",
-        "targetRefs: [{kind: Service, name: api, sectionName: grpc}], hedge: {percentile: 80}, retry: {attempts: 1}, \
-         healthCheck: {grpc: {service: a.B}, interval: 200ms}",
-    );
-    let documents = format!("{narrow}\n---\n{wide}");
-    let (http, grpc) = (backend(&documents, "http"), backend(&documents, "grpc"));
-    assert_eq!((http.retry.attempts, grpc.retry.attempts), (5, 1));
-    assert_eq!((&http.retry.statuses, &grpc.retry.statuses), (&vec![500], &vec![500]));
-    assert_eq!(http.hedge, Some(Hedge { percentile: 95, delay_min_ms: 1_000 }));
-    assert_eq!(grpc.hedge, Some(Hedge { percentile: 80, delay_min_ms: 1_000 }));
-    let (http, grpc) = (http.health_check.unwrap(), grpc.health_check.unwrap());
-    assert_eq!((http.probe, http.interval_ms, http.healthy), (Probe::Tcp, 20_000, 7));
-    assert_eq!((http.fast_interval_ms, http.timeout_ms), (1_000, 1_000));
-    assert_eq!((grpc.probe, grpc.interval_ms, grpc.healthy), (Probe::Grpc { service: "a.B".into() }, 200, 7));
-    // What is not said is no longer than what is.
-    assert_eq!((grpc.fast_interval_ms, grpc.timeout_ms), (200, 200));
-}
-
-#[test]
-fn zones_are_preferred_where_the_narrowest_says_so() {
-    let wide = |spec: &str| policy("wide", &format!("targetRefs: [{{kind: Service, name: api}}], {spec}"));
-    let narrow = |spec: &str| {
-        let target = "targetRefs: [{kind: Service, name: api, sectionName: grpc}]";
-        policy("narrow", &format!("{target}, {spec}"))
-    };
-    let grpc = |wide: &str, narrow: &str| backend(&format!("{wide}\n---\n{narrow}"), "grpc").zone_preference;
-    let on = wide("zonePreference: {enabled: true}");
-    let least = |endpoints_min| Some(ZonePreference { endpoints_min });
-    assert_eq!(grpc(&on, &narrow("slowStart: 1s")), least(6));
-    assert_eq!(grpc(&on, &narrow("zonePreference: {minEndpoints: 3}")), least(3));
-    assert_eq!(grpc(&on, &narrow("zonePreference: {enabled: false}")), None);
-    let off = wide("zonePreference: {minEndpoints: 4}");
-    assert_eq!(grpc(&off, &narrow("slowStart: 1s")), None);
-    assert_eq!(grpc(&off, &narrow("zonePreference: {enabled: true}")), least(4));
-
-    let shards = narrow("balance: {policy: ShuffleShard, hash: {header: X-Tenant}, shardSize: 3}");
-    let shard = ShuffleShard { size: 3, key: HashKey::Header("x-tenant".into()) };
-    assert_eq!(backend(&shards, "grpc").balance, Balance::ShuffleShard(shard));
-    let problems = load_text(&format!("{SERVICE}\n---\n{on}\n---\n{shards}")).unwrap_err().to_string();
-    assert!(problems.contains("spec.balance: goes by a hash, and so cannot by zone"), "{problems}");
 }
 
 #[test]
@@ -337,4 +288,34 @@ fn callers_of_one_namespace_may_have_routes_of_another_kind() {
         let found = load_text(&[SERVICE, &first, &second].join("\n---\n"));
         assert_eq!(found.is_ok(), right, "{first}\n{second}");
     }
+}
+
+/// Each limit belongs to a rule, so that two of one name are two where their routes are.
+#[test]
+fn routes_of_two_kinds_and_one_name_have_limits_of_one_name() {
+    let route = |kind: &str, port: u16, filter: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, metadata: {{name: r}}, spec: {{parentRefs: [{{group: '', \
+             kind: Service, name: api, port: {port}}}], rules: [{{backendRefs: [{{name: api, port: {port}}}], filters: [{{type: \
+             ExtensionRef, extensionRef: {{group: outrigger.dev, kind: RouteFilter, name: {filter}}}}}]}}]}}}}"
+        )
+    };
+    let filter = |name: &str, requests: u32| {
+        format!(
+            "{{apiVersion: outrigger.dev/v1alpha1, kind: RouteFilter, metadata: {{name: {name}}}, spec: {{rateLimit: {{name: \
+             calls, requests: {requests}, period: 1s}}}}}}"
+        )
+    };
+    let (http, grpc) = (route("HTTPRoute", 80, "few"), route("GRPCRoute", 90, "many"));
+    let documents = [SERVICE.to_owned(), http, grpc, filter("few", 10), filter("many", 100)].join("\n---\n");
+    let compiled = compile(&load_text(&documents).unwrap_or_else(|problems| panic!("{problems}")));
+    let service = &compiled.policies[0].services[&"api".parse().unwrap()];
+    let mut scopes: Vec<String> = service
+        .ports
+        .iter()
+        .flat_map(|port| &port.rules)
+        .map(outrigger_snapshot::policy::Rule::scope)
+        .collect();
+    scopes.sort();
+    assert_eq!(scopes, ["GRPCRoute default/r#0", "default/r#0"]);
 }

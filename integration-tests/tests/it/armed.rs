@@ -5,14 +5,7 @@ use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Mesh, Proxy, client};
 
 use crate::config::{all, backend_policy, backends, route, service};
-
-/// The value of the one series of `/metrics` whose line has all of `parts`.
-async fn counter(proxy: &Proxy, parts: &[&str]) -> u64 {
-    let page = client::page(proxy.metrics, "/metrics").await.expect("metrics are served").text();
-    let found: Vec<_> = page.lines().filter(|line| parts.iter().all(|part| line.contains(part))).collect();
-    assert_eq!(found.len(), 1, "{parts:?}: {found:?}");
-    found[0].rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a counter")
-}
+use crate::retries::count;
 
 const LIMIT: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: RouteFilter\nmetadata: {name: one-a-day}\n\
                      spec: {rateLimit: {name: one-a-day, requests: 1, period: 24h}}";
@@ -40,18 +33,18 @@ async fn each_protection_fires_once_and_is_counted() {
     };
 
     assert_eq!(fetch("cart", "/later/1").await.status, StatusCode::OK);
-    assert_eq!(counter(&shop, &["outrigger_retries_total{", "/cart#", "reason=\"status\""]).await, 1);
+    assert_eq!(count(&shop, &["outrigger_retries_total{", "/cart#", "reason=\"status\""]).await, 1);
 
     assert_eq!(fetch("cart", "/limited").await.status, StatusCode::OK);
     let limited = fetch("cart", "/limited").await;
     assert_eq!((limited.status, limited.reason()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
-    assert_eq!(counter(&shop, &["outrigger_rate_limit_decisions_total{", "decision=\"refused\""]).await, 1);
+    assert_eq!(count(&shop, &["outrigger_rate_limit_decisions_total{", "decision=\"refused\""]).await, 1);
 
     for _ in 0..5 {
         assert_eq!(fetch("gone", "/status/503").await.reason(), "");
     }
     assert_eq!(fetch("gone", "/").await.reason(), "breaker_open");
     let opened = ["outrigger_breaker_transitions_total{", "/gone:", "from=\"closed\"", "to=\"open\""];
-    assert_eq!(counter(&shop, &opened).await, 1);
-    assert_eq!(counter(&shop, &["outrigger_breaker_refused_total{", "/gone:"]).await, 1);
+    assert_eq!(count(&shop, &opened).await, 1);
+    assert_eq!(count(&shop, &["outrigger_breaker_refused_total{", "/gone:"]).await, 1);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use outrigger_integration_tests::mesh::said;
-use outrigger_integration_tests::{App, ControlPlane, Mesh, Proxy, client, eventually};
+use outrigger_integration_tests::{App, ControlPlane, Mesh, Metrics, Proxy, client, eventually};
 
 use crate::config::{all, service};
 
@@ -35,14 +35,11 @@ async fn replicas_collect_what_is_old_and_unneeded_and_nothing_that_is_in_use() 
     let metrics = two.process.listening("--metrics").await;
     eventually(DEADLINE, "the old stray is gone", async || (!old.exists()).then_some(())).await;
     eventually(DEADLINE, "both have gone on", async || {
-        let page = client::page(metrics, "/metrics").await.ok()?.text();
-        let turns =
-            page.lines().find_map(|line| line.strip_prefix("outrigger_control_plane_turns_total "))?;
-        (turns.parse::<u64>().ok()? > 10).then_some(())
+        (Metrics::of(metrics).await?.sum(&["outrigger_control_plane_turns_total "]) > 10).then_some(())
     })
     .await;
-    let page = client::page(metrics, "/metrics").await.unwrap().text();
-    assert!(page.contains("\noutrigger_control_plane_collection_failures_total 0\n"), "{page}");
+    let page = Metrics::of(metrics).await.unwrap();
+    assert!(page.say(&["outrigger_control_plane_collection_failures_total "], 0), "{}", page.text());
     assert!(young.exists(), "what is young may be about to be named");
     for path in &in_use {
         assert!(path.exists(), "{} is named by a release", path.display());

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode, Version};
 use outrigger_integration_tests::client::Connection;
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{App, Mesh, Process, Proxy, client, eventually, port};
+use outrigger_integration_tests::{App, Mesh, Metrics, Process, Proxy, client, eventually, port};
 use tokio::time::interval;
 
 use crate::config::{all, service};
+use crate::retries::count;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Requests in each window, and its length.
@@ -74,8 +75,7 @@ impl Rig {
         for sidecar in &self.sidecars {
             let what = format!("{line}; it says {}", sidecar.process.log());
             eventually(DEADLINE, &what, async || {
-                let metrics = client::page(sidecar.metrics, "/metrics").await.ok()?.text();
-                metrics.contains(&line).then_some(())
+                Metrics::of(sidecar.metrics).await?.text().contains(&line).then_some(())
             })
             .await;
         }
@@ -85,9 +85,7 @@ impl Rig {
     async fn sum(&self, name: &str) -> u64 {
         let mut sum = 0;
         for sidecar in &self.sidecars {
-            let metrics = client::page(sidecar.metrics, "/metrics").await.unwrap().text();
-            let lines = metrics.lines().filter(|line| line.starts_with(name));
-            sum += lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+            sum += count(sidecar, &[name]).await;
         }
         sum
     }

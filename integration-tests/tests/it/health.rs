@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
+use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually, port};
 
 use crate::config::{all, backend_policy, service};
 
@@ -60,9 +60,13 @@ async fn an_endpoint_whose_health_page_fails_leaves_traffic_and_returns() {
         (answerers(&shop).await == names(&["one", "two"])).then_some(())
     })
     .await;
-    let metrics = page(&shop, "/metrics").await;
-    assert!(metrics.contains("outrigger_health_checks_total{result=\"failed\"}"), "{metrics}");
-    assert!(metrics.contains("outrigger_endpoints_healthy{cluster=\"default/cart:80\"} 2"), "{metrics}");
+    let metrics = Metrics::of(shop.metrics).await.expect("metrics are served");
+    assert!(metrics.sum(&["outrigger_health_checks_total{result=\"failed\"}"]) > 0, "{}", metrics.text());
+    assert!(
+        metrics.say(&["outrigger_endpoints_healthy{cluster=\"default/cart:80\"}"], 2),
+        "{}",
+        metrics.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +82,11 @@ async fn an_endpoint_that_nobody_can_reach_is_ejected_and_costs_no_request() {
     let shop = mesh.proxy("shop").await;
     shop.ready().await;
     assert_eq!(answerers(&shop).await, names(&["one"]));
-    let metrics = page(&shop, "/metrics").await;
-    assert!(metrics.contains("outrigger_ejections_active{cluster=\"default/cart:80\"} 1"), "{metrics}");
+    let metrics = Metrics::of(shop.metrics).await.expect("metrics are served");
+    assert!(
+        metrics.say(&["outrigger_ejections_active{cluster=\"default/cart:80\"}"], 1),
+        "{}",
+        metrics.text()
+    );
     assert!(page(&shop, "/clusters").await.contains("ejected for"));
 }

@@ -10,7 +10,7 @@ use outrigger_integration_tests::load::{Plan, Report};
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Load, Mesh, Proxy, client, eventually};
 
-use crate::config::{all, backend_policy, service};
+use crate::config::{all, backend_policy, service, service_of};
 use crate::retries::count;
 
 /// Requests a second to each of two services.
@@ -101,26 +101,30 @@ async fn hedges_do_not_make_for_more_hedges() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_never_hedged() {
-    let (one, two) = (App::start("one").await, App::start("two").await);
-    let mesh = Mesh::new();
-    let policy = backend_policy("cart", "hedge: {minDelay: 20ms}\n  retry: {budget: {percent: 100}}");
-    mesh.publish(&all(&[service("shop", &[]), service("cart", &[one.addr, two.addr]), policy]));
-    let shop = mesh.proxy("shop").await;
-    shop.ready().await;
-    let hedges = async || count(&shop, &["outrigger_hedges_total"]).await;
-    // So that what takes long is known to be unusual.
-    for _ in 0..30 {
-        client::fetch(shop.outbound, "cart", "/").await.unwrap();
+    // Over HTTP/2 a request is kept even if it may not be repeated, as the endpoint may refuse it.
+    for protocol in ["HTTP", "HTTP2"] {
+        let (one, two) = (App::start("one").await, App::start("two").await);
+        let mesh = Mesh::new();
+        let policy = backend_policy("cart", "hedge: {minDelay: 20ms}\n  retry: {budget: {percent: 100}}");
+        let cart = service_of("cart", protocol, &[one.addr, two.addr]);
+        mesh.publish(&all(&[service("shop", &[]), cart, policy]));
+        let shop = mesh.proxy("shop").await;
+        shop.ready().await;
+        let hedges = async || count(&shop, &["outrigger_hedges_total"]).await;
+        // So that what takes long is known to be unusual.
+        for _ in 0..30 {
+            client::fetch(shop.outbound, "cart", "/").await.unwrap();
+        }
+        let (before, asked) = (hedges().await, one.requests() + two.requests());
+        for body in ["order", "", "order", ""] {
+            let order = client::request(Method::POST, "cart", "/slow/300", body);
+            assert_eq!(client::send(shop.outbound, order).await.unwrap().status, StatusCode::OK);
+        }
+        assert_eq!((hedges().await, one.requests() + two.requests()), (before, asked + 4), "{protocol}");
+        // What may be asked twice is.
+        client::fetch(shop.outbound, "cart", "/slow/300").await.unwrap();
+        assert_eq!(hedges().await, before + 1, "{protocol}");
     }
-    let (before, asked) = (hedges().await, one.requests() + two.requests());
-    for body in ["order", "", "order", ""] {
-        let order = client::request(Method::POST, "cart", "/slow/300", body);
-        assert_eq!(client::send(shop.outbound, order).await.unwrap().status, StatusCode::OK);
-    }
-    assert_eq!((hedges().await, one.requests() + two.requests()), (before, asked + 4));
-    // What may be asked twice is.
-    client::fetch(shop.outbound, "cart", "/slow/300").await.unwrap();
-    assert_eq!(hedges().await, before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Version;
 use outrigger_integration_tests::client::{self, Connection, Failure};
-use outrigger_integration_tests::{App, Mesh, Proxy, eventually};
+use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -86,9 +86,7 @@ async fn an_upstream_that_does_not_read_is_to_blame() {
 
 /// Requests that the sidecar has under way.
 async fn in_flight(shop: &Proxy) -> Option<u64> {
-    let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
-    let lines = page.lines().filter(|line| line.starts_with("outrigger_requests_in_flight{"));
-    Some(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+    Some(Metrics::of(shop.metrics).await?.sum(&["outrigger_requests_in_flight{"]))
 }
 
 #[tokio::test(flavor = "multi_thread")]

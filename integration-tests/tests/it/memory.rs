@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{Method, Version};
 use outrigger_integration_tests::client::{self, Connection};
-use outrigger_integration_tests::{App, Mesh, Proxy, eventually};
+use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, eventually};
 use tokio::task::JoinSet;
 
 use crate::config::{all, backend_policy, backends, route, service};
@@ -116,9 +116,7 @@ async fn one_more_apply(shop: &Proxy, before: u64) -> u64 {
 }
 
 async fn applies(shop: &Proxy) -> Option<u64> {
-    let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
-    let line = page.lines().find(|line| line.starts_with("outrigger_snapshot_applies_total"))?;
-    line.rsplit_once(' ')?.1.parse().ok()
+    Some(Metrics::of(shop.metrics).await?.sum(&["outrigger_snapshot_applies_total "]))
 }
 
 fn many_routes() -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outrigger_integration_tests::mesh::{Sidecar, said};
-use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually};
+use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually};
 
 use crate::config::{all, backends, route, service};
 
@@ -53,8 +53,7 @@ async fn a_damaged_release_is_refused_and_the_old_plan_stays() {
     }
     shop.process.unfreeze();
     eventually(DEADLINE, "the refusal is counted", async || {
-        let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
-        counted(&page, "outrigger_snapshot_refusals_total").then_some(())
+        (Metrics::of(shop.metrics).await?.sum(&["outrigger_snapshot_refusals_total{"]) > 0).then_some(())
     })
     .await;
     let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
@@ -73,8 +72,7 @@ async fn a_release_signed_by_a_stranger_is_refused() {
     std::fs::rename(mesh.store(), mesh.folder().join("away")).expect("the store is there");
     std::fs::rename(stranger.store(), mesh.store()).expect("both lie on one disk");
     eventually(DEADLINE, "the refusal is counted", async || {
-        let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
-        counted(&page, "outrigger_snapshot_refusals_total").then_some(())
+        (Metrics::of(shop.metrics).await?.sum(&["outrigger_snapshot_refusals_total{"]) > 0).then_some(())
     })
     .await;
     assert_eq!(client::fetch(shop.outbound, "cart", "/").await.unwrap().header("x-app"), "ours");
@@ -118,9 +116,4 @@ fn objects(mesh: &Mesh) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// Whether one of the family's series is above zero.
-fn counted(page: &str, family: &str) -> bool {
-    page.lines().any(|line| line.starts_with(family) && !line.ends_with(" 0"))
 }

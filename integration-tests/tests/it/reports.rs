@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use outrigger_integration_tests::app::raw::{End, RawApp};
 use outrigger_integration_tests::mesh::{Sidecar, said};
-use outrigger_integration_tests::{App, ControlPlane, Mesh, Proxy, client, eventually};
+use outrigger_integration_tests::{App, ControlPlane, Mesh, Metrics, Proxy, client, eventually};
 use serde_json::Value;
 
 use crate::config::{all, service};
@@ -135,10 +135,9 @@ async fn a_collector_that_fails_is_only_a_metric() {
         let mut shop =
             Proxy::start(&mesh, Sidecar::beside("shop").node(&node).with(&["--report", url])).await;
         shop.ready().await;
-        let failed = "outrigger_reports_total{result=\"failed\"}";
+        let failed = ["outrigger_reports_total{result=\"failed\"}"];
         eventually(DEADLINE, "the failure is counted", async || {
-            let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
-            page.lines().any(|line| line.starts_with(failed) && !line.ends_with(" 0")).then_some(())
+            (Metrics::of(shop.metrics).await?.sum(&failed) > 0).then_some(())
         })
         .await;
         for _ in 0..20 {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use outrigger_integration_tests::app::raw::{End, RawApp};
-use outrigger_integration_tests::{App, Mesh, Proxy, client};
+use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -30,9 +30,7 @@ async fn plain(endpoints: &[SocketAddr]) -> (Mesh, Proxy) {
 
 /// A counter of `/metrics`, summed over the series whose line has all of `parts`.
 pub(crate) async fn count(proxy: &Proxy, parts: &[&str]) -> u64 {
-    let text = client::page(proxy.metrics, "/metrics").await.expect("metrics are served").text();
-    let lines = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    Metrics::of(proxy.metrics).await.expect("metrics are served").sum(parts)
 }
 
 #[tokio::test(flavor = "multi_thread")]

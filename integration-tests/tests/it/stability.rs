@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use outrigger_integration_tests::load::Plan;
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{App, Load, Mesh, Process, Proxy, client, eventually, port};
+use outrigger_integration_tests::{App, Load, Mesh, Metrics, Process, Proxy, client, eventually, port};
 
 use crate::config::{all, service, service_by_dns};
 
@@ -96,12 +96,8 @@ async fn a_store_that_comes_back_is_followed_again() {
     shop.ready().await;
     let away = mesh.folder().join("away");
     std::fs::rename(mesh.store(), &away).expect("the store is there");
-    let unreachable = async || {
-        let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
-        page.lines()
-            .any(|line| line.starts_with("outrigger_store_reachable") && line.ends_with(" 0"))
-            .then_some(())
-    };
+    let unreachable =
+        async || Metrics::of(shop.metrics).await?.say(&["outrigger_store_reachable "], 0).then_some(());
     eventually(DEADLINE, "the sidecar says that its store is gone", unreachable).await;
     assert_eq!(client::fetch(shop.outbound, "cart", "/").await.unwrap().header("x-app"), "one");
     std::fs::rename(&away, mesh.store()).expect("nothing stands in its place");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outrigger_integration_tests::mesh::{Sidecar, said};
-use outrigger_integration_tests::{App, Mesh, Process, Proxy, client, eventually};
+use outrigger_integration_tests::{App, Mesh, Metrics, Process, Proxy, client, eventually};
 
 use crate::config::{all, service};
 use crate::servers::{Server, ended};
@@ -91,13 +91,8 @@ async fn a_sidecar_that_is_told_another_key_keeps_what_it_has_and_says_why() {
     assert_eq!(answer.header("x-app"), "cart");
     mesh.publish(&all(&[service("shop", &[]), service("cart", &[]), service("late", &[app.addr])]));
     eventually(DEADLINE, "the refusal is counted", async || {
-        let page = client::page(shop.metrics, "/metrics").await.ok()?.text();
-        page.lines()
-            .any(|line| {
-                line.starts_with("outrigger_snapshot_refusals_total{cause=\"untrusted\"}")
-                    && !line.ends_with(" 0")
-            })
-            .then_some(())
+        let refused = ["outrigger_snapshot_refusals_total{cause=\"untrusted\"}"];
+        (Metrics::of(shop.metrics).await?.sum(&refused) > 0).then_some(())
     })
     .await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outrigger_integration_tests::mesh::{Sidecar, said};
-use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually};
+use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually};
 
 use crate::config::{all, backends, route, service};
 
@@ -120,6 +120,6 @@ async fn two_sidecars_make_a_hop() {
     cart.ready().await;
     let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
     assert_eq!((answer.status, answer.header("x-app")), (StatusCode::OK, "cart"));
-    let metrics = client::page(cart.metrics, "/metrics").await.unwrap().text();
-    assert!(metrics.lines().any(|line| line.contains("inbound") && line.ends_with(" 1")), "{metrics}");
+    let metrics = Metrics::of(cart.metrics).await.unwrap();
+    assert_eq!(metrics.sum(&["outrigger_requests_total{", "inbound"]), 1, "{}", metrics.text());
 }

@@ -23,6 +23,7 @@ fn exchange(deadline_ns: u64) -> Exchange {
         weight_total: 0,
         guard: None,
         trusted: Default::default(),
+        health: Default::default(),
         undirected: RequestStats::new(labels, 1).into(),
     };
     Exchange {

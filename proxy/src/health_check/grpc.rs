@@ -2,6 +2,8 @@
 
 /// Where it is asked.
 pub(super) const PATH: &str = "/grpc.health.v1.Health/Check";
+/// What the paths of that service begin with.
+pub(super) const SERVICE: &str = "/grpc.health.v1.Health/";
 
 /// `SERVING` of `ServingStatus`.
 pub(super) const SERVING: u64 = 1;

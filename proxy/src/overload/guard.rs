@@ -3,12 +3,9 @@
 use std::sync::Arc;
 
 use outrigger_snapshot::head::RequestHead;
-use outrigger_snapshot::policy::{self, Backend, Probe};
+use outrigger_snapshot::policy;
 
 use super::{FEW_CORES, Overload, TOLERANCE, TOLERANCE_FEW_CORES};
-
-/// Where gRPC asks for health (grpc/grpc, "GRPC Health Checking Protocol").
-const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// See the module.
 #[derive(Debug)]
@@ -19,14 +16,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// For one port, whose health check is never shed.
-    pub fn new(overload: Arc<Overload>, inbound: &policy::Inbound, backend: &Backend) -> Self {
-        let checked = backend.health_check.as_ref().and_then(|check| match &check.probe {
-            Probe::Http { path, .. } => path.split('?').next().map(str::to_owned),
-            Probe::Grpc { .. } | Probe::Tcp => None,
-        });
-        let exempt = inbound.shed.iter().flat_map(|shed| shed.exempt.iter().cloned()).chain(checked);
-        Self { overload, exempt: exempt.collect() }
+    /// For one port.
+    pub fn new(overload: Arc<Overload>, inbound: &policy::Inbound) -> Self {
+        Self { overload, exempt: inbound.shed.iter().flat_map(|shed| shed.exempt.iter().cloned()).collect() }
     }
 
     /// The tolerance that is configured, or that fits this machine's number of cores: the application's is not known.
@@ -38,24 +30,23 @@ impl Guard {
         }
     }
 
-    /// Whether a request passes whatever the load.
-    pub fn exempts(&self, head: &RequestHead) -> bool {
-        let path = head.path();
-        path.starts_with(GRPC_HEALTH) || self.exempt.iter().any(|exempt| exempt == path)
+    /// Whether the path of a request is one that is listed as exempt.
+    pub fn lists(&self, head: &RequestHead) -> bool {
+        self.exempt.iter().any(|exempt| exempt == head.path())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, Method};
-    use outrigger_snapshot::policy::{Inbound, Protocol, Shed};
+    use outrigger_snapshot::policy::{Inbound, Shed};
 
     use super::*;
 
     fn guard() -> Guard {
         let shed = Shed { tolerance_percent: None, exempt: vec!["/ready".into()] };
         let inbound = Inbound { shed: Some(shed), ..Inbound::default() };
-        Guard::new(Overload::new(1.5), &inbound, &Backend::defaults_for(Protocol::Http))
+        Guard::new(Overload::new(1.5), &inbound)
     }
 
     fn head(path: &str) -> RequestHead {
@@ -63,11 +54,9 @@ mod tests {
     }
 
     #[test]
-    fn health_is_asked_for_whatever_the_load() {
-        for (path, exempt) in
-            [("/ready", true), ("/grpc.health.v1.Health/Check", true), ("/", false), ("/ready/x", false)]
-        {
-            assert_eq!(guard().exempts(&head(path)), exempt, "{path}");
+    fn paths_are_listed_whole() {
+        for (path, exempt) in [("/ready", true), ("/ready?now", true), ("/", false), ("/ready/x", false)] {
+            assert_eq!(guard().lists(&head(path)), exempt, "{path}");
         }
     }
 

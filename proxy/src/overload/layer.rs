@@ -66,11 +66,12 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        let Some(guard) = exchange.resolution.rule.guard.as_ref() else {
+        let rule = &exchange.resolution.rule;
+        let Some(guard) = &rule.guard else {
             return ShedFuture::Unguarded(self.inner.call(exchange));
         };
         let (worker, now_ns) = (&self.worker, now_ns(&self.worker));
-        if worker.memory.is_short() && !guard.exempts(&exchange.head) {
+        if worker.memory.is_short() && !rule.is_exempt(&exchange.head) {
             let priority = Priority::of(&exchange.head);
             if worker.memory.refuses(priority) {
                 let shed = guard.overload.refuse(priority);
@@ -80,7 +81,7 @@ where
         if let Some(permit) = guard.overload.enter(now_ns) {
             return ShedFuture::Admitted(self.forward(exchange, permit));
         }
-        if guard.exempts(&exchange.head) {
+        if rule.is_exempt(&exchange.head) {
             return ShedFuture::Unguarded(self.inner.call(exchange));
         }
         let priority = Priority::of(&exchange.head);

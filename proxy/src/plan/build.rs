@@ -18,6 +18,7 @@ use crate::cluster::Cluster;
 use crate::cluster::balance::Entry;
 use crate::cluster::balance::zones::{Callers, Preference};
 use crate::cluster::endpoint::EndpointKey;
+use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
@@ -231,7 +232,7 @@ impl Builder<'_> {
         let name: Arc<str> = rule.name.as_str().into();
         let peers = rule.backends.iter().map(|backend| self.peers(&backend.service.cluster(backend.port)));
         let peers = peers.max().unwrap_or(PEERS_DEFAULT);
-        let filters = self.filters(&rule.name, peers, &rule.filters);
+        let filters = self.filters(&rule.scope(), peers, &rule.filters);
         let destinations: Vec<_> =
             rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
         Arc::new(Rule {
@@ -243,6 +244,7 @@ impl Builder<'_> {
             guard: None,
             gate: None,
             trusted: Trusted::default(),
+            health: Asked::default(),
             undirected: self.registry.requests(RequestLabels {
                 direction: Direction::Outbound,
                 rule: name.clone(),
@@ -272,7 +274,7 @@ impl Builder<'_> {
         };
         Destination {
             retry: RetryPolicy::new(&cluster.retry, rule.retry.as_ref()),
-            filters: self.filters(&format!("{rule_name} {}", cluster.name), peers, &backend.filters),
+            filters: self.filters(&format!("{} {}", rule.scope(), cluster.name), peers, &backend.filters),
             weight: backend.weight,
             stats: self.registry.requests(labels),
             cluster,
@@ -284,7 +286,7 @@ impl Builder<'_> {
         self.facts.clusters.get(name).map_or(PEERS_DEFAULT, |facts| facts.peers)
     }
 
-    /// `scope` is the rule, and for a backend's filters that too.
+    /// `scope` is the rule's, and for a backend's filters the backend too.
     fn filters(&mut self, scope: &str, peers: u32, filters: &[policy::Filter]) -> FilterChain {
         FilterChain::build_in(scope, peers, filters, &mut self.registry.rate_limits).unwrap_or_else(|error| {
             self.refused.get_or_insert(Refusal::Filter { rule: scope.to_owned(), error });
@@ -314,6 +316,7 @@ impl Builder<'_> {
             guard: None,
             gate: None,
             trusted: Trusted::default(),
+            health: Asked::default(),
         }
     }
 
@@ -363,6 +366,7 @@ impl Builder<'_> {
         inbound: &Inbound,
         mtls: Option<Mtls>,
     ) -> Arc<Rule> {
+        let health = Asked::of(protocol, backend.health_check.as_ref());
         let load = self.registry.cluster(Direction::Inbound, name);
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
         let ejection = Ejection { max_percent: 0, ..backend.ejection };
@@ -386,7 +390,7 @@ impl Builder<'_> {
         let guard = inbound.shed.as_ref().map(|shed| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let tolerance = Guard::tolerance(shed, cores);
-            Guard::new(self.registry.overload(name, tolerance), inbound, backend)
+            Guard::new(self.registry.overload(name, tolerance), inbound)
         });
         let peers = self.peers(name);
         let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
@@ -397,6 +401,13 @@ impl Builder<'_> {
         let priorities: Box<[_]> = inbound.priorities.clone().into();
         let asks = mtls.is_some() || authorization.is_some() || !priorities.is_empty();
         let gate = asks.then(|| Box::new(Gate { mtls, authorization, priorities }));
-        Arc::new(Rule { guard, filters, trusted, gate, ..self.single(Direction::Inbound, Arc::new(cluster)) })
+        Arc::new(Rule {
+            guard,
+            filters,
+            trusted,
+            gate,
+            health,
+            ..self.single(Direction::Inbound, Arc::new(cluster))
+        })
     }
 }

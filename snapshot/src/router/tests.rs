@@ -34,6 +34,7 @@ fn value(name: &str, value: TextMatch) -> ValueMatch {
 fn port(number: u16, protocol: Protocol, rules: &[(&str, Vec<RouteMatch>)]) -> Port {
     let rule = |(name, matches): &(&str, Vec<RouteMatch>)| Rule {
         name: (*name).into(),
+        grpc: false,
         matches: matches.clone(),
         filters: vec![],
         request_timeout_ms: None,

@@ -37,7 +37,7 @@ pub(super) fn check(resources: &[Resource], problems: &mut Problems) {
         let Some(route) = resource.spec().route() else { continue };
         for rule in &route.rules {
             let field = format!("spec.rules[{}]", rule.position);
-            let scope = format!("{}/{}#{}", resource.namespace(), resource.name(), rule.name);
+            let scope = format!("{}#{}", resource.key(), rule.name);
             for backend in &rule.backends {
                 let list = List {
                     resource,

@@ -1,9 +1,10 @@
 //! Settings that contradict each other, be they of one policy, of two on one port, or of a policy and the defaults.
 
+use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Backend, BreakerWindow, Probe, Protocol};
 
 use super::super::layers::{Layer, Layers, effective};
-use super::super::model::{BackendPolicy, Port, Target};
+use super::super::model::{Port, Switch, Target};
 use super::super::problem::{Problem, Problems};
 use super::super::resource::Resource;
 use super::super::text::duration_text;
@@ -132,7 +133,7 @@ pub(super) fn check<'a>(
             check_orders(&here, &effective(&here, port.protocol), problems);
             check_hedge(&here, &effective(&here, port.protocol), problems);
             check_zones(&here, &effective(&here, port.protocol), problems);
-            check_probe(resource, policy, name, port, problems);
+            check_probe(&Layer { resource, policy }, &here, port, name, problems);
         }
     }
 }
@@ -227,23 +228,28 @@ fn check_zones(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems)
     add(layer, field, problems, |problem| problem(message.to_owned()).expected(expected));
 }
 
-/// A probe that no endpoint could answer would take all of them out.
+/// A probe that no endpoint could answer would take all of them out. One that a narrower policy replaces or switches off is not sent.
 fn check_probe(
-    resource: &Resource,
-    policy: &BackendPolicy,
-    name: &outrigger_snapshot::name::ServiceName,
+    layer: &Layer<'_>,
+    layers: &[Layer<'_>],
     port: &Port,
+    name: &ServiceName,
     problems: &mut Problems,
 ) {
-    let (field, expected) = match policy.settings.health_check.as_ref().map(|check| &check.probe) {
-        Some(Probe::Grpc { .. }) if !matches!(port.protocol, Protocol::Grpc | Protocol::Http2) => {
+    let decides = last(layers, "healthCheck");
+    if decides.is_some_and(|(_, other)| other.resource.key() != layer.resource.key()) {
+        return;
+    }
+    let Some(Switch::On(check)) = &layer.policy.settings.health_check else { return };
+    let (field, expected) = match &check.probe {
+        Probe::Grpc { .. } if !matches!(port.protocol, Protocol::Grpc | Protocol::Http2) => {
             ("healthCheck.grpc", "ports of protocol GRPC or HTTP2; sectionName names one")
         }
-        Some(Probe::Http { .. }) if port.protocol == Protocol::Tls => {
+        Probe::Http { .. } if port.protocol == Protocol::Tls => {
             ("healthCheck.http", "ports that are not of protocol TLS; sectionName names one")
         }
         _ => return,
     };
     let message = format!("port {} of {name} cannot answer it", port.name);
-    add(Layer { resource, policy }, field, problems, |problem| problem(message).expected(expected));
+    add(*layer, field, problems, |problem| problem(message).expected(expected));
 }

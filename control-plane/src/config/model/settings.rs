@@ -30,12 +30,21 @@ pub(crate) struct Settings {
     pub(crate) endpoint_requests: Option<u32>,
     pub(crate) on_empty: Option<OnEmpty>,
     pub(crate) retry: RetrySettings,
-    pub(crate) hedge: Option<HedgeSettings>,
+    pub(crate) hedge: Option<Switch<HedgeSettings>>,
     pub(crate) ejection: EjectionSettings,
     pub(crate) breaker: BreakerSettings,
-    pub(crate) health_check: Option<HealthCheckSettings>,
+    pub(crate) health_check: Option<Switch<HealthCheckSettings>>,
     pub(crate) slow_start_ms: Option<u64>,
     pub(crate) zones: ZoneSettings,
+}
+
+/// What a policy says of something that is off by default.
+#[derive(Debug, Clone)]
+pub(crate) enum Switch<T> {
+    /// It is off, whatever wider policies say.
+    Off,
+    /// It is on; what these leave open, wider policies say.
+    On(T),
 }
 
 /// See [`ZonePreference`].
@@ -119,8 +128,10 @@ impl Settings {
         let (mut by_zone, mut endpoints_min) = (false, ZONE_ENDPOINTS_MIN);
         for settings in layers {
             settings.apply(&mut backend);
-            if let Some(narrower) = &settings.health_check {
-                check = Some(narrower.over(check));
+            match &settings.health_check {
+                Some(Switch::On(narrower)) => check = Some(narrower.over(check)),
+                Some(Switch::Off) => check = None,
+                None => {}
             }
             set(&mut by_zone, &settings.zones.enabled);
             set(&mut endpoints_min, &settings.zones.endpoints_min);
@@ -147,12 +158,16 @@ impl Settings {
         set(&mut limits.requests, &self.requests);
         set(&mut limits.endpoint_requests, &self.endpoint_requests);
         self.retry.apply(&mut backend.retry);
-        if let Some(settings) = &self.hedge {
-            let hedge = backend
-                .hedge
-                .get_or_insert(Hedge { percentile: HEDGE_PERCENTILE, delay_min_ms: HEDGE_DELAY_MIN_MS });
-            set(&mut hedge.percentile, &settings.percentile);
-            set(&mut hedge.delay_min_ms, &settings.delay_min_ms);
+        match &self.hedge {
+            Some(Switch::On(settings)) => {
+                let hedge = backend
+                    .hedge
+                    .get_or_insert(Hedge { percentile: HEDGE_PERCENTILE, delay_min_ms: HEDGE_DELAY_MIN_MS });
+                set(&mut hedge.percentile, &settings.percentile);
+                set(&mut hedge.delay_min_ms, &settings.delay_min_ms);
+            }
+            Some(Switch::Off) => backend.hedge = None,
+            None => {}
         }
         self.ejection.apply(&mut backend.ejection);
         self.breaker.apply(&mut backend.breaker);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use outrigger_snapshot::policy::{Balance, HashKey, OnEmpty, ShuffleShard};
 use outrigger_snapshot::validate::SHARD_ENDPOINTS_MAX;
 
-use super::super::model::{BackendPolicy, Settings, Target};
+use super::super::model::{BackendPolicy, Settings, Switch, Target};
 use super::super::node::{Node, Path};
 use super::super::problem::Spot;
 use super::super::shape::Report;
@@ -33,9 +33,7 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         settings.zones.endpoints_min = number(zones, "minEndpoints");
     }
     resilience::read(spec, path, &mut settings, report);
-    settings.health_check = spec
-        .field("healthCheck")
-        .and_then(|check| health_check::read(check, &path.field("healthCheck"), report));
+    settings.health_check = switched(spec, "healthCheck", path, report, health_check::read);
     settings.slow_start_ms = limited(spec, "slowStart", 1, path, report);
     settings.on_empty = match spec.field("discovery").and_then(|discovery| discovery.text_of("onEmpty")) {
         Some("keep") => Some(OnEmpty::Keep),
@@ -68,6 +66,26 @@ pub(super) fn written(spec: &Node) -> BTreeMap<String, Spot> {
     let mut spots = BTreeMap::new();
     collect(spec, "", &mut spots);
     spots
+}
+
+/// What is on where it is written, unless it says `enabled: false`, beside which nothing else makes sense.
+fn switched<T>(
+    spec: &Node,
+    name: &str,
+    path: &Path<'_>,
+    report: &mut Report<'_>,
+    read: fn(&Node, &Path<'_>, &mut Report<'_>) -> Option<T>,
+) -> Option<Switch<T>> {
+    let (node, path) = (spec.field(name)?, path.field(name));
+    if node.field("enabled").and_then(Node::boolean) != Some(false) {
+        return read(node, &path, report).map(Switch::On);
+    }
+    for entry in node.entries().iter().filter(|entry| entry.key != "enabled" && !entry.value.is_null()) {
+        let expected = format!("enabled: true, or no {}", entry.key);
+        let message = format!("has no effect: {name} is off");
+        report.unexpected(entry.value.at, &path.field(&entry.key), message, expected);
+    }
+    Some(Switch::Off)
 }
 
 fn balance(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Balance> {

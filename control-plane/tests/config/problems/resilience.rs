@@ -104,6 +104,16 @@ const CASES: &[(Wrong, &[&str])] = &[
     ),
     (
         Wrong::Port(
+            "hedge: {enabled: false, percentile: 90}, healthCheck: {tcp: {}, interval: 1s, enabled: false}",
+        ),
+        &[
+            "m.yaml:6:99: spec.hedge.percentile: has no effect: hedge is off; expected enabled: true, or no percentile",
+            "m.yaml:6:123: spec.healthCheck.tcp: has no effect: healthCheck is off; expected enabled: true, or no tcp",
+            "m.yaml:6:137: spec.healthCheck.interval: has no effect: healthCheck is off; expected enabled: true, or no interval",
+        ],
+    ),
+    (
+        Wrong::Port(
             "ejection: {base: 10m}",
         ),
         &[

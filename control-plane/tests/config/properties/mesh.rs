@@ -235,7 +235,10 @@ fn resilience(dice: &mut Dice<'_>, spec: &mut Value) {
             "idempotent": dice.one_in(2), "backoff": { "base": "5ms", "max": dice.pick(&["5ms", "24h"]) },
             "bodyBytes": dice.below(200)
         });
-        spec["hedge"] = json!({ "percentile": 50 + dice.below(50) });
+        spec["hedge"] = match dice.one_in(4) {
+            true => json!({ "enabled": false }),
+            false => json!({ "percentile": 50 + dice.below(50) }),
+        };
     }
     if dice.one_in(2) {
         spec["ejection"] =
@@ -250,6 +253,8 @@ fn resilience(dice: &mut Dice<'_>, spec: &mut Value) {
             probe: {}, "interval": dice.pick(&["1ms", "10s", "24h"]), "healthy": 1 + dice.below(100)
         });
         spec["slowStart"] = json!("1s");
+    } else if dice.one_in(4) {
+        spec["healthCheck"] = json!({ "enabled": false });
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 use outrigger_integration_tests::client::{self, Body};
 use outrigger_integration_tests::frames::FrameApp;
-use outrigger_integration_tests::{Answer, App, Failure, Mesh, eventually, within};
+use outrigger_integration_tests::{Answer, App, Failure, Mesh, Metrics, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -231,9 +231,7 @@ async fn an_idle_upstream_connection_is_closed() {
         let mesh = timed(protocol, "idle: 100ms", "").await;
         assert_eq!(fetched(&mesh, "/").await.unwrap().status, StatusCode::OK);
         eventually(Duration::from_secs(20), "no upstream connection is left", async || {
-            let page = client::page(mesh.shop.metrics, "/metrics").await.ok()?.text();
-            let open = page.lines().find(|line| line.starts_with("outrigger_upstream_connections "))?;
-            open.ends_with(" 0").then_some(())
+            Metrics::of(mesh.shop.metrics).await?.say(&["outrigger_upstream_connections "], 0).then_some(())
         })
         .await;
     }

@@ -54,8 +54,9 @@ impl Rig {
             try_timeout_ms: None,
             destinations: vec![destination],
             weight_total: 1,
-            guard: Some(Guard::new(overload.clone(), &Inbound::default(), &backend)),
+            guard: Some(Guard::new(overload.clone(), &Inbound::default())),
             trusted: Default::default(),
+            health: Default::default(),
             undirected: stats,
         };
         let limits = DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, streams: 1 };

@@ -15,18 +15,20 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, settings: &mut Settings, report
     if let Some(retry) = spec.field("retry") {
         settings.retry = self::retry(retry, &path.field("retry"), report);
     }
-    if let Some(hedge) = spec.field("hedge") {
-        settings.hedge = Some(HedgeSettings {
-            percentile: number(hedge, "percentile"),
-            delay_min_ms: limited(hedge, "minDelay", 0, &path.field("hedge"), report),
-        });
-    }
+    settings.hedge = super::switched(spec, "hedge", path, report, hedge);
     if let Some(ejection) = spec.field("ejection") {
         settings.ejection = self::ejection(ejection, &path.field("ejection"), report);
     }
     if let Some(breaker) = spec.field("breaker") {
         settings.breaker = self::breaker(breaker, &path.field("breaker"), report);
     }
+}
+
+fn hedge(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<HedgeSettings> {
+    Some(HedgeSettings {
+        percentile: number(node, "percentile"),
+        delay_min_ms: limited(node, "minDelay", 0, path, report),
+    })
 }
 
 fn retry(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> RetrySettings {

@@ -84,8 +84,14 @@ static FLOOR: Object = Object {
     ],
 };
 
+/// Of what is off by default.
+const ENABLED: Shape = Shape::Boolean;
+const ENABLED_ABOUT: &str =
+    "false: not at all, even where a wider policy says so, and nothing else beside it; true if absent";
+
 pub(super) static HEDGE: Object = Object {
     fields: &[
+        optional("enabled", ENABLED, ENABLED_ABOUT),
         optional(
             "percentile",
             Shape::Integer { least: 50, most: 99 },
@@ -147,6 +153,7 @@ static WINDOW: Object = Object {
 
 pub(super) static HEALTH_CHECK: Object = Object {
     fields: &[
+        optional("enabled", ENABLED, ENABLED_ABOUT),
         optional("http", Shape::Object(&HTTP_PROBE), "GET of a path; a status from 200 to 399 is well"),
         optional(
             "grpc",

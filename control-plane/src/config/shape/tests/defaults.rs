@@ -3,7 +3,7 @@
 use outrigger_snapshot::policy::{Backend, BreakerWindow, HealthCheck, Inbound, Probe, Protocol, Shed};
 
 use super::super::super::grpc_status;
-use super::super::super::model::{HedgeSettings, InboundSettings, Settings};
+use super::super::super::model::{HedgeSettings, InboundSettings, Settings, Switch};
 use super::super::super::resource::Kind;
 use super::super::super::text::duration_text;
 use super::super::Shape;
@@ -68,7 +68,7 @@ fn the_reference_has_what_holds_without_an_inbound_policy() {
 /// What holds where no policy says anything; inside of what is off by default, what holds once it is on.
 fn defaults(protocol: Protocol) -> Vec<(&'static str, String)> {
     let mut settings = Settings {
-        hedge: Some(HedgeSettings { percentile: None, delay_min_ms: None }),
+        hedge: Some(Switch::On(HedgeSettings { percentile: None, delay_min_ms: None })),
         ..Settings::default()
     };
     settings.zones.enabled = Some(true);
@@ -91,8 +91,10 @@ fn defaults(protocol: Protocol) -> Vec<(&'static str, String)> {
         ("limits.requests", limits.requests.to_string()),
         ("limits.endpointRequests", limits.endpoint_requests.to_string()),
         ("discovery.onEmpty", format!("{:?}", backend.on_empty).to_lowercase()),
+        ("hedge.enabled", by_default.hedge.is_some().to_string()),
         ("hedge.percentile", hedge.percentile.to_string()),
         ("hedge.minDelay", duration(hedge.delay_min_ms)),
+        ("healthCheck.enabled", by_default.health_check.is_some().to_string()),
         ("healthCheck.interval", duration(check.interval_ms)),
         ("healthCheck.fastInterval", duration(check.fast_interval_ms)),
         ("healthCheck.timeout", duration(check.timeout_ms)),

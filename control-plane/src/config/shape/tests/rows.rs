@@ -212,7 +212,7 @@ fn resilience(probe: &str, asked: &Value, window: &str, over: &Value) -> Value {
             "backoff": { "base": "10ms", "max": "100ms" }, "bodyBytes": 1024,
             "budget": { "percent": 20, "window": "5s", "floor": { "count": 2, "interval": "1m" } },
         },
-        "hedge": { "percentile": 90, "minDelay": "5ms" },
+        "hedge": { "enabled": true, "percentile": 90, "minDelay": "5ms" },
         "ejection": {
             "consecutive": 3, "consecutiveLocal": 2, "failurePercent": 40, "minRequests": 10, "window": "5s",
             "deviationPermille": 1900, "base": "5s", "max": "1m", "maxPercent": 20, "panicPercent": 30,
@@ -222,6 +222,7 @@ fn resilience(probe: &str, asked: &Value, window: &str, over: &Value) -> Value {
             "endpointsPercent": 100, "open": "2s", "openMax": "1m", "probes": 2, "successes": 5, "ramp": "10s",
         },
         "healthCheck": {
+            "enabled": true,
             probe: asked, "interval": "2s", "fastInterval": "500ms", "timeout": "250ms", "unhealthy": 2, "healthy": 1,
             "waitForFirst": true,
         },
