@@ -9,7 +9,9 @@ use outrigger_integration_tests::client::{self, Connection};
 use outrigger_integration_tests::load::{Load, Plan};
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::pki::{Authority, Pair, mesh_of};
-use outrigger_integration_tests::{Answer, Mesh, Proxy, eventually, port};
+use outrigger_integration_tests::{Answer, Mesh, Proxy, eventually, port, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::config::{all, service};
 use crate::retries::count;
@@ -35,6 +37,8 @@ struct Odd {
     /// What the cart proves itself with.
     cart: Option<fn(&Authority, &Path) -> Option<Pair>>,
     policy: &'static str,
+    /// Flags of the cart's sidecar.
+    flags: &'static [&'static str],
 }
 
 impl Site {
@@ -58,7 +62,7 @@ impl Site {
             Some(pair) => Sidecar::beside(service).proving(&pair),
             None => Sidecar::beside(service),
         };
-        let cart = beside("cart", proof(odd.cart, "cart")).inbound_to(app.addr);
+        let cart = beside("cart", proof(odd.cart, "cart")).inbound_to(app.addr).with(odd.flags);
         let cart = Proxy::start_inbound(&mesh, cart, inbound).await;
         let shop = Proxy::start(&mesh, beside("shop", proof(odd.shop, "shop"))).await;
         cart.ready().await;
@@ -128,11 +132,11 @@ async fn upgrades_go_through() {
     let sent = vec![7_u8; 300_000];
     let written = sent.clone();
     let writing = tokio::spawn(async move {
-        tokio::io::AsyncWriteExt::write_all(&mut writer, &written).await.unwrap();
+        writer.write_all(&written).await.unwrap();
         writer
     });
     let mut received = vec![0; sent.len()];
-    tokio::io::AsyncReadExt::read_exact(&mut reader, &mut received).await.unwrap();
+    reader.read_exact(&mut received).await.unwrap();
     assert!(received == sent);
     drop(writing.await.unwrap());
 }
@@ -253,7 +257,8 @@ async fn rates_are_limited_by_identity() {
 /// New certificates by a new authority, one after the other while the old is still believed: nobody notices.
 #[tokio::test(flavor = "multi_thread")]
 async fn authorities_are_replaced_under_load_without_a_failed_request() {
-    let site = Site::new(Odd::default()).await;
+    // Connections are opened anew all the time.
+    let site = Site::new(Odd { flags: &["--downstream-age", "200ms"], ..Odd::default() }).await;
     let load = Load::start(Plan::new(site.shop.outbound, "cart", 200));
     let next = Authority::new();
     let publish = |authorities: &[&Authority]| {
@@ -292,6 +297,8 @@ async fn authorities_are_replaced_under_load_without_a_failed_request() {
     let before = load.sent();
     eventually(DEADLINE, "calls go on", async || (load.sent() > before + 200).then_some(())).await;
     let report = load.stop().await;
+    let opened = count(&site.shop, &["outrigger_tls_handshakes_total", "result=\"ok\""]).await;
+    assert!(opened > 5, "{opened} connections");
     assert!(report.failed.is_empty(), "{:?}", report.reasons());
 }
 
@@ -313,4 +320,44 @@ async fn a_certificate_that_cannot_be_used_does_not_replace_one_that_can() {
         assert_eq!(client::send(site.shop.outbound, fresh).await.unwrap().status, StatusCode::OK);
     }
     assert_eq!(count(&site.cart, &["outrigger_certificate_renewals_total"]).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_much_a_call_matters_is_for_the_called_to_say() {
+    let rules = "priorities: [\
+        {priority: 0, paths: [{value: /checkout}]}, \
+        {priority: 3, identities: ['spiffe://mesh.test/ns/default/svc/shop']}]";
+    let site = Site::new(Odd { policy: rules, ..Odd::default() }).await;
+    for (path, asked, seen) in [("/checkout", "3", "0"), ("/", "0", "3")] {
+        let mut request = client::request(Method::GET, "cart", path, "");
+        request.headers_mut().insert("outrigger-priority", asked.parse().unwrap());
+        assert_eq!(client::send(site.shop.outbound, request).await.unwrap().status, StatusCode::OK);
+        assert_eq!(site.app.last().unwrap().headers["outrigger-priority"], seen, "{path}");
+    }
+}
+
+/// More connections than there are places for handshakes, all of which stop after their first byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_never_end_hold_up_nobody_for_long_and_are_cut() {
+    const STALLED: usize = 600;
+    let site = Site::new(Odd::default()).await;
+    let inbound = site.cart.inbound.unwrap();
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let mut stream = TcpStream::connect(inbound).await.unwrap();
+        stream.write_all(&[0x16]).await.unwrap();
+        stalled.push(stream);
+    }
+    // Behind all of them.
+    let answer = within(DEADLINE, "a caller is served", site.get()).await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::OK, ""));
+    for stream in &mut stalled {
+        let read = within(DEADLINE, "it is cut", stream.read(&mut [0; 64])).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    }
+    eventually(DEADLINE, "they are counted", async || {
+        let late = count(&site.cart, &["outrigger_tls_handshakes_total", "result=\"late\""]).await;
+        (late >= STALLED as u64).then_some(())
+    })
+    .await;
 }
