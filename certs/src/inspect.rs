@@ -34,6 +34,12 @@ impl Facts {
         })
     }
 
+    /// Whether the key with this `SubjectPublicKeyInfo` (RFC 5280 §4.1.2.7) is the certificate's.
+    #[cfg(feature = "issue")]
+    pub(crate) fn has_key(&self, certificate: &[u8], key: &[u8]) -> bool {
+        parse(certificate).is_ok_and(|parsed| parsed.public_key().raw == key)
+    }
+
     /// Whether `now` is within its time.
     pub fn check_time(&self, now: UnixTime) -> Result<(), Problem> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -56,6 +62,15 @@ pub(crate) fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, Problem> 
 /// Whether it names itself as its issuer.
 pub(crate) fn is_self_signed(certificate: &[u8]) -> bool {
     parse(certificate).is_ok_and(|parsed| parsed.subject().as_raw() == parsed.issuer().as_raw())
+}
+
+/// Whether it may sign other certificates.
+#[cfg(feature = "issue")]
+pub(crate) fn is_authority(certificate: &[u8]) -> bool {
+    parse(certificate).is_ok_and(|parsed| {
+        let usage = parsed.key_usage().ok().flatten();
+        parsed.is_ca() && usage.is_none_or(|usage| usage.value.key_cert_sign())
+    })
 }
 
 /// What X509-SVID §4.3 asks of a leaf's key usage, and no authority may pose as a leaf (§4.1).

@@ -1,6 +1,8 @@
 //! Identity and trust: certificates that prove who a sidecar is (SPIFFE X.509-SVIDs), the bundles by which others believe it, and TLS made
 //! of both. No sockets and no clock: time is passed in.
 
+#[cfg(feature = "issue")]
+pub mod authority;
 pub mod files;
 pub mod inspect;
 pub mod mesh;

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "issue")]
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
@@ -114,6 +116,18 @@ fn damaged(origin: &str, what: &'static str, error: &pem::Error) -> PemError {
         other => other.to_string(),
     };
     PemError::Damaged { origin: origin.to_owned(), what, why }
+}
+
+/// Bytes as PEM, in lines of 64 characters.
+#[cfg(feature = "issue")]
+pub(crate) fn written(label: &str, der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let mut lines = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        lines.extend(line.iter().copied().map(char::from));
+        lines.push('\n');
+    }
+    lines + &format!("-----END {label}-----\n")
 }
 
 fn some<T: PemObject>(
