@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outrigger_snapshot::facts::{Facts, PeerCounts};
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{Policy, SCHEMA};
+use outrigger_snapshot::policy::{self, CONNECTION_RULES, Policy, SCHEMA};
 
 use crate::config::Checked;
 
@@ -120,13 +120,16 @@ fn selected(selection: &Selection, name: &ServiceName) -> bool {
 
 fn compile_policy(index: &Index<'_>, view: Option<&str>, selection: &Selection) -> Policy {
     let services = index.services.iter().filter(|(name, _)| selected(selection, name));
-    Policy {
-        schema: SCHEMA,
-        features: BTreeSet::new(),
-        services: services
-            .map(|(name, service)| (name.clone(), backend::service(index, view, name, service)))
-            .collect(),
-    }
+    let services: BTreeMap<_, _> = services
+        .map(|(name, service)| (name.clone(), backend::service(index, view, name, service)))
+        .collect();
+    Policy { schema: SCHEMA, features: features(services.values()), services }
+}
+
+/// What a reader has to know beyond the schema's first version.
+fn features<'a>(services: impl Iterator<Item = &'a policy::Service>) -> BTreeSet<String> {
+    let routed = services.flat_map(|service| &service.ports).any(|port| !port.connections.is_empty());
+    routed.then(|| CONNECTION_RULES.to_owned()).into_iter().collect()
 }
 
 fn compile_facts(index: &Index<'_>, selection: &Selection) -> Facts {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use outrigger_snapshot::name::ServiceName;
 
 use crate::config::layers::Layers;
-use crate::config::model::{InboundSettings, RouteFilter, Rule, Service, Spec};
+use crate::config::model::{InboundSettings, Placed, RouteFilter, Rule, Service, Spec};
 use crate::config::{Checked, parent_ports, service_name};
 
 /// A port of a service.
@@ -19,6 +19,8 @@ pub(super) struct Attached<'a> {
     /// The route's name.
     pub(super) name: &'a str,
     pub(super) rules: &'a [Rule],
+    /// Of a `TLSRoute`.
+    pub(super) hostnames: &'a [Placed<String>],
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl<'a> Index<'a> {
         for resource in resources {
             let Some(route) = resource.spec().route() else { continue };
             let (namespace, name) = (resource.namespace(), resource.name());
-            let attached = Attached { namespace, name, rules: &route.rules };
+            let attached = Attached { namespace, name, rules: &route.rules, hostnames: &route.hostnames };
             for parent in &route.parents {
                 let service_name = &parent.service.value;
                 let Some(service) = index.services.get(service_name) else { continue };
