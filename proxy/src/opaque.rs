@@ -16,10 +16,16 @@ use crate::sweep::{Sweep, Timer};
 
 pub use end::End;
 pub use pipe::Pipes;
+pub use refusal::{REASONS, Refusal, reason};
+pub use serve::{Forward, serve};
 
 mod end;
 mod flow;
+mod hello;
+mod open;
 mod pipe;
+mod refusal;
+mod serve;
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +45,20 @@ pub enum Ended {
     Idle,
     /// A connection broke.
     Broken(io::Error),
+}
+
+/// How connections end, as metrics spell it.
+pub const ENDS: [&str; 4] = ["done", "idle", "broken", "cut"];
+
+impl Ended {
+    /// Index into [`ENDS`].
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Idle => 1,
+            Self::Broken(_) => 2,
+        }
+    }
 }
 
 /// What connections of one worker are carried with.

@@ -9,6 +9,7 @@ use outrigger_filters::layer::Filters;
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::router::Router;
 
+use self::connection::ConnectionPorts;
 use crate::cluster::Cluster;
 use crate::overload::guard::Guard;
 use crate::retry::RetryPolicy;
@@ -18,6 +19,7 @@ use crate::trust::Trusted;
 pub use build::{App, Local, Refusal, Resolved};
 
 pub mod build;
+pub mod connection;
 
 /// Which snapshot a plan was built from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Plan {
     pub outbound: Router<Arc<Rule>>,
     /// Rules for calls to the workload: by port of its service, the default first.
     pub inbound: Vec<(u16, Arc<Rule>)>,
+    /// Rules for the workload's own connections that are not looked into.
+    pub connections: ConnectionPorts,
     /// Every cluster, by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
 }

@@ -24,6 +24,7 @@ mod memory;
 mod observe;
 mod once;
 mod one_plan;
+mod opaque;
 mod overload;
 mod ports;
 mod quarantine;

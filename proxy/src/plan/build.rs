@@ -22,6 +22,8 @@ use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
 use crate::trust::Trusted;
 
+mod connection;
+
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -91,6 +93,7 @@ impl Plan {
             }
         }
         let outbound = Router::build(policy, local.service.namespace(), |spec| builder.outbound_rule(spec))?;
+        let connections = builder.connections(policy);
         let inbound = builder.inbound(policy, local);
         match builder.refused {
             Some(refusal) => Err(refusal),
@@ -101,7 +104,7 @@ impl Plan {
                 let clusters = builder.clusters.values().map(|cluster| &**cluster).chain(inbound_clusters);
                 builder.registry.enrol(clusters, true, clock::now_ns());
                 builder.registry.warn_of_limits_alone();
-                Ok(Self { version, service, outbound, inbound, clusters: builder.clusters })
+                Ok(Self { version, service, outbound, inbound, connections, clusters: builder.clusters })
             }
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::connections::ConnectionShard;
 use super::turn::Turns;
 use crate::local_reply::ROWS;
 use crate::retry::{OBSTACLES, REASONS};
@@ -161,6 +162,8 @@ pub struct WorkerStats {
     pub local_replies: LocalReplies,
     /// Requests that met no rule, inbound then outbound.
     pub unrouted: [RequestShard; 2],
+    /// Connections that met no rule, inbound then outbound.
+    pub unrouted_connections: [ConnectionShard; 2],
     /// Requests that a fault held up.
     pub faults_delayed: Counter,
     /// Failures whose caller was asked not to retry them.
