@@ -1,4 +1,5 @@
 //! Connections that are not looked into, carried between real sockets.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it set it up")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,9 +38,9 @@ struct Talker {
 }
 
 impl Talker {
-    async fn start<F: Future<Output = ()> + Send>(talk: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    async fn start<F>(talk: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
-        F: 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
