@@ -23,12 +23,17 @@ fuzz_target!(|data: &[u8]| {
     for version in [Version::V1, Version::V2] {
         let mut bytes = Vec::new();
         write(version, &header, &mut bytes);
-        let Ok(Some((again, written))) = read(&bytes) else { panic!("{header:?} is written as what nobody reads") };
+        let Ok(Some((again, written))) = read(&bytes) else {
+            panic!("{header:?} is written as what nobody reads")
+        };
         assert_eq!(written, bytes.len());
         match (header, again) {
             (Header::Proxied { source, destination }, Header::Proxied { source: from, destination: to }) => {
                 for (before, after) in [(source, from), (destination, to)] {
-                    assert_eq!((before.ip().to_canonical(), before.port()), (after.ip().to_canonical(), after.port()));
+                    assert_eq!(
+                        (before.ip().to_canonical(), before.port()),
+                        (after.ip().to_canonical(), after.port())
+                    );
                 }
             }
             (Header::Local | Header::Unknown, Header::Local | Header::Unknown) => {}
