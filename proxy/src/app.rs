@@ -18,12 +18,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::Applier;
-use crate::config::Config;
-use crate::crew::Crew;
+use crate::config::{self, Config};
+use crate::crew::{Crew, Door};
 use crate::health_check;
 use crate::identity::Keeper;
 use crate::listener::{BindError, bind, listen, reserve_refusing};
 use crate::memory::{self, Memory};
+use crate::opaque::Forward;
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
@@ -93,6 +94,7 @@ const INBOUND: &str = "inbound";
 /// The sockets of a proxy.
 struct Listeners {
     outbound: StdListener,
+    forwards: Vec<(StdListener, Arc<Forward>)>,
     inbound: Option<StdListener>,
     admin: StdListener,
     metrics: StdListener,
@@ -102,6 +104,7 @@ impl Listeners {
     fn bind(config: &Config) -> Result<Self, BindError> {
         Ok(Self {
             outbound: bind(config.outbound, "--outbound")?,
+            forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
             inbound: config
                 .inbound
                 .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
@@ -114,6 +117,7 @@ impl Listeners {
     /// What is bound where; port 0 has become a real one.
     fn addresses(&self) -> Vec<(&'static str, String)> {
         let mut listeners = vec![("outbound", &self.outbound)];
+        listeners.extend(self.forwards.iter().map(|(forward, _)| ("forward", forward)));
         listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
         listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
         let address = |listener: &StdListener| {
@@ -121,6 +125,11 @@ impl Listeners {
         };
         listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
     }
+}
+
+fn bind_forward(forward: &config::Forward) -> Result<(StdListener, Arc<Forward>), BindError> {
+    let listener = bind(forward.listen, "--forward")?;
+    Ok((listener, Arc::new(Forward { port: forward.port.clone() })))
 }
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
@@ -213,7 +222,7 @@ fn local(config: &Config) -> Local {
 
 /// Takes the application's calls, and calls to it.
 async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
-    crew.listen(listeners.outbound, Direction::Outbound).await;
+    listen_outbound(crew, listeners.outbound, listeners.forwards).await;
     if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
         listen(&inbound, address.listen, "--inbound")?;
         announce_one(INBOUND, &inbound.local_addr()?.to_string());
@@ -276,6 +285,13 @@ fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Resul
         tokio::task::spawn_local(admin::serve(listener, surface, overview.clone() as Rc<dyn AdminState>));
     }
     Ok(())
+}
+
+async fn listen_outbound(crew: &Crew, outbound: StdListener, forwards: Vec<(StdListener, Arc<Forward>)>) {
+    crew.listen(outbound, Direction::Outbound).await;
+    for (listener, forward) in forwards {
+        crew.listen(listener, Door { direction: Direction::Outbound, forward: Some(forward) }).await;
+    }
 }
 
 /// Waits until someone wants the process to end that has not begun to serve.

@@ -5,6 +5,7 @@
 mod check;
 mod duration;
 mod flags;
+mod forward;
 mod layers;
 mod rate_limit_store;
 mod target;
@@ -20,6 +21,7 @@ use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
+pub use forward::{FORWARDS_MAX, Forward};
 pub use layers::Origin;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
@@ -39,6 +41,8 @@ pub struct Config {
     pub outbound: SocketAddr,
     /// Where calls to the application are taken, if at all.
     pub inbound: Option<Inbound>,
+    /// Where the application's connections are taken that are not looked into.
+    pub forwards: Vec<Forward>,
     /// Where the admin endpoints are served.
     pub admin: SocketAddr,
     /// Where metrics and readiness are served.

@@ -24,6 +24,7 @@ use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::listener::{accept, accept_queued};
 use crate::memory::Memory;
+use crate::opaque::{self, Forward};
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Shared, Worker};
@@ -36,11 +37,26 @@ const HANDOVER_MAX: usize = 1_024;
 /// Downstream connections of one worker; beyond it new ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 20_000;
 
+/// What the connections of a listener are taken for.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Which way they go.
+    pub direction: Direction,
+    /// Where they go, if they are not looked into.
+    pub forward: Option<Arc<Forward>>,
+}
+
+impl From<Direction> for Door {
+    fn from(direction: Direction) -> Self {
+        Self { direction, forward: None }
+    }
+}
+
 /// What a worker is given, and the accepting thread.
 #[derive(Debug)]
 enum Handover {
-    Listener(StdListener, Direction, Arrival),
-    Connection(StdStream, SocketAddr, Direction, Arrival),
+    Listener(StdListener, Door, Arrival),
+    Connection(StdStream, SocketAddr, Door, Arrival),
 }
 
 /// What may still become a connection: a listener that accepts, or an accepted socket that no worker has counted yet. A drain that did not
@@ -112,15 +128,16 @@ impl Crew {
     }
 
     /// Accepts from `listener` until the drain closes it.
-    pub async fn listen(&self, listener: StdListener, direction: Direction) {
-        let arrival = Arrival::new(&self.arrivals, direction);
+    pub async fn listen(&self, listener: StdListener, door: impl Into<Door>) {
+        let door = door.into();
+        let arrival = Arrival::new(&self.arrivals, door.direction);
         let taker = match (&self.acceptor, self.members.first()) {
             (Some(acceptor), _) => &acceptor.handover,
             (None, Some(only)) => &only.handover,
             (None, None) => return,
         };
         // Who takes it is gone only when the process ends.
-        let _ = taker.send(Handover::Listener(listener, direction, arrival)).await;
+        let _ = taker.send(Handover::Listener(listener, door, arrival)).await;
     }
 
     /// Moves every worker to a phase; phases only go forward.
@@ -223,23 +240,23 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
         tokio::select! {
             next = next => match next {
                 None => return,
-                Some((Handover::Connection(stream, peer, direction, arrival), place)) => {
+                Some((Handover::Connection(stream, peer, door, arrival), place)) => {
                     if let Ok(stream) = TcpStream::from_std(stream) {
-                        take(&worker, &stack, place, stream, peer, direction);
+                        take(&worker, &stack, place, stream, peer, door);
                     }
                     drop(arrival);
                 }
-                Some((Handover::Listener(listener, direction, accepting), _)) => {
+                Some((Handover::Listener(listener, door, accepting), _)) => {
                     let Ok(listener) = TcpListener::from_std(listener) else { continue };
                     let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
                         let take = async |stream, peer| {
                             if let Ok(place) = places.clone().acquire_owned().await {
-                                take(&worker, &stack, place, stream, peer, direction);
+                                take(&worker, &stack, place, stream, peer, door.clone());
                             }
                         };
-                        accept_until_drained(listener, direction, phases, take).await;
+                        accept_until_drained(listener, door.direction, phases, take).await;
                         drop(accepting);
                     });
                 }
@@ -262,11 +279,19 @@ fn take<S>(
     place: OwnedSemaphorePermit,
     stream: TcpStream,
     peer: SocketAddr,
-    direction: Direction,
+    door: Door,
 ) where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    let downstream = Downstream::new(worker.clone(), direction, peer_value(peer.ip()));
+    if let Some(forward) = door.forward {
+        let carrying = opaque::serve(worker.clone(), forward, stream, Some(peer.ip()));
+        tokio::task::spawn_local(async move {
+            carrying.await;
+            drop(place);
+        });
+        return;
+    }
+    let downstream = Downstream::new(worker.clone(), door.direction, peer_value(peer.ip()));
     let stack = stack.clone();
     tokio::task::spawn_local(async move {
         serve(stream, downstream, stack).await;

@@ -111,11 +111,11 @@ impl Answer {
 
 /// How far the tries of one request have come.
 #[derive(Default)]
-struct Tries {
+pub(crate) struct Tries {
     /// Endpoints tried, the last one last.
     endpoints: SmallVec<[u32; TRIED_MAX]>,
-    counted: u32,
-    uncounted: u32,
+    pub(crate) counted: u32,
+    pub(crate) uncounted: u32,
     /// The next goes over a new connection: the last one was closed under the request.
     fresh: bool,
 }
@@ -271,7 +271,7 @@ fn remaining_ms(deadline_ns: u64, now_ns: u64) -> Option<u64> {
     (deadline_ns != u64::MAX).then(|| deadline_ns.saturating_sub(now_ns) / 1_000_000)
 }
 
-fn permit(worker: &Worker, cluster: &Cluster, now_ns: u64) -> Result<Permit, ProxyError> {
+pub(crate) fn permit(worker: &Worker, cluster: &Cluster, now_ns: u64) -> Result<Permit, ProxyError> {
     match cluster.breaker.admit(now_ns, worker.random()) {
         Admit::Permit(permit) => Ok(permit),
         Admit::Refused { retry_after_ns } => {
@@ -282,7 +282,7 @@ fn permit(worker: &Worker, cluster: &Cluster, now_ns: u64) -> Result<Permit, Pro
 }
 
 /// An endpoint, and whether it was tried before.
-fn pick(
+pub(crate) fn pick(
     worker: &Worker,
     cluster: &Cluster,
     key: Option<u64>,

@@ -275,7 +275,8 @@ mod tests {
     #[test]
     fn the_table_for_people_is_this_one() {
         let document = include_str!("../../docs/ERRORS.md");
-        let rows: Vec<_> = document
+        let (table, _) = document.split_once("\n## ").expect("other tables follow");
+        let rows: Vec<_> = table
             .lines()
             .filter_map(|line| line.strip_prefix("| `"))
             .map(|line| line.split('|').map(str::trim).take(3).map(str::to_owned).collect::<Vec<_>>())

@@ -21,6 +21,7 @@ use crate::registry::Registry;
 use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
+use crate::telemetry::connections::write_connections;
 use crate::telemetry::export::{write_discovery, write_endpoints, write_requests, write_workers};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::health::{write_checks, write_health};
@@ -96,6 +97,7 @@ impl AdminState for Overview {
 
     fn write_metrics(&self, exposition: &mut Exposition) {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
+        write_connections(&self.registry.borrow().all_connections(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
         identity::write(&self.identity, exposition);
         write_overload(&self.registry.borrow().all_overloads(), exposition);

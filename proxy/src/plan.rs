@@ -12,6 +12,7 @@ use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{Authorization, Mtls, PriorityRule};
 use outrigger_snapshot::router::Router;
 
+use self::connection::ConnectionPorts;
 use crate::cluster::Cluster;
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
@@ -22,6 +23,7 @@ use crate::trust::Trusted;
 pub use build::{App, Local, Refusal, Resolved};
 
 pub mod build;
+pub mod connection;
 
 /// Which snapshot a plan was built from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub struct Plan {
     pub inbound: Vec<(u16, Arc<Rule>)>,
     /// Who is believed about identities.
     pub trust: Option<Arc<TrustBundle>>,
+    /// Rules for the workload's own connections that are not looked into.
+    pub connections: ConnectionPorts,
     /// Every cluster, by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
 }

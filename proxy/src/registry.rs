@@ -14,6 +14,7 @@ use crate::cluster::breaker::ClusterBreaker;
 use crate::cluster::endpoint::{Endpoint, EndpointKey};
 use crate::cluster::{Cluster, ClusterLoad};
 use crate::overload::Overload;
+use crate::telemetry::connections::ConnectionStats;
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
 
 /// See the module.
@@ -28,6 +29,7 @@ pub struct Registry {
     /// By their settings, too: any other change keeps them.
     breakers: HashMap<(Direction, ClusterName, Breaker), Arc<ClusterBreaker>>,
     requests: HashMap<RequestLabels, Arc<RequestStats>>,
+    connections: HashMap<RequestLabels, Arc<ConnectionStats>>,
     /// Rate limits, by what they belong to.
     pub rate_limits: RateLimits,
     /// By port, each with the tolerance, per cent, that it has.
@@ -45,6 +47,7 @@ impl Registry {
             clusters: HashMap::new(),
             breakers: HashMap::new(),
             requests: HashMap::new(),
+            connections: HashMap::new(),
             rate_limits: RateLimits::default(),
             overloads: HashMap::new(),
         }
@@ -115,6 +118,13 @@ impl Registry {
         stats.clone()
     }
 
+    /// The counters of a series of connections.
+    pub fn connections(&mut self, labels: RequestLabels) -> Arc<ConnectionStats> {
+        let workers = self.workers;
+        let fresh = |labels: &RequestLabels| Arc::new(ConnectionStats::new(labels.clone(), workers));
+        self.connections.entry(labels).or_insert_with_key(fresh).clone()
+    }
+
     /// The protection of the workload behind a port. One per port and not per proxy: what its ports do may differ by far in latency, and a
     /// median of both says nothing of either.
     pub fn overload(&mut self, name: &ClusterName, tolerance: f64) -> Arc<Overload> {
@@ -149,6 +159,11 @@ impl Registry {
         self.requests.values().cloned().collect()
     }
 
+    /// Every series of connections, for a scrape.
+    pub fn all_connections(&self) -> Vec<Arc<ConnectionStats>> {
+        self.connections.values().cloned().collect()
+    }
+
     /// Forgets what neither a plan nor a request holds any more.
     pub fn sweep(&mut self) {
         let free_ids = &mut self.free_ids;
@@ -164,6 +179,7 @@ impl Registry {
         let held = |load: &ClusterLoad| Arc::strong_count(&load.health) > 1;
         self.clusters.retain(|_, load| Arc::strong_count(load) > 1 || held(load));
         retain_held(&mut self.requests);
+        retain_held(&mut self.connections);
         self.overloads.retain(|_, (_, overload)| Arc::strong_count(overload) > 1);
         self.rate_limits.sweep();
     }

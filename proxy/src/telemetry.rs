@@ -1,5 +1,6 @@
 //! What the proxy tells of itself.
 
+pub mod connections;
 pub mod export;
 pub mod exposition;
 pub mod health;

@@ -14,6 +14,7 @@ use crate::http::replay::ReplayPool;
 use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::memory::Memory;
+use crate::opaque::{Means, Pipes};
 use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
@@ -107,6 +108,8 @@ pub struct Worker {
     pub pools: Pools,
     /// Request bodies that it keeps to send them again.
     pub replay: ReplayPool,
+    /// Its pipes, for connections that it carries without looking at them.
+    pub pipes: Pipes,
     /// Calls to the workload under way, whoever carries them.
     pub lineages: Arc<Lineages>,
     /// How much memory there is, for all workers.
@@ -133,6 +136,7 @@ impl Worker {
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone(), identity.clone()),
             replay: ReplayPool::default(),
+            pipes: Pipes::default(),
             lineages,
             memory,
             stats,
@@ -148,6 +152,11 @@ impl Worker {
     /// Looks something up in the plan that is in force now.
     pub fn with_plan<T>(&self, look: impl FnOnce(&Plan) -> T) -> Option<T> {
         self.plan.borrow_mut().load().as_deref().map(look)
+    }
+
+    /// What connections are carried with that nobody looks into.
+    pub fn means(&self) -> Means {
+        Means { sweep: self.sweep.clone(), pipes: self.pipes.clone() }
     }
 
     /// Looks after what no request looks after, for as long as the worker runs: connections that are idle for too long, and a plan that

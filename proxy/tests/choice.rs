@@ -53,6 +53,7 @@ fn policy(cart: Backend) -> Policy {
             target_port: 1,
             protocol: Protocol::Http,
             rules: Vec::new(),
+            connections: Vec::new(),
             inbound: None,
             backend,
         }],

@@ -57,6 +57,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
         target_port: 1,
         protocol: Protocol::Http,
         rules: vec![rule],
+        connections: Vec::new(),
         inbound,
         backend: Backend::defaults_for(Protocol::Http),
     };

@@ -1,5 +1,6 @@
 //! The contract between the planes.
 pub mod canonical;
+pub mod connections;
 pub mod digest;
 pub mod facts;
 pub mod head;

@@ -11,6 +11,7 @@ use crate::name::ServiceName;
 
 pub use authorization::{Access, AccessRule, Authorization, Conditions, PriorityRule, Subject};
 pub use backend::{Backend, Balance, HashKey, Limits, OnEmpty, ShuffleShard, Timeouts, ZonePreference};
+pub use connection::{ConnectionBackend, ConnectionRule};
 pub use inbound::{Abort, Delay, Fault, Inbound, RateKey, RateLimit, Shed};
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
@@ -18,11 +19,15 @@ pub use resilience::{
 
 mod authorization;
 mod backend;
+mod connection;
 mod inbound;
 mod resilience;
 
 /// The schema this build writes and reads.
 pub const SCHEMA: u32 = 1;
+
+/// The feature of a policy that has [`Port::connections`].
+pub const CONNECTION_RULES: &str = "connection_rules";
 
 /// Everything a sidecar needs to decide where a request goes and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +89,9 @@ pub struct Port {
     /// Routes attached to this port, in tie-break order (route by namespace and name, then rule by position). Empty: every
     /// request goes to this port's own cluster.
     pub rules: Vec<Rule>,
+    /// The same for connections that are not looked into: those of TCP and TLS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<ConnectionRule>,
     /// How this port's own cluster is used.
     pub backend: Backend,
     /// What protects the application behind it; `None`: the default, [`Inbound::default`].

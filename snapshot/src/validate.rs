@@ -7,13 +7,17 @@ use serde::de::DeserializeOwned;
 
 use crate::facts::{Discovery, Facts};
 use crate::name::check_label;
-use crate::policy::{Backend, Balance, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service};
+use crate::policy::{
+    Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service,
+};
 
+mod connection;
 mod inbound;
 mod resilience;
 #[cfg(test)]
 mod tests;
 
+pub use connection::HOSTNAMES_MAX;
 pub use inbound::{
     ACCESS_RULES_MAX, EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, PRIORITY_MAX, RATE_LIMITS_MAX,
     REQUESTS_MAX, REQUESTS_PER_MS_MAX, TOLERANCE_PERCENTS, TRUSTED_MAX, network,
@@ -21,7 +25,8 @@ pub use inbound::{
 pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
 
 /// Features beyond the first schema that this build understands.
-pub const FEATURES: &[&str] = &[MESH_TLS, AUTHORIZATION, GRPC_RULES, IDENTITY_KEYS, PRIORITY_RULES];
+pub const FEATURES: &[&str] =
+    &[MESH_TLS, AUTHORIZATION, CONNECTION_RULES, GRPC_RULES, IDENTITY_KEYS, PRIORITY_RULES];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
 pub const MESH_TLS: &str = "mesh_tls";
@@ -113,6 +118,13 @@ impl Policy {
                 check_host(&place, host)?;
             }
             check_service(&place, service)?;
+            let routed = service.ports.iter().any(|port| !port.connections.is_empty());
+            if routed && !self.features.contains(CONNECTION_RULES) {
+                return Err(invalid(
+                    &place,
+                    format!("it has connection rules, but not the feature {CONNECTION_RULES:?}"),
+                ));
+            }
         }
         Ok(())
     }
@@ -237,6 +249,7 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
     if let Some(inbound) = &port.inbound {
         inbound::check(place, inbound)?;
     }
+    connection::check(place, port)?;
     at_most(place, "rules", port.rules.len(), RULES_MAX)?;
     let mut names = HashSet::new();
     for rule in &port.rules {

@@ -71,6 +71,7 @@ fn policy() -> Policy {
         target_port: 8080,
         protocol: Protocol::Http,
         rules: vec![rule],
+        connections: Vec::new(),
         inbound: None,
         backend: Backend {
             balance: Balance::ConsistentHash(HashKey::Header(text("x"))),

@@ -1,5 +1,6 @@
 //! `explain`: what would happen to a request.
 
+mod connection;
 mod inbound;
 mod origin;
 mod settings;
@@ -18,12 +19,16 @@ use crate::{compile, config};
 #[derive(Debug, Args)]
 #[command(after_help = "Exits with 1 and the reason if the request would go nowhere.\n\nExamples:\n  \
                         outrigger explain GET http://cart/checkout -f mesh/\n  \
-                        outrigger explain POST http://cart/ -H 'x-canary: yes' --store ./mesh --service web")]
+                        outrigger explain POST http://cart/ -H 'x-canary: yes' --store ./mesh --service web\n  \
+                        outrigger explain CONNECT tls://db:5432 --server-name db.example -f mesh/")]
 pub(super) struct Explain {
     /// The request's method
     method: String,
-    /// Its URL, as the application would call it
+    /// Its URL, as the application would call it; of a connection that is not looked into, tcp://SERVICE:PORT or tls://SERVICE:PORT
     url: String,
+    /// The host that the client of a TLS connection asks for
+    #[arg(long, value_name = "HOST", env = "OUTRIGGER_SERVER_NAME")]
+    server_name: Option<String>,
     /// One of its headers, as in `Name: value`; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER", env = "OUTRIGGER_HEADER")]
     headers: Vec<String>,
@@ -55,17 +60,37 @@ impl Explain {
         let head = self.head()?;
         let Explained { origin: scope, content, written } = self.content(&head).await?;
         let namespace = self.service.as_ref().map_or(DEFAULT_NAMESPACE, ServiceName::namespace);
-        let lines = verdict::verdict(&content.policy, &content.facts, namespace, &head, written.as_deref())
-            .map_err(|error| Failed::problem("", &error))?;
-        let request = format!("{} {}{}", head.method(), head.authority().as_str(), head.path_and_query());
-        for (name, text) in [("request".to_owned(), request), ("from".to_owned(), scope)].iter().chain(&lines)
-        {
+        let (policy, facts, written) = (&content.policy, &content.facts, written.as_deref());
+        let (what, asked, lines) = if self.is_connection() {
+            let (authority, host) = (head.authority(), self.server_name.as_deref());
+            let lines = connection::verdict(policy, facts, namespace, authority, host, written);
+            ("connection", authority.as_str().to_owned(), lines)
+        } else {
+            let lines = verdict::verdict(policy, facts, namespace, &head, written);
+            (
+                "request",
+                format!("{} {}{}", head.method(), head.authority().as_str(), head.path_and_query()),
+                lines,
+            )
+        };
+        let lines = lines.map_err(|error| Failed::problem("", &error))?;
+        for (name, text) in [(what.to_owned(), asked), ("from".to_owned(), scope)].iter().chain(&lines) {
             output::line(&format!("{name:<12} {text}"));
         }
         Ok(Exit::Done)
     }
 
+    /// Whether it is about a connection that is not looked into.
+    fn is_connection(&self) -> bool {
+        ["tcp://", "tls://"].iter().any(|scheme| self.url.starts_with(scheme))
+    }
+
     fn head(&self) -> Result<RequestHead, Failed> {
+        if self.is_connection() && self.method != "CONNECT" {
+            return Err(Failed::usage(
+                "of a connection (tcp://, tls://) there is nothing to know but that: say CONNECT",
+            ));
+        }
         let method: Method = self
             .method
             .parse()

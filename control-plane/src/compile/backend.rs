@@ -1,10 +1,10 @@
 //! A service as its callers see it.
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{self, WeightedBackend};
+use outrigger_snapshot::policy::{self, ConnectionBackend, ConnectionRule, WeightedBackend};
 
 use super::index::{Attached, Index};
-use crate::config::model::{Port, Rule, RuleFilter, Service};
+use crate::config::model::{BackendRef, Port, Rule, RuleFilter, Service};
 
 pub(super) fn service(
     index: &Index<'_>,
@@ -21,17 +21,17 @@ pub(super) fn service(
 fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) -> policy::Port {
     let backend = index.layers.effective(name, &port.name, port.protocol);
     let attached = index.attached(view, name, port.port);
+    let is_http = port.protocol.is_http();
+    let rules = || attached.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
     policy::Port {
         name: port.name.clone(),
         port: port.port,
         target_port: port.target_port,
         protocol: port.protocol,
-        rules: attached
-            .iter()
-            .flat_map(|route| route.rules.iter().map(|rule| self::rule(index, route, rule)))
-            .collect(),
+        rules: rules().filter(|_| is_http).map(|(route, rule)| self::rule(index, route, rule)).collect(),
+        connections: rules().filter(|_| !is_http).map(|(route, rule)| connection_rule(route, rule)).collect(),
         backend,
-        inbound: port.protocol.is_http().then(|| index.inbound.effective(name, &port.name)).flatten(),
+        inbound: is_http.then(|| index.inbound.effective(name, &port.name)).flatten(),
     }
 }
 
@@ -54,6 +54,19 @@ fn rule(index: &Index<'_>, route: &Attached<'_>, rule: &Rule) -> policy::Rule {
                 filters: filters(index, route.namespace, &backend.filters),
             })
             .collect(),
+    }
+}
+
+fn connection_rule(route: &Attached<'_>, rule: &Rule) -> ConnectionRule {
+    let backend = |backend: &BackendRef| ConnectionBackend {
+        service: backend.service.value.clone(),
+        port: backend.port.value,
+        weight: backend.weight,
+    };
+    ConnectionRule {
+        name: format!("{}/{}#{}", route.namespace, route.name, rule.name),
+        hostnames: route.hostnames.iter().map(|host| host.value.clone()).collect(),
+        backends: rule.backends.iter().map(backend).collect(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{Filter, RateKey, RateLimit, Service};
+use outrigger_snapshot::policy::{CONNECTION_RULES, Filter, RateKey, RateLimit, Service};
 use outrigger_snapshot::validate::{AUTHORIZATION, GRPC_RULES, IDENTITY_KEYS, MESH_TLS, PRIORITY_RULES};
 
 pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<String> {
@@ -20,6 +20,7 @@ pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<S
     let mut limits = limits.chain(inbound().flat_map(|inbound| &inbound.rate_limits));
     let used = [
         (MESH_TLS, services.values().any(|service| service.mtls.is_some())),
+        (CONNECTION_RULES, ports().any(|port| !port.connections.is_empty())),
         (GRPC_RULES, rules().any(|rule| rule.grpc)),
         (AUTHORIZATION, inbound().any(|inbound| inbound.authorization.is_some())),
         (PRIORITY_RULES, inbound().any(|inbound| !inbound.priorities.is_empty())),

@@ -6,7 +6,7 @@ use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::Mtls;
 
 use crate::config::layers::Layers;
-use crate::config::model::{InboundSettings, Mesh, RouteFilter, Rule, Service, Spec};
+use crate::config::model::{Carried, InboundSettings, Mesh, Placed, RouteFilter, Rule, Service, Spec};
 use crate::config::{Checked, parent_ports, service_name};
 
 /// A port of a service.
@@ -22,6 +22,8 @@ pub(super) struct Attached<'a> {
     /// Whether it is a `GRPCRoute`.
     pub(super) grpc: bool,
     pub(super) rules: &'a [Rule],
+    /// Of a `TLSRoute`.
+    pub(super) hostnames: &'a [Placed<String>],
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +66,13 @@ impl<'a> Index<'a> {
         for resource in resources {
             let Some(route) = resource.spec().route() else { continue };
             let (namespace, name) = (resource.namespace(), resource.name());
-            let attached = Attached { namespace, name, grpc: route.grpc, rules: &route.rules };
+            let attached = Attached {
+                namespace,
+                name,
+                grpc: matches!(route.carried, Carried::Grpc),
+                rules: &route.rules,
+                hostnames: &route.hostnames,
+            };
             for parent in &route.parents {
                 let service_name = &parent.service.value;
                 let Some(service) = index.services.get(service_name) else { continue };

@@ -14,6 +14,7 @@ use super::resource::{Key, Resource};
 pub(crate) use routes::parent_ports;
 
 mod clashes;
+mod connections;
 mod filters;
 mod hosts;
 mod inbound;
@@ -52,6 +53,9 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
                 routes::check(resource, route, &services, &mut problems);
                 timeouts::check(resource, route, &layers, &services, &mut problems);
             }
+            Spec::TcpRoute(route) | Spec::TlsRoute(route) => {
+                routes::check(resource, route, &services, &mut problems);
+            }
             Spec::BackendPolicy(_)
             | Spec::XBackendTrafficPolicy(_)
             | Spec::InboundPolicy(_)
@@ -61,6 +65,7 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
     }
     routes::check_totals(resources, &services, &mut problems);
     clashes::check(resources, &services, &mut problems);
+    connections::check(resources, &services, &mut problems);
     filters::check(resources, &mut problems);
     policies::check(resources, &services, &mut problems);
     settings::check(resources, &layers, &services, &mut problems);

@@ -32,6 +32,8 @@ pub(crate) enum Spec {
     Service(Service),
     HttpRoute(Route),
     GrpcRoute(Route),
+    TcpRoute(Route),
+    TlsRoute(Route),
     BackendPolicy(BackendPolicy),
     XBackendTrafficPolicy(BackendPolicy),
     InboundPolicy(InboundPolicy),
@@ -64,6 +66,8 @@ impl Spec {
             Self::Service(_)
             | Self::HttpRoute(_)
             | Self::GrpcRoute(_)
+            | Self::TcpRoute(_)
+            | Self::TlsRoute(_)
             | Self::RouteFilter(_)
             | Self::Mesh(_) => &[],
         }
@@ -72,7 +76,10 @@ impl Spec {
     /// What it says as a route, if it is one.
     pub(crate) fn route(&self) -> Option<&Route> {
         match self {
-            Self::HttpRoute(route) | Self::GrpcRoute(route) => Some(route),
+            Self::HttpRoute(route)
+            | Self::GrpcRoute(route)
+            | Self::TcpRoute(route)
+            | Self::TlsRoute(route) => Some(route),
             _ => None,
         }
     }
@@ -124,24 +131,72 @@ pub(crate) struct StaticEndpoint {
     pub(crate) zone: Option<String>,
 }
 
-/// An `HTTPRoute` or a `GRPCRoute`.
+/// An `HTTPRoute`, a `GRPCRoute`, a `TCPRoute` or a `TLSRoute`.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// Whether it is for gRPC requests only.
-    pub(crate) grpc: bool,
+    pub(crate) carried: Carried,
     pub(crate) parents: Vec<Parent>,
+    /// Of a `TLSRoute`; of others they have no effect.
+    pub(crate) hostnames: Vec<Placed<String>>,
     pub(crate) rules: Vec<Rule>,
 }
 
+/// What a route is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carried {
+    Http,
+    Grpc,
+    Tcp,
+    Tls,
+}
+
+impl Carried {
+    /// For a sentence.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Grpc => "gRPC",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+}
+
 impl Route {
-    /// Whether ports of this protocol can be its parents and backends.
+    /// Whether ports of this protocol can be its parents.
     pub(crate) fn takes(&self, protocol: Protocol) -> bool {
-        if self.grpc { matches!(protocol, Protocol::Http2 | Protocol::Grpc) } else { protocol.is_http() }
+        match self.carried {
+            Carried::Http => protocol.is_http(),
+            Carried::Grpc => matches!(protocol, Protocol::Http2 | Protocol::Grpc),
+            Carried::Tcp => protocol == Protocol::Tcp,
+            Carried::Tls => protocol == Protocol::Tls,
+        }
     }
 
     /// What it takes, for a sentence.
     pub(crate) fn protocols(&self) -> &'static str {
-        if self.grpc { "a port of protocol GRPC or HTTP2" } else { "a port of protocol HTTP, HTTP2 or GRPC" }
+        match self.carried {
+            Carried::Http => "a port of protocol HTTP, HTTP2 or GRPC",
+            Carried::Grpc => "a port of protocol GRPC or HTTP2",
+            Carried::Tcp => "a port of protocol TCP",
+            Carried::Tls => "a port of protocol TLS",
+        }
+    }
+
+    /// Whether ports of this protocol can be its backends. Bytes that are not looked into may be TLS.
+    pub(crate) fn leads_to(&self, protocol: Protocol) -> bool {
+        match self.carried {
+            Carried::Http | Carried::Grpc => self.takes(protocol),
+            Carried::Tcp | Carried::Tls => matches!(protocol, Protocol::Tcp | Protocol::Tls),
+        }
+    }
+
+    /// What it leads to, for a sentence.
+    pub(crate) fn backend_protocols(&self) -> &'static str {
+        match self.carried {
+            Carried::Http | Carried::Grpc => self.protocols(),
+            Carried::Tcp | Carried::Tls => "a port of protocol TCP or TLS",
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use outrigger_snapshot::name::{DEFAULT_NAMESPACE, ServiceName, check_label};
 use outrigger_snapshot::record::Serial;
 
 use super::RESOURCES_MAX;
-use super::model::{Placed, Spec};
+use super::model::{Carried, Placed, Spec};
 use super::nearest::nearest;
 use super::node::{Content, Node, Path, shortened};
 use super::problem::Problem;
@@ -17,6 +17,7 @@ mod address;
 mod amount;
 mod authorization;
 mod backend_policy;
+mod connection_route;
 mod filter;
 mod inbound_policy;
 mod mesh;
@@ -29,16 +30,8 @@ mod service;
 mod traffic_policy;
 
 /// Kinds of the Gateway API that people will try.
-const UNSUPPORTED_KINDS: [&str; 8] = [
-    "BackendTLSPolicy",
-    "Gateway",
-    "GatewayClass",
-    "ListenerSet",
-    "ReferenceGrant",
-    "TCPRoute",
-    "TLSRoute",
-    "UDPRoute",
-];
+const UNSUPPORTED_KINDS: [&str; 6] =
+    ["BackendTLSPolicy", "Gateway", "GatewayClass", "ListenerSet", "ReferenceGrant", "UDPRoute"];
 
 /// The annotation in which kubectl keeps a copy of the whole resource.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -105,6 +98,12 @@ fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) 
         Kind::Service => Spec::Service(service::read(spec, &path, namespace, report)),
         Kind::HttpRoute => Spec::HttpRoute(route::read(spec, kind, &path, namespace, report)),
         Kind::GrpcRoute => Spec::GrpcRoute(route::read(spec, kind, &path, namespace, report)),
+        Kind::TcpRoute => {
+            Spec::TcpRoute(connection_route::read(spec, Carried::Tcp, &path, namespace, report))
+        }
+        Kind::TlsRoute => {
+            Spec::TlsRoute(connection_route::read(spec, Carried::Tls, &path, namespace, report))
+        }
         Kind::BackendPolicy => Spec::BackendPolicy(backend_policy::read(spec, &path, namespace, report)),
         Kind::XBackendTrafficPolicy => {
             Spec::XBackendTrafficPolicy(traffic_policy::read(spec, &path, namespace, report))

@@ -11,8 +11,8 @@ use outrigger_snapshot::record::Serial;
 use super::model::Spec;
 use super::problem::{Problem, Spot};
 use super::shape::{
-    Object, Shape, backend_policy, grpc_route, http_route, ignored, inbound_policy, mesh, required, resource,
-    route_filter, service, traffic_policy,
+    Object, Shape, backend_policy, connection_route, grpc_route, http_route, ignored, inbound_policy, mesh,
+    required, resource, route_filter, service, traffic_policy,
 };
 use super::text::Text;
 
@@ -27,6 +27,12 @@ pub enum Kind {
     /// `gateway.networking.k8s.io/v1`: where gRPC requests go.
     #[serde(rename = "GRPCRoute")]
     GrpcRoute,
+    /// `gateway.networking.k8s.io/v1`: where connections go that are not looked into.
+    #[serde(rename = "TCPRoute")]
+    TcpRoute,
+    /// `gateway.networking.k8s.io/v1`: where TLS connections go, by the host that they are for.
+    #[serde(rename = "TLSRoute")]
+    TlsRoute,
     /// `outrigger.dev/v1alpha1`: how a service is called.
     BackendPolicy,
     /// `gateway.networking.x-k8s.io/v1alpha1`: what retries may add to the load of a service.
@@ -41,10 +47,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::HttpRoute,
         Self::GrpcRoute,
+        Self::TcpRoute,
+        Self::TlsRoute,
         Self::BackendPolicy,
         Self::XBackendTrafficPolicy,
         Self::InboundPolicy,
@@ -58,6 +66,8 @@ impl Kind {
             Self::Service => "Service",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::TlsRoute => "TLSRoute",
             Self::BackendPolicy => "BackendPolicy",
             Self::XBackendTrafficPolicy => "XBackendTrafficPolicy",
             Self::InboundPolicy => "InboundPolicy",
@@ -72,7 +82,9 @@ impl Kind {
             Self::Service | Self::BackendPolicy | Self::InboundPolicy | Self::RouteFilter | Self::Mesh => {
                 "outrigger.dev/v1alpha1"
             }
-            Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
+            Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute | Self::TlsRoute => {
+                "gateway.networking.k8s.io/v1"
+            }
             Self::XBackendTrafficPolicy => "gateway.networking.x-k8s.io/v1alpha1",
         }
     }
@@ -111,6 +123,8 @@ impl Kind {
             Self::Service => whole!("outrigger.dev/v1alpha1", "Service", service::SPEC),
             Self::HttpRoute => whole!("gateway.networking.k8s.io/v1", "HTTPRoute", http_route::SPEC),
             Self::GrpcRoute => whole!("gateway.networking.k8s.io/v1", "GRPCRoute", grpc_route::SPEC),
+            Self::TcpRoute => whole!("gateway.networking.k8s.io/v1", "TCPRoute", connection_route::TCP_SPEC),
+            Self::TlsRoute => whole!("gateway.networking.k8s.io/v1", "TLSRoute", connection_route::TLS_SPEC),
             Self::BackendPolicy => whole!("outrigger.dev/v1alpha1", "BackendPolicy", backend_policy::SPEC),
             Self::XBackendTrafficPolicy => {
                 whole!("gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", traffic_policy::SPEC)

@@ -7,6 +7,7 @@ use super::problem::{Problem, Problems, Spot};
 use super::text::Text;
 
 pub(crate) mod backend_policy;
+pub(crate) mod connection_route;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod inbound_policy;

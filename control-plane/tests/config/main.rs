@@ -4,6 +4,7 @@
 
 use outrigger_control_plane::config::{Checked, Problems, Source, load};
 
+mod connections;
 mod documented;
 mod inbound;
 mod narrower;

@@ -3,6 +3,7 @@
 use super::load_text;
 
 mod conditions;
+mod connection_route;
 mod filter;
 mod grpc_route;
 mod inbound;
@@ -27,6 +28,19 @@ spec: {targetRefs: [{kind: Service, name: web}]}}
 ---
 ";
 
+/// A service and its routes, in lines 5 to 10.
+const DATABASE: &str = "\
+{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: db}, spec: {ports: [{name: sql, port: 5432, protocol: TCP}, \
+{name: tls, port: 443, protocol: TLS}, {name: http, port: 80, protocol: HTTP}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: TCPRoute, metadata: {name: sql}, spec: {parentRefs: [{group: \"\", kind: Service, \
+name: db}], rules: [{backendRefs: [{name: db, port: 443}]}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: TLSRoute, metadata: {name: tls}, spec: {parentRefs: [{group: \"\", kind: Service, \
+name: db}], hostnames: [a.example], rules: [{backendRefs: [{name: db, port: 443}]}]}}
+---
+";
+
 /// Something with a mistake in it.
 enum Wrong {
     /// A whole document.
@@ -39,6 +53,10 @@ enum Wrong {
     Rule(&'static str),
     /// A rule of a `GRPCRoute` for a service `api` with a GRPC port 90 and an HTTP port 80, which is line 5.
     Grpc(&'static str),
+    /// The spec of a `TCPRoute` beside one for the port 5432 of a service `db`, which has a TLS port 443 and an HTTP port 80 too.
+    Tcp(&'static str),
+    /// The spec of a `TLSRoute` beside the same.
+    Tls(&'static str),
     /// The spec of a `BackendPolicy`.
     Policy(&'static str),
     /// What a `BackendPolicy` for the HTTP port of web says beside its target.
@@ -83,6 +101,12 @@ impl Wrong {
                  {{name: http, port: 80, protocol: HTTP}}]}}}}\n---\n{{{gateway}, kind: GRPCRoute, metadata: {{name: route}}, \
                  spec: {{parentRefs: [{{group: \"\", kind: Service, name: api}}], rules: [\n{rule}]}}}}"
             ),
+            Self::Tcp(spec) => {
+                format!("{DATABASE}{{{gateway}, kind: TCPRoute, metadata: {{name: z}}, spec:\n{{{spec}}}}}")
+            }
+            Self::Tls(spec) => {
+                format!("{DATABASE}{{{gateway}, kind: TLSRoute, metadata: {{name: z}}, spec:\n{{{spec}}}}}")
+            }
             Self::Policy(spec) => {
                 format!("{{{ours}, kind: BackendPolicy, metadata: {{name: policy}}, spec:\n{{{spec}}}}}")
             }

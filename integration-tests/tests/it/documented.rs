@@ -8,7 +8,7 @@ use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::pki::Authority;
 use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
 
-use crate::config::{all, backend_policy, service, service_by_dns};
+use crate::config::{all, backend_policy, service, service_by_dns, service_of};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
@@ -36,17 +36,22 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         service("down", &[port::free()]),
         format!("{}\n  mtls: Permissive", service("sealed", &[app.addr])),
         authority.mesh("Disabled"),
+        service_of("db", "TCP", &[app.addr, port::free()]),
         service_by_dns("named", "named.test", 80),
     ];
     control_plane.apply(&mesh, &all(&services));
     mesh.published().await;
     let (url, no_dns) = (format!("http://{}", control_plane.api), port::free().to_string());
     let nowhere = format!("redis://{}", port::free());
+    let (db, nobody) = (port::free(), port::free());
+    let forward = format!("{db}=db:80,{nobody}=nobody:80");
     let sidecar = Sidecar::beside("shop").inbound_to(app.addr).with(&[
         "--rate-limit-store",
         &nowhere,
         "--zone",
         "here",
+        "--forward",
+        &forward,
     ]);
     let sidecar = sidecar.proving(&authority.identify(mesh.folder(), "shop"));
     let shop = Proxy::start(&mesh, sidecar.with(&["--report", &url, "--dns-server", &no_dns])).await;
@@ -57,6 +62,11 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     }
     let unavailable_once = format!("/later/{}", app.requests() + 1);
     client::fetch(shop.outbound, "cart", &unavailable_once).await.unwrap();
+    // One of two cannot be reached; whoever meets it goes to the other.
+    for _ in 0..20 {
+        drop(tokio::net::TcpStream::connect(db).await);
+    }
+    drop(tokio::net::TcpStream::connect(nobody).await);
     // One of two never answers; whoever meets it asks the other.
     for _ in 0..20 {
         client::fetch(shop.outbound, "twins", "/").await.unwrap();

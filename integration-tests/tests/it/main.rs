@@ -25,6 +25,7 @@ mod mtls;
 mod observe;
 mod once;
 mod one_plan;
+mod opaque;
 mod overload;
 mod ports;
 mod quarantine;

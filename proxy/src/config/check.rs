@@ -9,6 +9,7 @@ use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
 
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
+use super::forward::FORWARDS_MAX;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 
@@ -67,6 +68,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         node,
         zone: flags.zone,
         outbound: flags.outbound,
+        forwards: flags.forward,
         inbound,
         admin: flags.admin,
         metrics: flags.metrics,
@@ -157,9 +159,15 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
 
 fn check_listeners(flags: &Flags, inbound: Option<Inbound>) -> Result<(), ConfigError> {
     let mut seen = vec![("--outbound", flags.outbound)];
+    if flags.forward.len() > FORWARDS_MAX {
+        let what =
+            format!("--forward is given {} times, at most {FORWARDS_MAX} are allowed", flags.forward.len());
+        return Err(ConfigError::Combination(what));
+    }
     let inbound = inbound.map(|inbound| ("--inbound", inbound.listen));
-    for (flag, address) in inbound.into_iter().chain([("--admin", flags.admin), ("--metrics", flags.metrics)])
-    {
+    let own = [("--admin", flags.admin), ("--metrics", flags.metrics)];
+    let forwards = flags.forward.iter().map(|forward| ("--forward", forward.listen));
+    for (flag, address) in inbound.into_iter().chain(own).chain(forwards) {
         let taken = seen.iter().find(|(_, other)| *other == address && address.port() != 0);
         if let Some((other, _)) = taken {
             return Err(ConfigError::Combination(format!(

@@ -10,6 +10,7 @@ use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 use tracing_subscriber::EnvFilter;
 
+use super::forward::Forward;
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::{check, duration};
@@ -40,6 +41,7 @@ commas between them), or as a key of the file of --config. A flag wins over the 
 Examples:
   outrigger-proxy --store ./mesh --service cart
   outrigger-proxy --store ./mesh --service shop/cart --inbound 0.0.0.0:15006 --app 127.0.0.1:8080
+  outrigger-proxy --store ./mesh --service cart --forward 127.0.0.1:5432=shop/db:5432
   outrigger-proxy --store s3://bucket/mesh --service cart --trust-key ed25519:... --report https://cp.internal:15300
 
 SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now.
@@ -77,6 +79,10 @@ pub(super) struct Flags {
     /// The application: its address, and its port unless the Service's target port is meant
     #[arg(long, value_name = "HOST")]
     pub(super) app: Option<App>,
+
+    /// A listener for the application's connections to a port of protocol TCP or TLS; may be repeated
+    #[arg(long, value_name = "ADDR=SERVICE:PORT", value_delimiter = ',')]
+    pub(super) forward: Vec<Forward>,
 
     /// Where the admin endpoints are served; elsewhere than on loopback only with --expose-admin
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15200")]

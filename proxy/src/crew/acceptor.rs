@@ -14,7 +14,7 @@ use super::{Arrival, Handover, Member, accept_until_drained, start_thread};
 use crate::telemetry::metrics::WorkerStats;
 use crate::worker::Phase;
 
-/// Listeners on their way to the thread: there are two.
+/// Listeners on their way to the thread: whoever has more waits a moment.
 const LISTENERS_MAX: usize = 2;
 
 /// See the module.
@@ -59,18 +59,18 @@ async fn work(
     loop {
         tokio::select! {
             handover = handed.recv() => {
-                let Some(Handover::Listener(listener, direction, accepting)) = handover else { return };
+                let Some(Handover::Listener(listener, door, accepting)) = handover else { return };
                 let Ok(listener) = TcpListener::from_std(listener) else { continue };
                 let (takers, phases, arrivals) = (takers.clone(), listeners.clone(), arrivals.clone());
                 tokio::task::spawn_local(async move {
                     let hand_over = async |stream: TcpStream, peer: SocketAddr| {
                         let least = takers.iter().min_by_key(|taker| connections(taker));
                         if let (Some((_, taker)), Ok(stream)) = (least, stream.into_std()) {
-                            let arrival = Arrival::new(&arrivals, direction);
-                            let _ = taker.send(Handover::Connection(stream, peer, direction, arrival)).await;
+                            let arrival = Arrival::new(&arrivals, door.direction);
+                            let _ = taker.send(Handover::Connection(stream, peer, door.clone(), arrival)).await;
                         }
                     };
-                    accept_until_drained(listener, direction, phases, hand_over).await;
+                    accept_until_drained(listener, door.direction, phases, hand_over).await;
                     drop(accepting);
                 });
             }

@@ -171,8 +171,7 @@ where
     if let (Some(Ok(())), Some((upgraded, record))) = (ended, switched) {
         let parts = connection.into_parts();
         let socket = Socket { stream: parts.io.io.into_inner(), read: parts.read_buf };
-        // Either end may break off; the tunnel has no one to tell.
-        let _ = tunnel(socket, upgraded, record).await;
+        tunnel(socket, upgraded, record, &downstream.worker.means()).await;
     }
 }
 

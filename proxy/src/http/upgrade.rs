@@ -1,21 +1,15 @@
-//! Switching protocols (RFC 9110 §7.8): after a 101 both connections give up their sockets, and bytes are copied until both sides are done.
+//! Switching protocols (RFC 9110 §7.8): after a 101 both connections give up their sockets, and bytes are carried until both sides are done.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::sync::Notify;
 
+use crate::opaque::{Carry, Means};
 use crate::passage::{Passage, Record};
 use crate::transport::Transport;
-
-/// Copy buffer per direction, in bytes.
-const COPY_BYTES: usize = 16 * 1024;
 
 /// A socket that HTTP has left, and what was read of it beyond HTTP.
 #[derive(Debug)]
@@ -68,75 +62,15 @@ pub struct Upgraded {
     pub upstream: Socket,
     /// What the tunnel occupies.
     pub passage: Passage,
-    /// The tunnel ends when nothing has moved for this long, and before twice that; `None`: it does not.
+    /// The tunnel ends when nothing has moved for this long; `None`: it does not.
     pub idle: Option<Duration>,
 }
 
-/// A socket that notes whether anything moves.
-struct Moving<'a> {
-    stream: Transport,
-    moved: &'a Cell<bool>,
-}
-
-impl AsyncRead for Moving<'_> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if polled.is_ready() {
-            self.moved.set(true);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Moving<'_> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if polled.is_ready() {
-            self.moved.set(true);
-        }
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// Ends when nothing has moved for `idle`.
-async fn stillness(moved: &Cell<bool>, idle: Option<Duration>) {
-    let Some(idle) = idle else { return std::future::pending().await };
-    loop {
-        moved.set(false);
-        tokio::time::sleep(idle).await;
-        if !moved.get() {
-            return;
-        }
-    }
-}
-
-/// Copies both ways until both ends are done, or nothing has moved for too long. The record ends with the tunnel.
-pub async fn tunnel(mut downstream: Socket, upgraded: Upgraded, _record: Option<Record>) -> io::Result<()> {
-    let Upgraded { mut upstream, passage: _passage, idle } = upgraded;
-    upstream.stream.write_all(&downstream.read).await?;
-    downstream.stream.write_all(&upstream.read).await?;
-    let moved = Cell::new(false);
-    let mut downstream = Moving { stream: downstream.stream, moved: &moved };
-    let mut upstream = Moving { stream: upstream.stream, moved: &moved };
-    let copying = copy_bidirectional_with_sizes(&mut downstream, &mut upstream, COPY_BYTES, COPY_BYTES);
-    tokio::select! {
-        copied = copying => copied.map(drop),
-        () = stillness(&moved, idle) => Ok(()),
-    }
+/// Carries bytes both ways until both ends are done, or nothing has moved for too long. The record ends with the tunnel.
+pub async fn tunnel(downstream: Socket, upgraded: Upgraded, _record: Option<Record>, means: &Means) {
+    let Upgraded { upstream, passage: _passage, idle } = upgraded;
+    let idle_ns = idle.map(|idle| idle.as_nanos() as u64);
+    let ahead = (downstream.read, upstream.read);
+    // Either end may break off; there is no one to tell.
+    let _ = Carry::new(means, downstream.stream, upstream.stream, ahead, idle_ns, |_, _| {}).await;
 }

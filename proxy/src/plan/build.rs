@@ -25,6 +25,8 @@ use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
 use crate::trust::Trusted;
 
+mod connection;
+
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -103,6 +105,7 @@ impl Plan {
             }
         }
         let outbound = Router::build(policy, local.service.namespace(), |spec| builder.outbound_rule(spec))?;
+        let connections = builder.connections(policy);
         let inbound = builder.inbound(policy, local);
         match builder.refused {
             Some(refusal) => Err(refusal),
@@ -113,7 +116,8 @@ impl Plan {
                 let clusters = builder.clusters.values().map(|cluster| &**cluster).chain(inbound_clusters);
                 builder.registry.enrol(clusters, true, clock::now_ns());
                 builder.registry.warn_of_limits_alone();
-                Ok(Self { version, service, outbound, inbound, trust, clusters: builder.clusters })
+                let clusters = builder.clusters;
+                Ok(Self { version, service, outbound, inbound, connections, trust, clusters })
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use outrigger_certs::problem::Problem;
 
+use super::connections::ConnectionShard;
 use super::turn::Turns;
 use crate::connect::TlsFailure;
 use crate::local_reply::ROWS;
@@ -164,6 +165,8 @@ pub struct WorkerStats {
     pub local_replies: LocalReplies,
     /// Requests that met no rule, inbound then outbound.
     pub unrouted: [RequestShard; 2],
+    /// Connections that met no rule, inbound then outbound.
+    pub unrouted_connections: [ConnectionShard; 2],
     /// Requests that a fault held up.
     pub faults_delayed: Counter,
     /// Failures whose caller was asked not to retry them.

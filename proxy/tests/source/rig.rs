@@ -42,6 +42,7 @@ pub(crate) fn policy(services: &[&str]) -> Vec<u8> {
         target_port: 80,
         protocol: Protocol::Http,
         rules: Vec::new(),
+        connections: Vec::new(),
         inbound: None,
         backend: Backend::defaults_for(Protocol::Http),
     };

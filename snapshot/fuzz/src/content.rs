@@ -53,7 +53,7 @@ fn assert_canonical<T: Serialize + PartialEq>(value: &T, decode: impl Fn(&[u8]) 
 }
 
 fn run(policy: &Policy, facts: &Facts) {
-    let local = Local { service: "cart".parse().expect("a label is a service name"), app: None };
+    let local = Local { service: "cart".parse().expect("a label is a service name"), zone: None, app: None };
     let (resolved, mut registry) = (Resolved::new(), Registry::new(1));
     let Ok(plan) = Plan::build(policy, facts, &local, &resolved, &mut registry, Version::default()) else {
         return;
@@ -120,7 +120,7 @@ fn carry(plan: &Plan, mut head: RequestHead) {
             "there is weight, so there is a destination"
         );
     }
-    let mut context = Context { prefix_bytes: found.prefix.map(str::len), tls: false };
+    let mut context = Context { prefix_bytes: found.prefix.map(str::len), ..Context::default() };
     if found.rule.filters.on_request(&mut head, &mut context) != Flow::Continue {
         return;
     }

@@ -48,6 +48,7 @@ fn port(number: u16, protocol: Protocol, rules: &[(&str, Vec<RouteMatch>)]) -> P
         target_port: number,
         protocol,
         rules: rules.iter().map(rule).collect(),
+        connections: Vec::new(),
         inbound: None,
         backend: Backend::defaults_for(protocol),
     }

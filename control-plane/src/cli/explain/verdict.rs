@@ -41,6 +41,28 @@ pub(crate) enum NoRoute {
         /// What there is.
         known: String,
     },
+    /// The service has no such port that is not HTTP's.
+    #[error("{service} has no TCP or TLS port {port}; it has {known}")]
+    OpaquePort {
+        /// Which service.
+        service: String,
+        /// What was asked for.
+        port: String,
+        /// What there is.
+        known: String,
+    },
+    /// No rule is for the host that the client asks for.
+    #[error(
+        "no rule of {service} is for {host} (--server-name); the proxy would refuse the connection. Its rules:\n{rules}"
+    )]
+    ServerName {
+        /// Which cluster.
+        service: String,
+        /// What was asked for.
+        host: String,
+        /// A line each.
+        rules: String,
+    },
     /// No rule matches.
     #[error("no rule of {service} matches {method} {path}; the proxy would answer 404. Its rules:\n{rules}")]
     Rule {
@@ -77,7 +99,7 @@ pub(crate) fn verdict(
     let found = router.find(head).map_err(|miss| no_route(miss, policy, namespace, head))?;
     let (service, port) = (found.service, &found.rule.port);
     let origins = Origins::new(written);
-    let mut lines = Lines { lines: Vec::new(), origins: &origins };
+    let mut lines = Lines::new(&origins);
     lines.add("service", format!("{service}, port {} ({}, {})", port.port, port.protocol.name(), port.name));
     let Some(rule) = &found.rule.rule else {
         lines.add("rule", "none: the port has no routes, everything goes to its own endpoints".to_owned());
@@ -108,13 +130,23 @@ pub(crate) fn verdict(
     Ok(lines.lines)
 }
 
-struct Lines<'a> {
+/// What is said, line by line.
+pub(super) struct Lines<'a> {
     lines: Vec<(String, String)>,
     origins: &'a Origins<'a>,
 }
 
-impl Lines<'_> {
-    fn add(&mut self, name: &str, text: String) {
+impl<'a> Lines<'a> {
+    pub(super) fn new(origins: &'a Origins<'a>) -> Self {
+        Self { lines: Vec::new(), origins }
+    }
+
+    /// Each with its name.
+    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+        self.lines
+    }
+
+    pub(super) fn add(&mut self, name: &str, text: String) {
         self.lines.push((name.to_owned(), text));
     }
 
@@ -131,7 +163,7 @@ impl Lines<'_> {
     }
 
     /// A cluster, and how it would be used by `rule`.
-    fn cluster(
+    pub(super) fn cluster(
         &mut self,
         name: &ClusterName,
         share: &str,
@@ -190,15 +222,17 @@ fn no_route(miss: Miss, policy: &Policy, namespace: &str, head: &RequestHead) ->
                 rules: rules.join("\n"),
             }
         }
-        _ => {
-            let known: Vec<String> = policy.services.keys().map(ToString::to_string).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            NoRoute::Host { host, known }
-        }
+        _ => no_host(policy, host),
     }
 }
 
-fn called_by(
+pub(super) fn no_host(policy: &Policy, host: String) -> NoRoute {
+    let known: Vec<String> = policy.services.keys().map(ToString::to_string).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    NoRoute::Host { host, known }
+}
+
+pub(super) fn called_by(
     host: &str,
     name: &ServiceName,
     service: &outrigger_snapshot::policy::Service,
@@ -213,7 +247,7 @@ fn called_by(
         || (name.name() == host && name.namespace() == namespace)
 }
 
-fn share(weight: u32, total: u64) -> String {
+pub(super) fn share(weight: u32, total: u64) -> String {
     if total == 0 {
         return "no share".to_owned();
     }

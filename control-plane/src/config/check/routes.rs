@@ -89,7 +89,7 @@ fn check_parent(
     // Without either, all ports are meant, also those that could not be read.
     let known = service.ports_whole || parent.port.is_some() || parent.section.is_some();
     if found && known && parent_ports(route, parent, service).next().is_none() {
-        let carried = carried(route);
+        let carried = route.carried.name();
         problems.add(|| {
             let message = match (&parent.port, &parent.section) {
                 (Some(_), Some(_)) => {
@@ -100,11 +100,6 @@ fn check_parent(
             resource.problem(parent.service.at, field, message).expected(route.protocols())
         });
     }
-}
-
-/// What a route takes, in a word.
-fn carried(route: &Route) -> &'static str {
-    if route.grpc { "gRPC" } else { "HTTP" }
 }
 
 fn check_backend(
@@ -119,10 +114,10 @@ fn check_backend(
     let found = services.find(resource, name, backend.service.at, &format!("{field}.name"), problems);
     let Some((_, service)) = found else { return };
     match service.ports.iter().find(|port| port.port == wanted.value) {
-        Some(port) if route.takes(port.protocol) => {}
+        Some(port) if route.leads_to(port.protocol) => {}
         Some(_) => problems.add(|| {
-            let message = format!("port {} of {name} does not carry {}", wanted.value, carried(route));
-            resource.problem(wanted.at, format!("{field}.port"), message).expected(route.protocols())
+            let message = format!("port {} of {name} does not carry {}", wanted.value, route.carried.name());
+            resource.problem(wanted.at, format!("{field}.port"), message).expected(route.backend_protocols())
         }),
         None => missing(service, problems, || {
             let message = format!("{name} has no port {}", wanted.value);

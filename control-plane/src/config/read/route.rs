@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use outrigger_snapshot::policy::{Filter, RuleRetry};
 
-use super::super::model::{BackendRef, Parent, Placed, Route, Rule, RuleFilter};
+use super::super::model::{BackendRef, Carried, Parent, Placed, Route, Rule, RuleFilter};
 use super::super::node::{Node, Path};
 use super::super::resource::Kind;
 use super::super::shape::Report;
@@ -20,16 +20,6 @@ pub(super) fn read(
     namespace: &str,
     report: &mut Report<'_>,
 ) -> Route {
-    let parent = |(position, item): (usize, &Node)| {
-        // Unlike in a backend, here they stand for a Gateway if absent.
-        item.field("group").and(item.field("kind"))?;
-        Some(Parent {
-            service: super::service_ref(item, namespace, position)?,
-            section: super::placed_text(item, "sectionName"),
-            port: super::placed_port(item, "port"),
-        })
-    };
-    let parents = spec.list("parentRefs").iter().enumerate().filter_map(parent).collect();
     let path = path.field("rules");
     let rules: Vec<Rule> = spec
         .list("rules")
@@ -44,7 +34,21 @@ pub(super) fn read(
         let expected = format!("at most {ROUTE_MATCHES_MAX} in one {kind}");
         report.unexpected(at, &path, format!("have {matches} matches"), expected);
     }
-    Route { grpc: kind == Kind::GrpcRoute, parents, rules }
+    let carried = if kind == Kind::GrpcRoute { Carried::Grpc } else { Carried::Http };
+    Route { carried, parents: parents(spec, namespace), hostnames: Vec::new(), rules }
+}
+
+pub(super) fn parents(spec: &Node, namespace: &str) -> Vec<Parent> {
+    let parent = |(position, item): (usize, &Node)| {
+        // Unlike in a backend, here they stand for a Gateway if absent.
+        item.field("group").and(item.field("kind"))?;
+        Some(Parent {
+            service: super::service_ref(item, namespace, position)?,
+            section: super::placed_text(item, "sectionName"),
+            port: super::placed_port(item, "port"),
+        })
+    };
+    spec.list("parentRefs").iter().enumerate().filter_map(parent).collect()
 }
 
 /// Names and positions share one space: both stand in metrics.

@@ -108,7 +108,9 @@ fn assert_table(name: &str, kind: Kind) {
 
 #[test]
 fn the_table_of_the_gateway_api_is_what_the_parser_does() {
-    for kind in [Kind::HttpRoute, Kind::GrpcRoute, Kind::XBackendTrafficPolicy] {
+    for kind in
+        [Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute, Kind::TlsRoute, Kind::XBackendTrafficPolicy]
+    {
         assert_table("GATEWAY-API.md", kind);
     }
 }

@@ -67,6 +67,12 @@ fn samples(kind: Kind) -> Vec<Value> {
                 .to_vec()
         }
         Kind::GrpcRoute => vec![grpc_route()],
+        Kind::TcpRoute => vec![connection_route("tcp", 5432)],
+        Kind::TlsRoute => {
+            let mut route = connection_route("tls", 443);
+            route["hostnames"] = json!(["*.example"]);
+            vec![route]
+        }
         Kind::XBackendTrafficPolicy => vec![json!({
             "targetRefs": [{ "group": "", "kind": "Service", "name": "web" }],
             "retryConstraint": {
@@ -159,7 +165,11 @@ fn extension() -> Value {
 
 /// What the samples refer to.
 fn surroundings() -> String {
-    let web = json!({ "ports": [{ "port": 80, "name": "http", "protocol": "HTTP2" }] });
+    let web = json!({ "ports": [
+        { "port": 80, "name": "http", "protocol": "HTTP2" },
+        { "port": 443, "name": "tls", "protocol": "TLS" },
+        { "port": 5432, "name": "tcp", "protocol": "TCP" },
+    ] });
     let limit = json!({ "rateLimit": { "name": "calls", "requests": 1, "period": "1s" } });
     let [web, limit] = [(Kind::Service, web, "web"), (Kind::RouteFilter, limit, "limit")]
         .map(|(kind, spec, name)| whole(kind, spec).to_string().replace("cart", name));
@@ -175,6 +185,20 @@ fn in_its_surroundings(kind: Kind, sample: &Value) -> String {
     } else {
         format!("{around}\n---\n{mesh}\n---\n{sample}")
     }
+}
+
+fn connection_route(section: &str, port: u16) -> Value {
+    json!({
+        "parentRefs": [{
+            "group": "", "kind": "Service", "namespace": "default", "name": "web", "sectionName": section, "port": port
+        }],
+        "rules": [{
+            "name": "first",
+            "backendRefs": [{
+                "group": "", "kind": "Service", "namespace": "default", "name": "web", "port": 443, "weight": 1
+            }],
+        }],
+    })
 }
 
 fn grpc_route() -> Value {

@@ -1,0 +1,37 @@
+//! `--forward`: listeners for connections that are not looked into.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use outrigger_snapshot::name::{ClusterName, ServiceName};
+
+/// Most that one proxy has.
+pub const FORWARDS_MAX: usize = 64;
+
+/// A listener and where its connections go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Where connections are taken.
+    pub listen: SocketAddr,
+    /// The port of a service that they go to.
+    pub port: ClusterName,
+}
+
+impl FromStr for Forward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (listen, target) = text.split_once('=')?;
+            let (service, port) = target.rsplit_once(':')?;
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            let service: ServiceName = service.parse().ok()?;
+            Some(Self { listen: listen.parse().ok()?, port: service.cluster(port) })
+        };
+        read().ok_or_else(|| {
+            format!(
+                "{text:?} is no listener; expected ADDRESS=SERVICE:PORT, such as 127.0.0.1:5432=shop/db:5432"
+            )
+        })
+    }
+}

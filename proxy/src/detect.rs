@@ -1,0 +1,3 @@
+//! What a connection speaks, by its first bytes.
+
+pub mod client_hello;

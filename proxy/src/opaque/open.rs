@@ -1,0 +1,123 @@
+//! An upstream connection of its own for each downstream one: cluster → endpoint → connection, and another endpoint where none came about.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_snapshot::policy::HashKey;
+use tokio::net::TcpStream;
+
+use super::Refusal;
+use crate::clock;
+use crate::cluster::endpoint::{Endpoint, Outcome};
+use crate::cluster::hash_ring::stable_hash;
+use crate::cluster::{Cluster, ClusterLoad};
+use crate::error::{Limit, ProxyError, Timeout};
+use crate::forward::{Tries, permit, pick};
+use crate::passage::{Admission, Attempt};
+use crate::plan::connection::ConnectionDestination;
+use crate::retry::pushback::Pushback;
+use crate::retry::{Ended, Verdict};
+use crate::worker::Worker;
+
+/// What a connection occupies for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Held {
+    _attempt: Attempt,
+    _admission: Admission,
+    _place: Place,
+}
+
+/// A connection to an endpoint of the destination. To connect is all that is tried again: nothing was sent.
+pub(super) async fn open(
+    worker: &Rc<Worker>,
+    destination: &ConnectionDestination,
+    peer: Option<IpAddr>,
+) -> Result<(TcpStream, Held), Refusal> {
+    let ConnectionDestination { cluster, retry, stats, .. } = destination;
+    let admission =
+        Admission::enter(&cluster.load, cluster.limits.requests).ok_or(ProxyError::Limit(Limit::Requests))?;
+    let place = Place::enter(worker, cluster)?;
+    let key = key(cluster, peer);
+    if retry.attempts > 0 {
+        cluster.load.retries.deposit(&cluster.budget, clock::now_ns());
+    }
+    let mut tries = Tries::default();
+    loop {
+        let started_ns = clock::now_ns();
+        let permit = permit(worker, cluster, started_ns)?;
+        let (endpoint, known) = pick(worker, cluster, key, &mut tries, started_ns)?;
+        let mut attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
+        let error = match connect(attempt.endpoint(), cluster).await {
+            Ok(stream) => {
+                attempt.answered(Outcome::Success, clock::now_ns());
+                worker.stats.upstream_opened.add(1);
+                return Ok((stream, Held { _attempt: attempt, _admission: admission, _place: place }));
+            }
+            Err(error) => error,
+        };
+        worker.stats.upstream_connect_failed.add(1);
+        let now_ns = clock::now_ns();
+        attempt.answered(Outcome::Unreachable, now_ns);
+        drop(attempt);
+        let ended = if known { Ended::Unreachable } else { Ended::Unsent };
+        let before = (tries.counted, tries.uncounted);
+        let Verdict::Again { counted, wait_ns, .. } =
+            retry.judge(ended, true, before, Pushback::Unsaid, worker.random())
+        else {
+            return Err(error.into());
+        };
+        if counted && !cluster.load.retries.withdraw(&cluster.budget, now_ns) {
+            return Err(error.into());
+        }
+        tries.counted += u32::from(counted);
+        tries.uncounted += u32::from(!counted);
+        stats.shard(worker.index).retries.add(1);
+        if wait_ns > 0 {
+            tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
+        }
+    }
+}
+
+async fn connect(endpoint: &Endpoint, cluster: &Cluster) -> Result<TcpStream, ProxyError> {
+    let address = endpoint.address();
+    let limit = Duration::from_millis(cluster.timeouts.connect_ms);
+    let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
+    let stream = connected
+        .map_err(|_| ProxyError::Timeout(Timeout::Connect))?
+        .map_err(|error| ProxyError::ConnectFailed { address, error })?;
+    // Fails only on a connection that is gone already.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// What consistent hashing and shuffle sharding go by: a connection has nothing but its source.
+fn key(cluster: &Cluster, peer: Option<IpAddr>) -> Option<u64> {
+    let by_source = matches!(cluster.balance.key(), Some(HashKey::Source));
+    peer.filter(|_| by_source).map(|peer| stable_hash(peer.to_string().as_bytes()))
+}
+
+/// One of the connections that a cluster may have.
+#[derive(Debug)]
+struct Place {
+    load: Arc<ClusterLoad>,
+    worker: Rc<Worker>,
+}
+
+impl Place {
+    fn enter(worker: &Rc<Worker>, cluster: &Cluster) -> Result<Self, Refusal> {
+        if !cluster.load.connections.enter(cluster.limits.connections) {
+            return Err(Refusal::LimitConnections(cluster.name.clone()));
+        }
+        worker.stats.upstream_connections.add(1);
+        Ok(Self { load: cluster.load.clone(), worker: worker.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.load.connections.leave();
+        self.worker.stats.upstream_connections.subtract(1);
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a connection is not carried. There is no response that could say so: the client sees a reset, and the reason is counted.
+
+use outrigger_snapshot::name::ClusterName;
+
+use crate::detect::client_hello::HelloError;
+use crate::error::ProxyError;
+use crate::local_reply::{ROWS, row_index};
+
+/// Closed: a new cause is a new row of the second table in `docs/ERRORS.md`.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The client left before it had said what is needed.
+    #[error("the client closed the connection before it had sent a ClientHello")]
+    ClientGone,
+    /// The client took too long.
+    #[error("the client sent no whole ClientHello in time")]
+    HelloTimeout,
+    /// The port has routes by host, and this is not TLS.
+    #[error("the connection does not begin with TLS, whose ClientHello names the host")]
+    NotTls,
+    /// The ClientHello cannot be read.
+    #[error("the connection does not begin with a usable ClientHello")]
+    ClientHello(#[source] HelloError),
+    /// The snapshot has no such port.
+    #[error("there is no port {0} of protocol TCP or TLS")]
+    NoPort(ClusterName),
+    /// No route of the port is for this host.
+    #[error("no route of {port} is for {}", host.as_deref().unwrap_or("clients that ask for no host"))]
+    NoRule {
+        /// The port.
+        port: ClusterName,
+        /// What the client asked for.
+        host: Option<Box<str>>,
+    },
+    /// As many connections as may be.
+    #[error("limits.connections of the cluster {0} are open")]
+    LimitConnections(std::sync::Arc<str>),
+    /// What requests may meet, too.
+    #[error(transparent)]
+    Request(#[from] ProxyError),
+}
+
+/// The codes of those that requests do not meet, as metrics spell them. The others have the code that they have there.
+const OWN_REASONS: [&str; 7] =
+    ["client_gone", "hello_timeout", "not_tls", "client_hello", "no_port", "no_rule", "limit_connections"];
+
+/// How many codes there are.
+pub const REASONS: usize = OWN_REASONS.len() + ROWS.len();
+
+/// A code by its index.
+pub fn reason(index: usize) -> Option<&'static str> {
+    OWN_REASONS.iter().copied().chain(ROWS.iter().map(|row| row.reason)).nth(index)
+}
+
+impl Refusal {
+    /// The index of its code.
+    pub fn index(&self) -> usize {
+        match self {
+            Self::ClientGone => 0,
+            Self::HelloTimeout => 1,
+            Self::NotTls => 2,
+            Self::ClientHello(_) => 3,
+            Self::NoPort(_) => 4,
+            Self::NoRule { .. } => 5,
+            Self::LimitConnections(_) => 6,
+            Self::Request(error) => OWN_REASONS.len() + row_index(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_its_own_is_documented_in_order() {
+        let document = include_str!("../../../docs/ERRORS.md");
+        let (_, table) = document.split_once("## Connections that").expect("there is such a section");
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        assert_eq!(rows.collect::<Vec<_>>(), OWN_REASONS);
+    }
+}

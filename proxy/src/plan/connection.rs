@@ -1,0 +1,52 @@
+//! Where connections go that are not looked into, ready to run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use outrigger_snapshot::connections::Connections;
+use outrigger_snapshot::name::ClusterName;
+
+use crate::cluster::Cluster;
+use crate::retry::RetryPolicy;
+use crate::telemetry::connections::ConnectionStats;
+
+/// The rules of every port that carries connections.
+pub type ConnectionPorts = HashMap<ClusterName, Arc<Connections<Arc<ConnectionRule>>>>;
+
+/// A rule of a port.
+#[derive(Debug)]
+pub struct ConnectionRule {
+    /// What people see.
+    pub name: Arc<str>,
+    /// Where it leads.
+    pub destinations: Vec<ConnectionDestination>,
+    /// Sum of the destinations' weights.
+    pub weight_total: u32,
+    /// Counts what no destination got.
+    pub undirected: Arc<ConnectionStats>,
+}
+
+/// One backend of a rule.
+#[derive(Debug)]
+pub struct ConnectionDestination {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// When another endpoint is tried.
+    pub retry: RetryPolicy,
+    /// Its share of the rule's total.
+    pub weight: u32,
+    /// Counts its connections.
+    pub stats: Arc<ConnectionStats>,
+}
+
+impl ConnectionRule {
+    /// Draws a destination by weight; `None` if none has any.
+    pub fn draw(&self, random: u64) -> Option<&ConnectionDestination> {
+        let mut point = random.checked_rem(u64::from(self.weight_total))? as u32;
+        self.destinations.iter().find(|destination| {
+            let hit = point < destination.weight;
+            point = point.saturating_sub(destination.weight);
+            hit
+        })
+    }
+}

@@ -1,0 +1,37 @@
+//! First bytes of a connection as a ClientHello: whole, and cut anywhere.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use outrigger_proxy::detect::client_hello::{HELLO_BYTES_MAX, Opening, read};
+
+/// Prefixes that are tried of one input.
+const CUTS_MAX: usize = 64;
+
+fuzz_target!(|data: &[u8]| {
+    let whole = read(data);
+    let step = data.len() / CUTS_MAX + 1;
+    let mut decided = false;
+    for length in (0..data.len()).step_by(step) {
+        let opening = read(&data[..length]);
+        decided |= opening != Opening::NeedMore;
+        assert!(if decided { opening == whole } else { opening == Opening::NeedMore }, "cut at {length}");
+    }
+    match &whole {
+        Opening::NeedMore => assert!(data.len() < HELLO_BYTES_MAX, "it waits for ever"),
+        Opening::Hello(hello) => {
+            if let Some(name) = hello.server_name.as_deref() {
+                let plain =
+                    |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+                assert!((1..=253).contains(&name.len()) && name.bytes().all(plain), "{name:?} is no host");
+                assert!(
+                    !name.starts_with('.') && !name.ends_with('.') && !name.contains(".."),
+                    "{name:?} is no host"
+                );
+            }
+            for protocol in hello.alpn.protocols() {
+                assert!(!protocol.is_empty() && hello.alpn.offers(protocol));
+            }
+        }
+        Opening::NotTls | Opening::Malformed(_) => {}
+    }
+});
