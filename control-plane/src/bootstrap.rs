@@ -1,6 +1,6 @@
 //! How a control plane is started: flags, `OUTRIGGER_*` variables and a bootstrap file, in this order of precedence.
 
-mod duration;
+pub(crate) mod duration;
 mod layers;
 mod listen;
 

@@ -1,5 +1,6 @@
 //! `outrigger`, the command line: what people and CI say to a mesh.
 
+mod certs;
 mod client;
 mod difference;
 mod edit;
@@ -69,6 +70,9 @@ enum Verb {
     /// Signing keys
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// The authority of a mesh, and certificates that prove identities
+    #[command(subcommand)]
+    Certs(certs::Certs),
     /// Let a proxy run a snapshot again that it has put in quarantine
     Unquarantine(quarantine::Unquarantine),
     /// Show which route, cluster, filters and timeouts a request would get
@@ -146,6 +150,7 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failed> {
         Verb::Store(store) => store.run().await,
         Verb::Gc(gc) => gc.run().await,
         Verb::Keys(keys) => keys.run().await,
+        Verb::Certs(certs) => certs.run(),
         Verb::Unquarantine(unquarantine) => unquarantine.run(),
         Verb::Explain(explain) => explain.run().await,
         Verb::Schema(schema) => schema.run(),

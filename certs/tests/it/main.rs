@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
 
+#[cfg(feature = "issue")]
 mod authority;
 mod files;
 mod made;

@@ -20,7 +20,8 @@ pub(super) fn parse_collect_every(text: &str) -> Result<Duration, String> {
     if period <= COLLECT_EVERY_MAX { Ok(period) } else { Err("expected at most 720h".to_owned()) }
 }
 
-fn parse(text: &str) -> Result<Duration, String> {
+/// Parses a duration.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let unreadable = || "expected a number and a unit, such as 500ms, 1s, 2m or 1h".to_owned();
     let digits = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(unreadable)?;
     let (number, unit) = text.split_at(digits);

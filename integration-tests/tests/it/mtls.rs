@@ -1,5 +1,6 @@
 //! Mutual TLS between sidecars: who calls, who may, and what goes wrong.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use http::{Method, StatusCode, Version};
 use outrigger_integration_tests::app::App;
 use outrigger_integration_tests::client::{self, Connection};
 use outrigger_integration_tests::load::{Load, Plan};
-use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::mesh::{Sidecar, said};
 use outrigger_integration_tests::pki::{Authority, Pair, mesh_of};
 use outrigger_integration_tests::{Answer, Mesh, Proxy, eventually, port, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -360,4 +361,51 @@ async fn handshakes_that_never_end_hold_up_nobody_for_long_and_are_cut() {
         (late >= STALLED as u64).then_some(())
     })
     .await;
+}
+
+/// The whole way by hand: an authority, certificates of it, the mesh that believes it, and a call.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_in_a_folder_is_all_that_is_needed() {
+    let (mesh, app, inbound) = (Mesh::new(), App::start("cart").await, port::free());
+    let run = |arguments: &[&str]| {
+        let out = mesh.outrigger(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", said(&out));
+        said(&out)
+    };
+    run(&["certs", "init", "--trust-domain", "mesh.test", "ca"]);
+    let again = mesh.outrigger(["certs", "init", "--trust-domain", "mesh.test", "ca"]);
+    assert!(!again.status.success() && said(&again).contains("is not overwritten"), "{}", said(&again));
+    let proof = |service: &str| {
+        run(&["certs", "issue", "--ca", "ca", "--service", service, "."]);
+        let file = |extension: &str| mesh.folder().join(format!("default.{service}.{extension}"));
+        Pair { certificate: file("crt"), key: file("key") }
+    };
+    let (shop, cart) = (proof("shop"), proof("cart"));
+    for secret in [&shop.key, &mesh.folder().join("ca/root.key"), &mesh.folder().join("ca/ca.key")] {
+        let mode = std::fs::metadata(secret).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", secret.display());
+    }
+    let shown = run(&["certs", "show", "default.cart.crt", "ca/ca.crt", "ca/root.crt"]);
+    assert!(shown.contains("spiffe://mesh.test/ns/default/svc/cart"), "{shown}");
+    let believed = std::fs::read_to_string(mesh.folder().join("ca/mesh.yaml")).unwrap();
+    let believed = believed.replace("mtls: Disabled", "mtls: Strict");
+    mesh.publish(&all(&[believed, service("shop", &[]), service("cart", &[inbound])]));
+    let cart = Sidecar::beside("cart").inbound_to(app.addr).proving(&cart);
+    let cart = Proxy::start_inbound(&mesh, cart, inbound).await;
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").proving(&shop)).await;
+    cart.ready().await;
+    shop.ready().await;
+    let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
+    assert_eq!((answer.status, answer.reason()), (StatusCode::OK, ""));
+    let told = app.last().unwrap().headers["x-forwarded-client-cert"].to_str().unwrap().to_owned();
+    assert!(told.ends_with("URI=spiffe://mesh.test/ns/default/svc/shop"), "{told}");
+    for (arguments, said_of) in [
+        (vec!["certs", "issue", "--ca", "nowhere", "--service", "cart", "."], "cannot read nowhere/ca.crt"),
+        (vec!["certs", "issue", "--ca", "ca", "--service", "cart", "--lifetime", "800h", "."], "1m to 744h"),
+        (vec!["certs", "init", "--trust-domain", "Mesh", "other"], "is not a trust domain"),
+        (vec!["certs", "show", "default.cart.key"], "has no certificate"),
+    ] {
+        let out = mesh.outrigger(&arguments);
+        assert!(!out.status.success() && said(&out).contains(said_of), "{arguments:?}: {}", said(&out));
+    }
 }

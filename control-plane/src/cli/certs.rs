@@ -1,0 +1,218 @@
+//! `certs`: the authority of a mesh, kept in a folder, and the certificates that it makes.
+
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use outrigger_certs::authority::{Authority, Made, make_root};
+use outrigger_certs::inspect::Facts;
+use outrigger_certs::{pem, svid};
+use outrigger_snapshot::identity::{SpiffeId, TrustDomain};
+use outrigger_snapshot::name::ServiceName;
+use rustls_pki_types::UnixTime;
+
+use super::output::{self, Exit, Failed};
+
+/// Longest `--lifetime` of a sidecar's certificate: a month.
+const LIFETIME_MAX: Duration = Duration::from_secs(31 * 86_400);
+/// Shortest: a certificate that ends before it has spread is of no use.
+const LIFETIME_MIN: Duration = Duration::from_secs(60);
+/// How long a root lasts: ten years.
+const ROOT_LIFETIME: Duration = Duration::from_secs(3_652 * 86_400);
+/// How long an intermediate lasts: a year.
+const INTERMEDIATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Certs {
+    /// Make the authority of a mesh: a root, and an intermediate that vouches for sidecars
+    #[command(
+        after_help = "Writes root.crt, root.key, ca.crt, ca.key and mesh.yaml. Nothing is overwritten, and keys are readable by their owner only. Only ca.crt \
+                            and ca.key are needed to make certificates: take root.key away to where nobody comes, until the intermediate \
+                            has to be replaced.\n\nExample:\n  outrigger certs init --trust-domain example.org ca"
+    )]
+    Init(Init),
+    /// Make a certificate, and its key, that proves a service's identity
+    #[command(
+        after_help = "Writes NAMESPACE.NAME.crt and NAMESPACE.NAME.key, in place of those that are there: a sidecar that watches them uses the new ones \
+                            at once.\n\nExample:\n  outrigger certs issue --ca ca --service shop/cart /etc/outrigger"
+    )]
+    Issue(Issue),
+    /// Show what certificates say, and when they end
+    #[command(after_help = "Example:\n  outrigger certs show ca/*.crt")]
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// The name that all identities of the mesh have in common: a DNS name
+    #[arg(long, value_name = "DOMAIN", env = "OUTRIGGER_TRUST_DOMAIN")]
+    trust_domain: TrustDomain,
+    /// Where to keep it
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Issue {
+    /// The folder of the authority, as `outrigger certs init` made it
+    #[arg(long, value_name = "FOLDER", env = "OUTRIGGER_CA")]
+    ca: PathBuf,
+    /// Whose identity: NAME or NAMESPACE/NAME
+    #[arg(long, value_name = "NAME", env = "OUTRIGGER_SERVICE")]
+    service: ServiceName,
+    /// How long it is valid: 1m to 744h
+    #[arg(long, value_name = "TIME", env = "OUTRIGGER_LIFETIME", default_value = "72h", value_parser = lifetime)]
+    lifetime: Duration,
+    /// Where to write it
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Certificates in PEM
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = crate::bootstrap::duration::parse(text)?;
+    let within = (LIFETIME_MIN..=LIFETIME_MAX).contains(&lifetime);
+    if within { Ok(lifetime) } else { Err("expected 1m to 744h".to_owned()) }
+}
+
+impl Certs {
+    pub(super) fn run(self) -> Result<Exit, Failed> {
+        match self {
+            Self::Init(init) => init.run(),
+            Self::Issue(issue) => issue.run(),
+            Self::Show(show) => show.run(),
+        }
+    }
+}
+
+impl Init {
+    fn run(self) -> Result<Exit, Failed> {
+        let (domain, now) = (&self.trust_domain, UnixTime::now());
+        let failed = |error| Failed::problem("can't make an authority", &error);
+        let root = make_root(domain, ROOT_LIFETIME, now).map_err(failed)?;
+        let authority = load(&root, now)?;
+        let made = authority.make_intermediate(domain, INTERMEDIATE_LIFETIME, now).map_err(failed)?;
+        let mesh = mesh(domain, &root.certificate);
+        for (name, text, secret) in [
+            ("root.key", root.key.as_str(), true),
+            ("root.crt", &root.certificate, false),
+            ("ca.key", &made.key, true),
+            ("ca.crt", &made.certificate, false),
+            ("mesh.yaml", &mesh, false),
+        ] {
+            file::create(&self.folder.join(name), text, secret)
+                .map_err(|error| Failed::problem("can't keep the authority", &error))?;
+        }
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        output::line(&format!("{} is what the mesh believes: push it", at("mesh.yaml")));
+        output::line(&format!(
+            "{} and {} make certificates: outrigger certs issue",
+            at("ca.crt"),
+            at("ca.key")
+        ));
+        output::line(&format!("{} is needed again in a year: take it to where nobody comes", at("root.key")));
+        Ok(Exit::Done)
+    }
+}
+
+fn load(made: &Made, now: UnixTime) -> Result<Authority, Failed> {
+    Authority::load(made.certificate.as_bytes(), made.key.as_bytes(), "the root", now)
+        .map_err(|error| Failed::problem("can't use the authority", &error))
+}
+
+/// The resource that has sidecars believe the root.
+fn mesh(domain: &TrustDomain, root: &str) -> String {
+    let bundle: String = root.lines().map(|line| format!("    {}\n", line.trim_end())).collect();
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: Mesh\nmetadata: {{name: mesh}}\nspec:\n  trustDomain: {domain}\n  # What sidecars ask of callers, \
+         where their Service says nothing. Disabled, until they have certificates;\n  # Permissive, until none calls in clear text any \
+         more; then Strict.\n  mtls: Disabled\n  trustBundle: |\n{bundle}"
+    )
+}
+
+impl Issue {
+    fn run(self) -> Result<Exit, Failed> {
+        let now = UnixTime::now();
+        let read = |name: &str| {
+            let path = self.ca.join(name);
+            pem::read(&path, "PEM").map_err(|error| {
+                Failed::problem("can't use the authority (see `outrigger certs init`)", &error)
+            })
+        };
+        let (chain, key) = (read("ca.crt")?, read("ca.key")?);
+        let origin = self.ca.join("ca.crt").display().to_string();
+        let failed = |error| Failed::problem("can't make a certificate", &error);
+        let authority = Authority::load(&chain, &key, &origin, now).map_err(failed)?;
+        let domain = domain(&self.ca)?;
+        let id = SpiffeId::of_service(&domain, &self.service);
+        let made = authority.make(&id, self.lifetime, now).map_err(failed)?;
+        let name = format!("{}.{}", self.service.namespace(), self.service.name());
+        // The key first: a sidecar that looks between the two keeps what it has, and finds the pair at its next look.
+        for (extension, text, secret) in [("key", made.key.as_str(), true), ("crt", &made.certificate, false)]
+        {
+            file::replace(&self.folder.join(format!("{name}.{extension}")), text, secret)
+                .map_err(|error| Failed::problem("can't keep the certificate", &error))?;
+        }
+        let until = facts_of(made.certificate.as_bytes(), "the certificate")?;
+        let until = until.first().map_or(0, |(facts, _)| facts.not_after_unix);
+        output::line(&format!("{id} until {}", date(until)));
+        Ok(Exit::Done)
+    }
+}
+
+/// That which the mesh.yaml beside the authority names.
+fn domain(folder: &Path) -> Result<TrustDomain, Failed> {
+    let path = folder.join("mesh.yaml");
+    let wrong = |why: &str| {
+        Failed::refused(format!(
+            "{} {why}: expected the file that `outrigger certs init` made",
+            path.display()
+        ))
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(&format!("can't be read ({error})")))?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("trustDomain:"));
+    line.and_then(|domain| domain.trim().parse().ok()).ok_or_else(|| wrong("names no trust domain"))
+}
+
+impl Show {
+    fn run(self) -> Result<Exit, Failed> {
+        let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let mut rows = Vec::new();
+        for path in &self.files {
+            let origin = path.display().to_string();
+            let text = pem::read(path, "certificate").map_err(|error| Failed::problem("", &error))?;
+            for (facts, identity) in facts_of(&text, &origin)? {
+                let left = facts.not_after_unix - now;
+                let left = if left > 0 { output::span(left as u64 * 1_000) } else { "over".to_owned() };
+                let who = identity.unwrap_or(facts.subject);
+                rows.push(vec![who, facts.issuer, date(facts.not_after_unix), left, origin.clone()]);
+            }
+        }
+        output::table(&["WHO", "BY", "UNTIL", "LEFT", "FROM"], rows);
+        Ok(Exit::Done)
+    }
+}
+
+/// What each certificate says, and its SPIFFE ID if it has one.
+fn facts_of(text: &[u8], origin: &str) -> Result<Vec<(Facts, Option<String>)>, Failed> {
+    let chain = pem::roots(text, origin).map_err(|error| Failed::problem("", &error))?;
+    let facts = chain.iter().map(|certificate| {
+        let facts = Facts::of(certificate).map_err(|problem| Failed::problem(origin, &problem))?;
+        Ok((facts, svid::identity(certificate).ok().map(|id| id.to_string())))
+    });
+    facts.collect()
+}
+
+/// A moment as people write it, in UTC.
+fn date(unix: i64) -> String {
+    let moment = time::OffsetDateTime::from_unix_timestamp(unix).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    format!("{} {:02}:{:02}Z", moment.date(), moment.hour(), moment.minute())
+}
