@@ -68,6 +68,6 @@ impl Watched {
         let chain = pem::chain(chain, &self.files.certificate.display().to_string())?;
         let key = pem::key(key, &self.files.key.display().to_string())?;
         let unusable = |problem| FilesError::Unusable { files: self.files.clone(), problem };
-        Svid::new(chain, key, now).map_err(unusable)
+        Svid::new(chain, &key, now).map_err(unusable)
     }
 }

@@ -100,9 +100,9 @@ pub fn revocations(
 }
 
 /// The first private key in `text`.
-pub fn key(text: &[u8], origin: &str) -> Result<PrivateKeyDer<'static>, PemError> {
+pub fn key(text: &[u8], origin: &str) -> Result<Zeroizing<PrivateKeyDer<'static>>, PemError> {
     let what = "private key";
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(text).map(Zeroizing::new).map_err(|error| match error {
         pem::Error::NoItemsFound => PemError::Absent { origin: origin.to_owned(), what },
         error => damaged(origin, what, &error),
     })

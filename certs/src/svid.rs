@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use outrigger_snapshot::identity::SpiffeId;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::inspect::{Facts, check_leaf_usage, parse};
 use crate::pem::CHAIN_MAX;
 use crate::problem::Problem;
-use crate::provider::provider;
 
 /// See the module. It was sound when it was made; only time can change that.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ impl Svid {
     /// key, and all of the chain is valid at `now`.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'_>,
         now: UnixTime,
     ) -> Result<Self, Problem> {
         let leaf = chain.first().ok_or(Problem::Missing)?;
@@ -37,7 +37,7 @@ impl Svid {
         check_leaf_usage(&parse(leaf)?)?;
         let facts = chain.iter().map(|certificate| Facts::of(certificate)).collect::<Result<Vec<_>, _>>()?;
         facts.iter().try_for_each(|facts| facts.check_time(now))?;
-        let signing = provider().key_provider.load_private_key(key).map_err(|_| Problem::UnusableKey)?;
+        let signing = any_supported_type(key).map_err(|_| Problem::UnusableKey)?;
         let certified = CertifiedKey::new(chain, signing);
         certified.keys_match().map_err(|_| Problem::KeyMismatch)?;
         Ok(Self { id, certified: Arc::new(certified), facts: facts.into() })

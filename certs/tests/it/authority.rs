@@ -69,7 +69,7 @@ fn what_it_makes_is_believed_for_as_long_as_was_asked() {
     let chain = pem::chain(made.certificate.as_bytes(), "it").unwrap();
     assert_eq!(chain.len(), 2, "the root is shown to nobody");
     let key = pem::key(made.key.as_bytes(), "it").unwrap();
-    assert_eq!(*Svid::new(chain, key, now()).unwrap().id(), cart());
+    assert_eq!(*Svid::new(chain, &key, now()).unwrap().id(), cart());
     assert!(!format!("{made:?}").contains("PRIVATE"));
 }
 
@@ -81,7 +81,7 @@ fn the_key_of_a_request_gets_the_identity_that_its_sender_proved() {
         let chain = authority.sign(&request, &cart(), DAY, now()).unwrap();
         assert_eq!(believed(&root, &chain, now()), Ok(id("cart")));
         let private = pem::key(key.serialize_pem().as_bytes(), "it").unwrap();
-        assert!(Svid::new(pem::chain(chain.as_bytes(), "it").unwrap(), private, now()).is_ok());
+        assert!(Svid::new(pem::chain(chain.as_bytes(), "it").unwrap(), &private, now()).is_ok());
     }
 }
 

@@ -114,7 +114,7 @@ impl Pair {
     }
 
     pub(crate) fn svid(&self, now: UnixTime) -> Result<Svid, Problem> {
-        Svid::new(self.chain.clone(), self.private(), now)
+        Svid::new(self.chain.clone(), &self.private(), now)
     }
 
     pub(crate) fn mesh(&self, bundle: &Arc<TrustBundle>) -> Mesh {
