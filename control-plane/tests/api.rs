@@ -8,6 +8,9 @@ mod support;
 #[path = "api/based.rs"]
 mod based;
 #[cfg(test)]
+#[path = "api/connections.rs"]
+mod connections;
+#[cfg(test)]
 #[path = "api/guard.rs"]
 mod guard;
 #[cfg(test)]
