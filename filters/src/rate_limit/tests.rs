@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::Barrier;
 
 use http::header::{HeaderMap, HeaderValue};
 use http::{HeaderName, Method};
@@ -102,18 +103,24 @@ fn nobody_who_keeps_asking_starves() {
 /// However many workers ask at the same moment.
 #[test]
 fn workers_together_admit_what_one_would() {
-    let buckets = Buckets::new(Gcra::new(10, 1_000, 100));
-    for round in 0..20 {
+    const BURST: u32 = 20_000;
+    let buckets = Buckets::new(Gcra::new(10, 1_000, BURST));
+    for round in 1..=5 {
+        // The bucket is full again after two thousand seconds.
+        let now_ns = round * 2_000 * S;
         let asked = |ask: &(dyn Fn(u64) -> Result<(), u64> + Sync)| -> usize {
-            let ask_often = || (0..200).filter(|_| ask((1 + round) * 10 * S).is_ok()).count();
+            let start = Barrier::new(4);
+            let ask_often = || {
+                start.wait();
+                (0..BURST / 2).filter(|_| ask(now_ns).is_ok()).count()
+            };
             std::thread::scope(|scope| {
                 let workers: Vec<_> = (0..4).map(|_| scope.spawn(ask_often)).collect();
                 workers.into_iter().map(|worker| worker.join().unwrap()).sum()
             })
         };
-        // A bucket that is full again after ten seconds.
-        assert_eq!(asked(&|now_ns| buckets.decide_single(now_ns)), 100);
-        assert_eq!(asked(&|now_ns| buckets.decide(7, now_ns)), 100);
+        assert_eq!(asked(&|now_ns| buckets.decide_single(now_ns)), BURST as usize);
+        assert_eq!(asked(&|now_ns| buckets.decide(7, now_ns)), BURST as usize);
     }
 }
 

@@ -167,6 +167,25 @@ fn results_of_an_older_time_are_ignored() {
     }
 }
 
+/// A probe that was given up ends while the next one finds out.
+#[test]
+fn a_probe_that_was_given_up_is_ignored() {
+    for outcome in [Success, Failure, Cancelled] {
+        model(move || {
+            let breaker = open(1, 2);
+            let given_up = permit(&breaker, DUE).expect("it is due");
+            assert!(permit(&breaker, DEADLINE).is_none(), "it opens again");
+            let probe = permit(&breaker, 2 * DEADLINE).expect("it is due");
+            let end = thread::spawn(move || given_up.finish(outcome, MS, 2 * DEADLINE));
+            probe.finish(Success, MS, 2 * DEADLINE);
+            join([end]);
+            let state = breaker.state();
+            assert_eq!((state.phase, state.probes, state.successes), (Phase::HalfOpen, 0, 1), "{state:?}");
+            closes(&breaker, 1, 2 * DEADLINE);
+        });
+    }
+}
+
 /// Whoever sees the last failure: it opens once, and for as long as after one opening.
 #[test]
 fn it_opens_once_whoever_sees_it_first() {

@@ -133,6 +133,58 @@ fn probes_that_never_answer_open_it_again_and_come_too_late() {
     assert_eq!(breaker.state().phase, Phase::Open, "an answer of another generation");
 }
 
+/// By the time it answers, another one is under way.
+#[test]
+fn a_probe_that_was_given_up_neither_counts_nor_makes_room() {
+    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Cancelled] {
+        let breaker = breaker(|settings| settings.successes = 1);
+        trip(&breaker, 0);
+        let given_up = permit(&breaker, SECOND).unwrap();
+        assert!(permit(&breaker, 31 * SECOND).is_none());
+        let probe = permit(&breaker, 33 * SECOND).expect("it is due again");
+        let state = breaker.state();
+        given_up.finish(outcome, MS, 34 * SECOND);
+        assert_eq!(breaker.state(), state, "{outcome:?}");
+        probe.finish(Outcome::Success, MS, 34 * SECOND);
+        assert_eq!(breaker.state().phase, Phase::Closed);
+    }
+}
+
+#[test]
+fn results_from_before_it_opened_count_no_more_when_it_is_closed_again() {
+    let breaker = breaker(|settings| settings.successes = 1);
+    let early: Vec<_> = (0..3).map(|_| permit(&breaker, 0).unwrap()).collect();
+    trip(&breaker, 0);
+    assert!(call(&breaker, Outcome::Success, SECOND));
+    for early in early {
+        early.finish(Outcome::Failure, MS, SECOND);
+    }
+    assert!(call(&breaker, Outcome::Failure, SECOND));
+    assert_eq!(breaker.state().phase, Phase::Closed, "that is one failure, and it takes four");
+}
+
+/// Generations wrap, so a request that takes that long may seem to be of this one.
+#[test]
+fn a_request_that_is_no_probe_makes_no_room_for_one() {
+    let breaker = breaker(|_| {});
+    let early = permit(&breaker, 0).unwrap();
+    let generation = breaker.state().generation;
+    trip(&breaker, 0);
+    let probe = loop {
+        let now_ns = breaker.state().at_ms * MS;
+        let probe = permit(&breaker, now_ns).expect("it is due");
+        if breaker.state().generation == generation {
+            break probe;
+        }
+        probe.finish(Outcome::Failure, MS, now_ns);
+    };
+    let state = breaker.state();
+    drop(early);
+    assert_eq!(breaker.state(), state);
+    drop(probe);
+    assert_eq!(breaker.state().probes, 0);
+}
+
 #[test]
 fn after_closing_more_and_more_get_through() {
     let breaker = breaker(|settings| (settings.successes, settings.ramp_ms) = (1, 10_000));

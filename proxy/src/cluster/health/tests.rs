@@ -201,6 +201,31 @@ fn a_result_from_before_the_ejection_does_not_judge_the_trial() {
     }
 }
 
+/// Neither for nor against an endpoint that came in again meanwhile.
+#[test]
+fn a_result_from_before_the_ejection_does_not_count_after_it() {
+    let (cluster, endpoints) = cluster(2, only(3, 0, 0));
+    let endpoint = &endpoints[0];
+    let generation = endpoint.standing().generation;
+    let early =
+        |outcome| endpoint.report(&cluster, Report { generation, outcome, again: false }, 11 * SECOND, 0);
+    for _ in 0..3 {
+        endpoint.answer(&cluster, Outcome::Failure, 0);
+    }
+    assert!(endpoint.claim(&cluster, 10 * SECOND));
+    assert_eq!(endpoint.answer(&cluster, Outcome::Success, 10 * SECOND), Effect::Recovered);
+    for _ in 0..3 {
+        early(Outcome::Failure);
+    }
+    assert!(endpoint.standing().is_available());
+    for _ in 0..3 {
+        assert!(!endpoint.out(), "it takes three in a row");
+        endpoint.answer(&cluster, Outcome::Failure, 11 * SECOND);
+        early(Outcome::Success);
+    }
+    assert!(endpoint.out());
+}
+
 #[test]
 fn a_check_that_succeeds_brings_back_at_once() {
     let (cluster, endpoints) = cluster(2, only(1, 0, 0));
