@@ -23,7 +23,7 @@ use crate::http::upgrade::{Socket, Switch};
 use crate::identity::{Identity, Standing};
 use crate::pool::http2::{Shared, Stream};
 use crate::pool::{EndpointPool, Lease, OpenConnection};
-use crate::telemetry::metrics::Direction;
+use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::transport::Transport;
 
 pub use tls::TlsFailure;
@@ -46,14 +46,11 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Opens a connection; the caller has taken its place under the limit.
 pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster, wire: Wire) -> Result<Lease, ProxyError> {
     let connection = OpenConnection::new(pool.clone());
-    let stream = match dial(pool, cluster, wire).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            pool.stats.upstream_connect_failed.add(1);
-            return Err(error);
-        }
+    let spoken = match wire {
+        Wire::Http2 => Spoken::Http2,
+        Wire::Http1 => Spoken::Http1,
     };
-    pool.stats.upstream_opened.add(1);
+    let stream = dial(&pool.endpoint, &pool.identity, cluster, spoken, &pool.stats).await?;
     let opened = match wire {
         Wire::Http2 => open_http2(pool, stream, connection).await,
         Wire::Http1 => open_http1(pool, stream, connection).await,
@@ -61,20 +58,24 @@ pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster, wire: Wire) -> Res
     opened.map_err(upstream_failure)
 }
 
-/// The time limit is for all of it, a handshake included.
-async fn dial(pool: &EndpointPool, cluster: &Cluster, wire: Wire) -> Result<Transport, ProxyError> {
+/// Opens a connection to an endpoint of a cluster, in its time, and counts it. The time limit is for all of it, a handshake included.
+pub async fn dial(
+    endpoint: &Endpoint,
+    identity: &Identity,
+    cluster: &Cluster,
+    spoken: Spoken,
+    stats: &WorkerStats,
+) -> Result<Transport, ProxyError> {
     let limit = Duration::from_millis(cluster.timeouts.connect_ms);
-    let spoken = match wire {
-        Wire::Http2 => Spoken::Http2,
-        Wire::Http1 => Spoken::Http1,
-    };
-    let reached = tokio::time::timeout(limit, reach(&pool.endpoint, &pool.identity, spoken)).await;
+    let reached = tokio::time::timeout(limit, reach(endpoint, identity, spoken)).await;
     let reached = reached.unwrap_or(Err(ProxyError::Timeout(Timeout::Connect)));
     match &reached {
-        Ok(Transport::Tls(_)) => pool.stats.handshakes[Direction::Outbound as usize].done.add(1),
-        Err(ProxyError::Tls { failure }) => pool.stats.tls_failed(Direction::Outbound, failure),
+        Ok(Transport::Tls(_)) => stats.handshakes[Direction::Outbound as usize].done.add(1),
+        Err(ProxyError::Tls { failure }) => stats.tls_failed(Direction::Outbound, failure),
         _ => {}
     }
+    let count = if reached.is_ok() { &stats.upstream_opened } else { &stats.upstream_connect_failed };
+    count.add(1);
     reached
 }
 

@@ -120,16 +120,18 @@ impl Rule {
 
     /// Draws a destination by weight; `None` if none has any.
     pub fn draw(&self, random: u64) -> Option<usize> {
-        if self.weight_total == 0 {
-            return None;
-        }
-        let mut point = (random % u64::from(self.weight_total)) as u32;
-        self.destinations.iter().position(|destination| {
-            let hit = point < destination.weight;
-            point = point.saturating_sub(destination.weight);
-            hit
-        })
+        draw(self.destinations.iter().map(|destination| destination.weight), self.weight_total, random)
     }
+}
+
+/// The index of the weight that `random` falls on, of `total` in all; `None` if that is 0.
+fn draw(mut weights: impl Iterator<Item = u32>, total: u32, random: u64) -> Option<usize> {
+    let mut point = random.checked_rem(u64::from(total))? as u32;
+    weights.position(|weight| {
+        let hit = point < weight;
+        point = point.saturating_sub(weight);
+        hit
+    })
 }
 
 /// A rule and which of its destinations was drawn: what a request holds on to.

@@ -46,8 +46,7 @@ impl TlsFailure {
 
     /// What an error of a handshake says; also one that shows only later, since a caller's certificate is looked at last.
     pub fn of(error: &io::Error) -> Self {
-        let found = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-        match found {
+        match of_library(error) {
             Some(Error::AlertReceived(alert)) => Self::Refused(*alert),
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Self::Plaintext,
             Some(other) => Problem::of(other).map_or_else(
@@ -64,7 +63,7 @@ impl TlsFailure {
     /// The same, if `error` says that the other side did not accept our certificate: then it has looked at nothing that we sent.
     pub fn of_refusal(error: &io::Error) -> Option<Self> {
         use AlertDescription as Alert;
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        match of_library(error) {
             Some(Error::AlertReceived(
                 alert @ (Alert::BadCertificate
                 | Alert::UnsupportedCertificate
@@ -90,6 +89,11 @@ impl TlsFailure {
             Self::Late => "late",
         }
     }
+}
+
+/// What the library says, inside of what a stream may say.
+fn of_library(error: &io::Error) -> Option<&Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 /// Calls a port of a service; whoever answers has proved to be that service's sidecar.

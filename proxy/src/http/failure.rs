@@ -1,6 +1,6 @@
 //! What hyper says when an exchange with an upstream fails.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 
 use crate::connect::TlsFailure;
@@ -29,30 +29,27 @@ pub fn upstream_failure(error: hyper::Error) -> ProxyError {
 }
 
 fn refuses_certificate(error: &hyper::Error) -> Option<TlsFailure> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(failure) = cause.downcast_ref::<io::Error>().and_then(TlsFailure::of_refusal) {
-            return Some(failure);
-        }
-        source = cause.source();
-    }
-    None
+    causes::<io::Error>(error).find_map(TlsFailure::of_refusal)
 }
 
 /// RFC 9113 §8.7: a stream refused so was not processed, nor one above the last of a GOAWAY. Of a GOAWAY without an error, h2 tells only
 /// those; of one with an error all, and they may have been.
 fn refuses_stream(error: &hyper::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            let gone = error.is_go_away() && error.is_remote();
-            return match error.reason() {
-                Some(h2::Reason::REFUSED_STREAM) => true,
-                Some(h2::Reason::NO_ERROR) => gone,
-                _ => false,
-            };
-        }
-        source = cause.source();
+    let Some(error) = causes::<h2::Error>(error).next() else { return false };
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => true,
+        Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
+        _ => false,
     }
-    false
+}
+
+/// What caused it, as far as that is of this type.
+fn causes<C: Error + 'static>(error: &hyper::Error) -> impl Iterator<Item = &C> {
+    let mut source = error.source();
+    let all = std::iter::from_fn(move || {
+        let cause = source?;
+        source = cause.source();
+        Some(cause)
+    });
+    all.filter_map(|cause| cause.downcast_ref())
 }

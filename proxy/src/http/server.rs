@@ -28,7 +28,7 @@ use crate::http::io::FlatIo;
 use crate::http::normalize::normalize_request;
 use crate::http::stream::{CutAt, StreamExecutor};
 use crate::http::upgrade::{Socket, Upgraded, tunnel};
-use crate::passage::{Activity, Record};
+use crate::passage::{Accepted, Activity, Record};
 use crate::stack::{Call, answer};
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
@@ -68,17 +68,16 @@ pub struct Downstream {
     cut_at: CutAt,
     /// The other side of a tunnel, once a response has switched protocols.
     tunnel: RefCell<Option<(Upgraded, Option<Record>)>>,
+    _accepted: Accepted,
 }
 
 impl Downstream {
     /// A connection that was just accepted.
     pub fn new(worker: Rc<Worker>, direction: Direction, peer: HeaderValue) -> Rc<Self> {
         let activity = Rc::new(Activity::new(clock::now_ns()));
-        worker.stats.downstream_connections[direction as usize].add(1);
-        worker.stats.downstream_accepted[direction as usize].add(1);
-        let cut_at = CutAt::default();
-        let caller = OnceCell::new();
-        Rc::new(Self { worker, direction, peer, caller, activity, cut_at, tunnel: RefCell::default() })
+        let accepted = Accepted::new(&worker.stats, direction);
+        let (caller, cut_at, tunnel) = (OnceCell::new(), CutAt::default(), RefCell::default());
+        Rc::new(Self { worker, direction, peer, caller, activity, cut_at, tunnel, _accepted: accepted })
     }
 
     async fn answer<S>(
@@ -121,12 +120,6 @@ impl Downstream {
             *self.tunnel.borrow_mut() = Some((*upgraded, record));
         }
         response
-    }
-}
-
-impl Drop for Downstream {
-    fn drop(&mut self) {
-        self.worker.stats.downstream_connections[self.direction as usize].subtract(1);
     }
 }
 

@@ -5,20 +5,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::policy::HashKey;
-use tokio::net::TcpStream;
 
 use super::Refusal;
 use crate::clock;
-use crate::cluster::endpoint::{Endpoint, Outcome};
+use crate::cluster::endpoint::Outcome;
 use crate::cluster::hash_ring::stable_hash;
 use crate::cluster::{Cluster, ClusterLoad};
-use crate::error::{Limit, ProxyError, Timeout};
+use crate::connect::dial;
+use crate::error::{Limit, ProxyError};
 use crate::forward::{Tries, permit, pick};
 use crate::passage::{Admission, Attempt};
 use crate::plan::connection::ConnectionDestination;
 use crate::retry::pushback::Pushback;
 use crate::retry::{Ended, Verdict};
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// What a connection occupies for as long as it lives.
@@ -34,7 +36,7 @@ pub(super) async fn open(
     worker: &Rc<Worker>,
     destination: &ConnectionDestination,
     peer: Option<IpAddr>,
-) -> Result<(TcpStream, Held), Refusal> {
+) -> Result<(Transport, Held), Refusal> {
     let ConnectionDestination { cluster, retry, stats, .. } = destination;
     let admission =
         Admission::enter(&cluster.load, cluster.limits.requests).ok_or(ProxyError::Limit(Limit::Requests))?;
@@ -49,15 +51,14 @@ pub(super) async fn open(
         let permit = permit(worker, cluster, started_ns)?;
         let (endpoint, known) = pick(worker, cluster, key, &mut tries, started_ns)?;
         let mut attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
-        let error = match connect(attempt.endpoint(), cluster).await {
+        let (endpoint, identity) = (attempt.endpoint(), &worker.identity);
+        let error = match dial(endpoint, identity, cluster, Spoken::Opaque, &worker.stats).await {
             Ok(stream) => {
                 attempt.answered(Outcome::Success, clock::now_ns());
-                worker.stats.upstream_opened.add(1);
                 return Ok((stream, Held { _attempt: attempt, _admission: admission, _place: place }));
             }
             Err(error) => error,
         };
-        worker.stats.upstream_connect_failed.add(1);
         let now_ns = clock::now_ns();
         attempt.answered(Outcome::Unreachable, now_ns);
         drop(attempt);
@@ -78,18 +79,6 @@ pub(super) async fn open(
             tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
         }
     }
-}
-
-async fn connect(endpoint: &Endpoint, cluster: &Cluster) -> Result<TcpStream, ProxyError> {
-    let address = endpoint.address();
-    let limit = Duration::from_millis(cluster.timeouts.connect_ms);
-    let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
-    let stream = connected
-        .map_err(|_| ProxyError::Timeout(Timeout::Connect))?
-        .map_err(|error| ProxyError::ConnectFailed { address, error })?;
-    // Fails only on a connection that is gone already.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
 }
 
 /// What consistent hashing and shuffle sharding go by: a connection has nothing but its source.

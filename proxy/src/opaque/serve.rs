@@ -12,6 +12,7 @@ use super::open::open;
 use super::{Carry, ENDS, End, Refusal};
 use crate::clock;
 use crate::error::ProxyError;
+use crate::passage::Accepted;
 use crate::telemetry::connections::{ConnectionShard, ConnectionStats};
 use crate::telemetry::metrics::Direction;
 use crate::worker::Worker;
@@ -26,7 +27,7 @@ pub struct Forward {
 /// Carries a connection until it is over, or refuses it.
 pub async fn serve<D: End>(worker: Rc<Worker>, forward: Arc<Forward>, mut stream: D, peer: Option<IpAddr>) {
     let direction = Direction::Outbound;
-    let _accepted = Accepted::new(&worker, direction);
+    let _accepted = Accepted::new(&worker.stats, direction);
     let started_ns = clock::now_ns();
     let mut stats = None;
     let opened = async {
@@ -67,23 +68,6 @@ pub async fn serve<D: End>(worker: Rc<Worker>, forward: Arc<Forward>, mut stream
             // An end would say that all is well and there is nothing.
             stream.abort();
         }
-    }
-}
-
-/// A downstream connection that is open.
-struct Accepted(Rc<Worker>, Direction);
-
-impl Accepted {
-    fn new(worker: &Rc<Worker>, direction: Direction) -> Self {
-        worker.stats.downstream_connections[direction as usize].add(1);
-        worker.stats.downstream_accepted[direction as usize].add(1);
-        Self(worker.clone(), direction)
-    }
-}
-
-impl Drop for Accepted {
-    fn drop(&mut self) {
-        self.0.stats.downstream_connections[self.1 as usize].subtract(1);
     }
 }
 

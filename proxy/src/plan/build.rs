@@ -9,23 +9,23 @@ use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{self, Discovery, Facts, PEERS_DEFAULT, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Limits, Mtls, Policy, Protocol};
+use outrigger_snapshot::policy::{self, Backend, Policy, Protocol};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
-use super::{Destination, Gate, Plan, Rule, Version};
+use super::{Destination, Plan, Rule, Version};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::balance::Entry;
 use crate::cluster::balance::zones::{Callers, Preference};
 use crate::cluster::endpoint::EndpointKey;
 use crate::health_check::asked::Asked;
-use crate::overload::guard::Guard;
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
 use crate::trust::Trusted;
 
 mod connection;
+mod inbound;
 
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
@@ -322,96 +322,5 @@ impl Builder<'_> {
             trusted: Trusted::default(),
             health: Asked::default(),
         }
-    }
-
-    /// One rule per HTTP port of the own service, to the workload's address. A port of a service that the snapshot does not know yet
-    /// cannot be guessed; where the workload's port was given, it is enough.
-    fn inbound(&mut self, policy: &Policy, local: &Local) -> Vec<(u16, Arc<Rule>)> {
-        let Some(app) = local.app else { return Vec::new() };
-        let mtls = policy.services.get(&local.service).and_then(|service| service.mtls);
-        let ports: Vec<_> = match policy.services.get(&local.service) {
-            Some(service) => service
-                .ports
-                .iter()
-                .filter(|port| port.protocol.is_http())
-                .map(|port| {
-                    let inbound = port.inbound.clone().unwrap_or_default();
-                    (port.port, port.target_port, port.protocol, port.backend.clone(), inbound)
-                })
-                .collect(),
-            None => app
-                .port
-                .map(|port| {
-                    (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http), Inbound::default())
-                })
-                .into_iter()
-                .collect(),
-        };
-        let mut rules: Vec<_> = ports
-            .into_iter()
-            .map(|(port, target_port, protocol, backend, inbound)| {
-                let address = SocketAddr::new(app.host, app.port.unwrap_or(target_port));
-                let name = local.service.cluster(port);
-                (port, self.inbound_rule(&name, address, protocol, &backend, &inbound, mtls))
-            })
-            .collect();
-        if let Some(index) = rules.iter().position(|(port, _)| *port == 80) {
-            rules.swap(0, index);
-        }
-        rules
-    }
-
-    fn inbound_rule(
-        &mut self,
-        name: &ClusterName,
-        address: SocketAddr,
-        protocol: Protocol,
-        backend: &Backend,
-        inbound: &Inbound,
-        mtls: Option<Mtls>,
-    ) -> Arc<Rule> {
-        let health = Asked::of(protocol, backend.health_check.as_ref());
-        let load = self.registry.cluster(Direction::Inbound, name);
-        // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
-        let ejection = Ejection { max_percent: 0, ..backend.ejection };
-        let breaker = Breaker { failure_percent: 0, slow_percent: 0, ..backend.breaker };
-        // What one caller's proxy may send to one endpoint says nothing of what all of them may.
-        let limits = Limits { endpoint_requests: 0, ..backend.limits };
-        let backend = &Backend {
-            limits,
-            ejection,
-            breaker,
-            health_check: None,
-            slow_start_ms: 0,
-            zone_preference: None,
-            ..backend.clone()
-        };
-        let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
-        let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
-        let listed = std::iter::once(listed((address, 1), TlsMode::None));
-        let entries = entries(Direction::Inbound, name, listed, self.registry);
-        cluster.place(entries, clock::now_ns());
-        let guard = inbound.shed.as_ref().map(|shed| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let tolerance = Guard::tolerance(shed, cores);
-            Guard::new(self.registry.overload(name, tolerance), inbound)
-        });
-        let peers = self.peers(name);
-        let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
-        let filters = self.filters(&cluster.name, peers, &limits);
-        let trusted = Trusted::new(&inbound.trusted);
-        let authorization = inbound.authorization.clone();
-        let mtls = mtls.filter(|_| self.identity);
-        let priorities: Box<[_]> = inbound.priorities.clone().into();
-        let asks = mtls.is_some() || authorization.is_some() || !priorities.is_empty();
-        let gate = asks.then(|| Box::new(Gate { mtls, authorization, priorities }));
-        Arc::new(Rule {
-            guard,
-            filters,
-            trusted,
-            gate,
-            health,
-            ..self.single(Direction::Inbound, Arc::new(cluster))
-        })
     }
 }

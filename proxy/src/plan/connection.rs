@@ -42,11 +42,7 @@ pub struct ConnectionDestination {
 impl ConnectionRule {
     /// Draws a destination by weight; `None` if none has any.
     pub fn draw(&self, random: u64) -> Option<&ConnectionDestination> {
-        let mut point = random.checked_rem(u64::from(self.weight_total))? as u32;
-        self.destinations.iter().find(|destination| {
-            let hit = point < destination.weight;
-            point = point.saturating_sub(destination.weight);
-            hit
-        })
+        let weights = self.destinations.iter().map(|destination| destination.weight);
+        super::draw(weights, self.weight_total, random).map(|index| &self.destinations[index])
     }
 }
