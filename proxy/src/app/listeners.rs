@@ -34,6 +34,7 @@ impl Listeners {
             forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
             inbound: config
                 .inbound
+                .as_ref()
                 .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
                 .transpose()?,
             inbound_ports: config
@@ -82,7 +83,7 @@ fn announce_one(name: &str, address: &str) {
 /// Takes the application's calls, and calls to it.
 pub(super) async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
     listen_outbound(crew, listeners.outbound, listeners.forwards).await;
-    if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
+    if let (Some(inbound), Some(address)) = (listeners.inbound, &config.inbound) {
         listen(&inbound, address.listen, "--inbound")?;
         announce_one(INBOUND, &inbound.local_addr()?.to_string());
         crew.listen(inbound, Direction::Inbound).await;

@@ -6,6 +6,7 @@ use super::answer::Answer;
 use crate::detect::client_hello::HelloError;
 use crate::error::ProxyError;
 use crate::local_reply::{ROWS, row_index};
+use crate::proxy_protocol::HeaderError;
 
 /// Closed: a new cause is a new row of the second table in `docs/ERRORS.md`.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +48,16 @@ pub enum Refusal {
     /// The endpoint's sidecar does not carry it.
     #[error("the sidecar of the endpoint answers: {0:?}")]
     Turned(Answer),
+    /// A peer that is to say for whom it connects does not.
+    #[error(transparent)]
+    ProxyHeader(#[from] HeaderError),
     /// What requests may meet, too.
     #[error(transparent)]
     Request(#[from] ProxyError),
 }
 
 /// The codes of those that requests do not meet, as metrics spell them. The others have the code that they have there.
-const OWN_REASONS: [&str; 13] = [
+const OWN_REASONS: [&str; 14] = [
     "client_gone",
     "hello_timeout",
     "not_tls",
@@ -67,6 +71,7 @@ const OWN_REASONS: [&str; 13] = [
     "upstream_no_port",
     "upstream_unreachable",
     "upstream_busy",
+    "proxy_header",
 ];
 
 /// How many codes there are.
@@ -94,6 +99,7 @@ impl Refusal {
             Self::Turned(Answer::NoPort) => 10,
             Self::Turned(Answer::Carried | Answer::Unreachable) => 11,
             Self::Turned(Answer::Busy) => 12,
+            Self::ProxyHeader(_) => 13,
             Self::Request(error) => OWN_REASONS.len() + row_index(error),
         }
     }
