@@ -1,8 +1,6 @@
 //! The composition root: the only file that knows everyone.
 
 use std::cell::RefCell;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,15 +14,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::listeners::{Listeners, announce, take_calls};
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::Applier;
 use crate::config::{self, Config};
-use crate::crew::{Crew, Door};
+use crate::crew::Crew;
 use crate::health_check;
 use crate::identity::Keeper;
-use crate::listener::{BindError, bind, listen, reserve_refusing};
+use crate::listener::BindError;
 use crate::memory::{self, Memory};
-use crate::opaque::Forward;
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
@@ -35,8 +33,10 @@ use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, Resolver
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
-use crate::telemetry::metrics::Direction;
+use crate::trust::Trusted;
 use crate::worker::{CurrentPlan, Phase};
+
+mod listeners;
 
 /// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
@@ -88,50 +88,6 @@ impl AppError {
     }
 }
 
-/// The listener that begins to listen only when its calls can be served: callers find another endpoint meanwhile.
-const INBOUND: &str = "inbound";
-
-/// The sockets of a proxy.
-struct Listeners {
-    outbound: StdListener,
-    forwards: Vec<(StdListener, Arc<Forward>)>,
-    inbound: Option<StdListener>,
-    admin: StdListener,
-    metrics: StdListener,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Self, BindError> {
-        Ok(Self {
-            outbound: bind(config.outbound, "--outbound")?,
-            forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
-            inbound: config
-                .inbound
-                .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
-                .transpose()?,
-            admin: bind(config.admin, "--admin")?,
-            metrics: bind(config.metrics, "--metrics")?,
-        })
-    }
-
-    /// What is bound where; port 0 has become a real one.
-    fn addresses(&self) -> Vec<(&'static str, String)> {
-        let mut listeners = vec![("outbound", &self.outbound)];
-        listeners.extend(self.forwards.iter().map(|(forward, _)| ("forward", forward)));
-        listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
-        listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
-        let address = |listener: &StdListener| {
-            listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
-        };
-        listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
-    }
-}
-
-fn bind_forward(forward: &config::Forward) -> Result<(StdListener, Arc<Forward>), BindError> {
-    let listener = bind(forward.listen, "--forward")?;
-    Ok((listener, Arc::new(Forward { port: forward.port.clone() })))
-}
-
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
 /// `give_back` has the allocator return what is free.
 pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
@@ -145,8 +101,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = Keeper::new(config.identity.clone())?;
-    let crew =
-        Crew::start(config.workers.get(), &plan, &memory, identity.shared(), config.downstream.into())?;
+    let crew = start_crew(&config, &plan, &memory, &identity)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
     let names = resolver.metrics().clone();
@@ -204,6 +159,17 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     Ok(crew.stop() && in_order)
 }
 
+/// Starts the workers, which serve nothing yet.
+fn start_crew(
+    config: &Config,
+    plan: &CurrentPlan,
+    memory: &Arc<Memory>,
+    identity: &Keeper,
+) -> std::io::Result<Crew> {
+    let (limits, proxies) = (config.downstream.into(), Trusted::new(&config.proxy_protocol_from));
+    Crew::start(config.workers.get(), plan, memory, identity.shared(), limits, proxies)
+}
+
 /// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.
 fn resolver(config: &Config, state: &StateDir) -> Result<Resolver, ResolveError> {
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
@@ -215,20 +181,12 @@ fn local(config: &Config) -> Local {
     Local {
         service: config.service.clone(),
         zone: config.zone.as_deref().map(Arc::from),
-        app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
+        app: config.inbound.as_ref().map(|inbound| match &inbound.app {
+            config::App::At { address, port } => plan::App::At { host: *address, port: *port },
+            config::App::Socket(path) => plan::App::Socket(path.as_path().into()),
+        }),
         identity: config.identity.is_some(),
     }
-}
-
-/// Takes the application's calls, and calls to it.
-async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
-    listen_outbound(crew, listeners.outbound, listeners.forwards).await;
-    if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
-        listen(&inbound, address.listen, "--inbound")?;
-        announce_one(INBOUND, &inbound.local_addr()?.to_string());
-        crew.listen(inbound, Direction::Inbound).await;
-    }
-    Ok(())
 }
 
 /// Says what runs here to whoever the flags name, if anyone.
@@ -267,31 +225,12 @@ fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> Serv
     }
 }
 
-/// Says where everything listens: scripts that pass port 0 read it.
-fn announce(listeners: &Listeners) {
-    for (name, address) in listeners.addresses().into_iter().filter(|(name, _)| *name != INBOUND) {
-        announce_one(name, &address);
-    }
-}
-
-fn announce_one(name: &str, address: &str) {
-    // Nobody reads a closed stderr.
-    let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
-}
-
 fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {
     for (listener, surface) in [(&listeners.admin, Surface::Admin), (&listeners.metrics, Surface::Metrics)] {
         let listener = TcpListener::from_std(listener.try_clone()?)?;
         tokio::task::spawn_local(admin::serve(listener, surface, overview.clone() as Rc<dyn AdminState>));
     }
     Ok(())
-}
-
-async fn listen_outbound(crew: &Crew, outbound: StdListener, forwards: Vec<(StdListener, Arc<Forward>)>) {
-    crew.listen(outbound, Direction::Outbound).await;
-    for (listener, forward) in forwards {
-        crew.listen(listener, Door { direction: Direction::Outbound, forward: Some(forward) }).await;
-    }
 }
 
 /// Waits until someone wants the process to end that has not begun to serve.

@@ -21,7 +21,7 @@ use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
-pub use forward::{FORWARDS_MAX, Forward};
+pub use forward::{FORWARDS_MAX, Forward, InboundPort};
 pub use layers::Origin;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
@@ -41,6 +41,10 @@ pub struct Config {
     pub outbound: SocketAddr,
     /// Where calls to the application are taken, if at all.
     pub inbound: Option<Inbound>,
+    /// Listeners for calls to the application that are for one port of its service.
+    pub inbound_ports: Vec<InboundPort>,
+    /// Addresses and networks of proxies that say for whom they connect to the application.
+    pub proxy_protocol_from: Vec<String>,
     /// Where the application's connections are taken that are not looked into.
     pub forwards: Vec<Forward>,
     /// Where the admin endpoints are served.
@@ -74,7 +78,7 @@ pub struct Config {
 }
 
 /// Calls to the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbound {
     /// Where they are taken.
     pub listen: SocketAddr,
@@ -91,6 +95,8 @@ pub struct Downstream {
     pub head: Duration,
     /// For all of its requests, over HTTP/2.
     pub age: Duration,
+    /// Until its first bytes say what it speaks, where that may be something else than HTTP.
+    pub detect: Duration,
 }
 
 /// How a drain goes.

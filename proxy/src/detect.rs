@@ -1,3 +1,4 @@
 //! What a connection speaks, by its first bytes.
 
 pub mod client_hello;
+pub mod spoken;

@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::trust::Trusted;
 
 /// The plan that is in force; `None` before the first.
 pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
@@ -36,6 +37,8 @@ pub struct DownstreamLimits {
     pub idle_ns: u64,
     /// A request head must be complete this long after its first byte.
     pub head_ns: u64,
+    /// What a connection to the workload speaks must show this long after it was accepted, where it may be something else than HTTP.
+    pub detect_ns: u64,
     /// An HTTP/2 connection is told to end after this.
     pub age_ns: u64,
     /// Streams of one HTTP/2 connection.
@@ -51,6 +54,7 @@ impl From<Downstream> for DownstreamLimits {
         Self {
             idle_ns: nanoseconds(limits.idle),
             head_ns: nanoseconds(limits.head),
+            detect_ns: nanoseconds(limits.detect),
             age_ns: nanoseconds(limits.age),
             streams: STREAMS_MAX,
         }
@@ -95,6 +99,8 @@ pub struct Shared {
     pub limits: DownstreamLimits,
     /// Who this proxy is to others.
     pub identity: Arc<Identity>,
+    /// Proxies that say for whom they connect to the workload.
+    pub proxies: Arc<Trusted>,
 }
 
 /// See the module.
@@ -120,6 +126,8 @@ pub struct Worker {
     pub limits: DownstreamLimits,
     /// Who this proxy is to others.
     pub identity: Arc<Identity>,
+    /// Proxies that say for whom they connect to the workload.
+    pub proxies: Arc<Trusted>,
     /// Places for handshakes with callers.
     pub handshakes: Semaphore,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
@@ -130,7 +138,7 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, memory, limits, identity } = shared;
+        let Shared { plan, lineages, memory, limits, identity, proxies } = shared;
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
@@ -142,6 +150,7 @@ impl Worker {
             stats,
             limits,
             identity,
+            proxies,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),

@@ -55,6 +55,7 @@ fn policy(cart: Backend) -> Policy {
             rules: Vec::new(),
             connections: Vec::new(),
             inbound: None,
+            proxy_protocol: None,
             backend,
         }],
     };
@@ -87,11 +88,19 @@ impl Rig {
             idle_ns: u64::MAX / 2,
             head_ns: u64::MAX / 2,
             age_ns: u64::MAX / 2,
+            detect_ns: u64::MAX / 2,
             streams: 1,
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
         let (lineages, memory) = Default::default();
-        let shared = Shared { identity: Default::default(), plan: plan.clone(), lineages, memory, limits };
+        let shared = Shared {
+            identity: Default::default(),
+            proxies: Default::default(),
+            plan: plan.clone(),
+            lineages,
+            memory,
+            limits,
+        };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run());
         let mut rig = Self { plan, worker, registry: Registry::new(1), zone };
@@ -102,7 +111,7 @@ impl Rig {
     fn apply(&mut self, cart: Backend) {
         let policy = policy(cart);
         policy.check().unwrap();
-        let app = App { host: [127, 0, 0, 1].into(), port: None };
+        let app = App::At { host: [127, 0, 0, 1].into(), port: None };
         let (service, zone) = ("web".parse().unwrap(), self.zone.map(Arc::from));
         let local = Local { identity: false, service, zone, app: Some(app) };
         let (resolved, version) = (BTreeMap::new(), PlanVersion::default());
@@ -155,6 +164,7 @@ impl Rig {
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,
+            port: None,
             peer: HeaderValue::from_static("127.0.0.1"),
             version: Version::HTTP_11,
             started_ns,

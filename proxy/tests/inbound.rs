@@ -59,6 +59,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
         rules: vec![rule],
         connections: Vec::new(),
         inbound,
+        proxy_protocol: None,
         backend: Backend::defaults_for(Protocol::Http),
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
@@ -72,6 +73,7 @@ impl Rig {
             idle_ns: u64::MAX / 2,
             head_ns: u64::MAX / 2,
             age_ns: u64::MAX / 2,
+            detect_ns: u64::MAX / 2,
             streams: 1,
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
@@ -79,6 +81,7 @@ impl Rig {
             0,
             Shared {
                 identity: Default::default(),
+                proxies: Default::default(),
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),
@@ -97,7 +100,7 @@ impl Rig {
         policy.check().unwrap();
         let facts =
             Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
-        let app = App { host: [127, 0, 0, 1].into(), port: None };
+        let app = App::At { host: [127, 0, 0, 1].into(), port: None };
         let local = Local { identity: false, service: "cart".parse().unwrap(), zone: None, app: Some(app) };
         let resolved = BTreeMap::new();
         let version = PlanVersion::default();
@@ -124,6 +127,7 @@ impl Rig {
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,
+            port: None,
             peer: HeaderValue::from_static("127.0.0.1"),
             version: Version::HTTP_11,
             started_ns,

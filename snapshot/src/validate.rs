@@ -25,19 +25,35 @@ pub use inbound::{
 pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
 
 /// Features beyond the first schema that this build understands.
-pub const FEATURES: &[&str] =
-    &[MESH_TLS, AUTHORIZATION, CONNECTION_RULES, GRPC_RULES, IDENTITY_KEYS, PRIORITY_RULES];
+pub const FEATURES: &[&str] = &[
+    MESH_TLS,
+    MESH_CONNECTIONS,
+    AUTHORIZATION,
+    CONNECTION_ACCESS,
+    CONNECTION_RULES,
+    GRPC_RULES,
+    IDENTITY_KEYS,
+    PRIORITY_RULES,
+    PROXY_PROTOCOL,
+];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
 pub const MESH_TLS: &str = "mesh_tls";
+/// Endpoints of ports that carry no requests that are dialled by mutual TLS.
+pub const MESH_CONNECTIONS: &str = "mesh_connections";
 /// Who may call what.
 pub const AUTHORIZATION: &str = "authorization";
+/// Who may connect to ports that carry no requests.
+pub const CONNECTION_ACCESS: &str = "connection_access";
 /// Rules that say that they are of a `GRPCRoute`.
 pub const GRPC_RULES: &str = "grpc_rules";
 /// Rate limits by identity.
 pub const IDENTITY_KEYS: &str = "identity_keys";
 /// How much requests matter, whatever their callers say.
 pub const PRIORITY_RULES: &str = "priority_rules";
+
+/// Applications that expect a header of the PROXY protocol.
+pub const PROXY_PROTOCOL: &str = "proxy_protocol";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;
@@ -250,6 +266,9 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
         inbound::check(place, inbound)?;
     }
     connection::check(place, port)?;
+    if port.protocol.is_http() && port.proxy_protocol.is_some() {
+        return Err(invalid(place, "a PROXY protocol header on a port that carries requests".into()));
+    }
     at_most(place, "rules", port.rules.len(), RULES_MAX)?;
     let mut names = HashSet::new();
     for rule in &port.rules {

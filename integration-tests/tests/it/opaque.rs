@@ -14,7 +14,11 @@ use tokio::task::JoinHandle;
 use crate::config::{all, backend_policy, service, service_of};
 
 mod endings;
+mod inbound;
+mod mutual;
 mod passthrough;
+mod proxied;
+mod sockets;
 mod trouble;
 
 const DEADLINE: Duration = Duration::from_secs(30);

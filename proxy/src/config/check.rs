@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use outrigger_certs::files::Files;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::validate::TRUSTED_MAX;
 
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
-use super::forward::FORWARDS_MAX;
+use super::forward::{FORWARDS_MAX, InboundPort};
 use super::target::{self, Collector, ReportTarget, ReportUrl};
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 
@@ -51,12 +52,13 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     }
     let inbound = inbound(&flags)?;
     check_admin(&flags)?;
-    check_listeners(&flags, inbound)?;
+    check_listeners(&flags, inbound.as_ref())?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
             head: flags.downstream_head,
             age: flags.downstream_age,
+            detect: flags.detect_wait,
         },
         drain: drain(&flags)?,
         identity: identity(&flags)?,
@@ -70,6 +72,8 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         outbound: flags.outbound,
         forwards: flags.forward,
         inbound,
+        inbound_ports: flags.inbound_port,
+        proxy_protocol_from: flags.proxy_protocol_from,
         admin: flags.admin,
         metrics: flags.metrics,
         state,
@@ -94,6 +98,12 @@ pub(super) fn node(text: &str) -> Result<String, String> {
             "expected 1 to {NODE_BYTES_MAX} of a-z, A-Z, 0-9, '-', '_' and '.', not starting with '.'"
         ))
     }
+}
+
+/// Parses one of `--proxy-protocol-from`.
+pub(super) fn network(text: &str) -> Result<String, String> {
+    let expected = || "expected an address or a network, like 10.1.0.7, 10.1.0.0/16 or fd00::/8".to_owned();
+    outrigger_snapshot::validate::network(text).map(|_| text.to_owned()).ok_or_else(expected)
 }
 
 /// Parses `--zone`.
@@ -136,7 +146,13 @@ fn absolute(store: String) -> Result<String, ConfigError> {
 }
 
 fn inbound(flags: &Flags) -> Result<Option<Inbound>, ConfigError> {
-    match (flags.inbound, flags.app) {
+    if let (Some(listener), None) = (flags.inbound_port.first(), &flags.app) {
+        let InboundPort { listen, port } = listener;
+        return Err(ConfigError::Combination(format!(
+            "--inbound-port {listen}={port} takes calls to the application, but --app does not say where it is: give --app HOST"
+        )));
+    }
+    match (flags.inbound, flags.app.clone()) {
         (listen, Some(app)) => Ok(Some(Inbound { listen: listen.unwrap_or(INBOUND), app })),
         (None, None) => Ok(None),
         (Some(listen), None) => Err(ConfigError::Combination(format!(
@@ -157,17 +173,23 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
     )))
 }
 
-fn check_listeners(flags: &Flags, inbound: Option<Inbound>) -> Result<(), ConfigError> {
+fn check_listeners(flags: &Flags, inbound: Option<&Inbound>) -> Result<(), ConfigError> {
     let mut seen = vec![("--outbound", flags.outbound)];
-    if flags.forward.len() > FORWARDS_MAX {
-        let what =
-            format!("--forward is given {} times, at most {FORWARDS_MAX} are allowed", flags.forward.len());
-        return Err(ConfigError::Combination(what));
+    for (flag, count, most) in [
+        ("--forward", flags.forward.len(), FORWARDS_MAX),
+        ("--inbound-port", flags.inbound_port.len(), FORWARDS_MAX),
+        ("--proxy-protocol-from", flags.proxy_protocol_from.len(), TRUSTED_MAX),
+    ] {
+        if count > most {
+            let what = format!("{flag} is given {count} times, at most {most} are allowed");
+            return Err(ConfigError::Combination(what));
+        }
     }
     let inbound = inbound.map(|inbound| ("--inbound", inbound.listen));
     let own = [("--admin", flags.admin), ("--metrics", flags.metrics)];
     let forwards = flags.forward.iter().map(|forward| ("--forward", forward.listen));
-    for (flag, address) in inbound.into_iter().chain(own).chain(forwards) {
+    let ports = flags.inbound_port.iter().map(|port| ("--inbound-port", port.listen));
+    for (flag, address) in inbound.into_iter().chain(own).chain(forwards).chain(ports) {
         let taken = seen.iter().find(|(_, other)| *other == address && address.port() != 0);
         if let Some((other, _)) = taken {
             return Err(ConfigError::Combination(format!(

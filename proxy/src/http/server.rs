@@ -20,15 +20,18 @@ use tower_service::Service;
 
 use crate::caller::Caller;
 use crate::clock;
+use crate::connection::Arrival;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, DownstreamBody};
+use crate::http::forwarded::peer_value;
 use crate::http::gather::gather;
 use crate::http::io::FlatIo;
 use crate::http::normalize::normalize_request;
 use crate::http::stream::{CutAt, StreamExecutor};
 use crate::http::upgrade::{Socket, Upgraded, tunnel};
 use crate::passage::{Accepted, Activity, Record};
+use crate::proxy_protocol::Between;
 use crate::stack::{Call, answer};
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
@@ -58,7 +61,11 @@ pub struct Downstream {
     pub worker: Rc<Worker>,
     /// Which listener it came through.
     pub direction: Direction,
-    /// The peer's address.
+    /// The port of the own service that it came for, where that is known before its first byte.
+    pub port: Option<u16>,
+    /// Who the peer is, and what it connected to.
+    pub between: Between,
+    /// The peer's address as a field value.
     pub peer: HeaderValue,
     /// Who the peer has proved to be.
     pub caller: OnceCell<Rc<Caller>>,
@@ -72,12 +79,24 @@ pub struct Downstream {
 }
 
 impl Downstream {
-    /// A connection that was just accepted.
-    pub fn new(worker: Rc<Worker>, direction: Direction, peer: HeaderValue) -> Rc<Self> {
+    /// A connection that nothing was read of.
+    pub fn new(arrival: Arrival, between: Between) -> Rc<Self> {
+        let Arrival { worker, direction, port, accepted, .. } = arrival;
+        let peer = peer_value(between.source.ip());
         let activity = Rc::new(Activity::new(clock::now_ns()));
-        let accepted = Accepted::new(&worker.stats, direction);
         let (caller, cut_at, tunnel) = (OnceCell::new(), CutAt::default(), RefCell::default());
-        Rc::new(Self { worker, direction, peer, caller, activity, cut_at, tunnel, _accepted: accepted })
+        Rc::new(Self {
+            worker,
+            direction,
+            port,
+            between,
+            peer,
+            caller,
+            activity,
+            cut_at,
+            tunnel,
+            _accepted: accepted,
+        })
     }
 
     async fn answer<S>(
@@ -99,7 +118,8 @@ impl Downstream {
         };
         let request = normalize_request(parts);
         let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
-        let call = Call { request, body, direction, peer, caller, version, started_ns };
+        let port = caller.as_ref().and_then(|caller| caller.port).or(self.port);
+        let call = Call { request, body, direction, port, peer, caller, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());

@@ -8,16 +8,21 @@ use std::time::Duration;
 use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::policy::HashKey;
 
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
 use super::Refusal;
+use super::answer::{self, Answer};
 use crate::clock;
-use crate::cluster::endpoint::Outcome;
+use crate::cluster::endpoint::{Endpoint, Outcome};
 use crate::cluster::hash_ring::stable_hash;
 use crate::cluster::{Cluster, ClusterLoad};
-use crate::connect::dial;
-use crate::error::{Limit, ProxyError};
+use crate::connect::{TlsFailure, dial};
+use crate::error::{Limit, ProxyError, Timeout};
 use crate::forward::{Tries, permit, pick};
 use crate::passage::{Admission, Attempt};
 use crate::plan::connection::ConnectionDestination;
+use crate::proxy_protocol::{Between, Header, Version, write};
 use crate::retry::pushback::Pushback;
 use crate::retry::{Ended, Verdict};
 use crate::transport::Transport;
@@ -26,22 +31,31 @@ use crate::worker::Worker;
 /// What a connection occupies for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Held {
-    _attempt: Attempt,
+    attempt: Attempt,
     _admission: Admission,
     _place: Place,
+}
+
+impl Held {
+    /// The endpoint broke it.
+    pub(super) fn fail(&mut self) {
+        self.attempt.answered(Outcome::Failure, clock::now_ns());
+    }
 }
 
 /// A connection to an endpoint of the destination. To connect is all that is tried again: nothing was sent.
 pub(super) async fn open(
     worker: &Rc<Worker>,
     destination: &ConnectionDestination,
-    peer: Option<IpAddr>,
+    between: &Between,
+    downstream: &Transport,
 ) -> Result<(Transport, Held), Refusal> {
     let ConnectionDestination { cluster, retry, stats, .. } = destination;
     let admission =
         Admission::enter(&cluster.load, cluster.limits.requests).ok_or(ProxyError::Limit(Limit::Requests))?;
     let place = Place::enter(worker, cluster)?;
-    let key = key(cluster, peer);
+    let key = key(cluster, between.source.ip());
+    let header = cluster.proxy_header.map(|version| header(version, between, downstream));
     if retry.attempts > 0 {
         cluster.load.retries.deposit(&cluster.budget, clock::now_ns());
     }
@@ -51,26 +65,28 @@ pub(super) async fn open(
         let permit = permit(worker, cluster, started_ns)?;
         let (endpoint, known) = pick(worker, cluster, key, &mut tries, started_ns)?;
         let mut attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
-        let (endpoint, identity) = (attempt.endpoint(), &worker.identity);
-        let error = match dial(endpoint, identity, cluster, Spoken::Opaque, &worker.stats).await {
+        let error = match reach(worker, cluster, attempt.endpoint(), header.as_deref(), started_ns).await {
             Ok(stream) => {
                 attempt.answered(Outcome::Success, clock::now_ns());
-                return Ok((stream, Held { _attempt: attempt, _admission: admission, _place: place }));
+                return Ok((stream, Held { attempt, _admission: admission, _place: place }));
             }
             Err(error) => error,
         };
         let now_ns = clock::now_ns();
-        attempt.answered(Outcome::Unreachable, now_ns);
+        attempt.answered(outcome(&error), now_ns);
         drop(attempt);
+        if matches!(error, Refusal::Turned(Answer::Denied)) {
+            return Err(error);
+        }
         let ended = if known { Ended::Unreachable } else { Ended::Unsent };
         let before = (tries.counted, tries.uncounted);
         let Verdict::Again { counted, wait_ns, .. } =
             retry.judge(ended, true, before, Pushback::Unsaid, worker.random())
         else {
-            return Err(error.into());
+            return Err(error);
         };
         if counted && !cluster.load.retries.withdraw(&cluster.budget, now_ns) {
-            return Err(error.into());
+            return Err(error);
         }
         tries.counted += u32::from(counted);
         tries.uncounted += u32::from(!counted);
@@ -81,10 +97,58 @@ pub(super) async fn open(
     }
 }
 
+/// Opens a connection to an endpoint, and hears whether it is carried there; within the cluster's time to connect.
+async fn reach(
+    worker: &Worker,
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    header: Option<&[u8]>,
+    started_ns: u64,
+) -> Result<Transport, Refusal> {
+    let mut stream = dial(endpoint, &worker.identity, cluster, Spoken::Opaque, &worker.stats).await?;
+    let limit = Duration::from_millis(cluster.timeouts.connect_ms);
+    let left = limit.saturating_sub(Duration::from_nanos(clock::now_ns().saturating_sub(started_ns)));
+    let late = || ProxyError::Timeout(Timeout::Connect);
+    let heard = async {
+        match answer::read(&mut stream).await {
+            Ok(Answer::Carried) => {}
+            Ok(turned) => return Err(Refusal::Turned(turned)),
+            // The called side looks at our certificate when its own side of the handshake is over for us.
+            Err(error) => return Err(ProxyError::Tls { failure: TlsFailure::of(&error) }.into()),
+        }
+        if let Some(header) = header {
+            let failed = |error| ProxyError::ConnectFailed { address: endpoint.address(), error };
+            stream.write_all(header).await.map_err(failed)?;
+            stream.flush().await.map_err(failed)?;
+        }
+        Ok(stream)
+    };
+    timeout(left, heard).await.unwrap_or_else(|_| Err(late().into()))
+}
+
+/// What the application is told of a connection. Where it was accepted is asked for only here.
+fn header(version: Version, between: &Between, downstream: &Transport) -> Vec<u8> {
+    let destination = between.destination.or_else(|| downstream.local_address());
+    let header = destination
+        .map_or(Header::Unknown, |destination| Header::Proxied { source: between.source, destination });
+    let mut bytes = Vec::new();
+    write(version, &header, &mut bytes);
+    bytes
+}
+
+/// What it says of the endpoint that it did not carry a connection.
+fn outcome(refusal: &Refusal) -> Outcome {
+    match refusal {
+        Refusal::Turned(Answer::Denied) => Outcome::Success,
+        Refusal::Turned(Answer::Busy) => Outcome::Overloaded,
+        _ => Outcome::Unreachable,
+    }
+}
+
 /// What consistent hashing and shuffle sharding go by: a connection has nothing but its source.
-fn key(cluster: &Cluster, peer: Option<IpAddr>) -> Option<u64> {
+fn key(cluster: &Cluster, peer: IpAddr) -> Option<u64> {
     let by_source = matches!(cluster.balance.key(), Some(HashKey::Source));
-    peer.filter(|_| by_source).map(|peer| stable_hash(peer.to_string().as_bytes()))
+    by_source.then(|| stable_hash(peer.to_string().as_bytes()))
 }
 
 /// One of the connections that a cluster may have.

@@ -2,9 +2,11 @@
 
 use outrigger_snapshot::name::ClusterName;
 
+use super::answer::Answer;
 use crate::detect::client_hello::HelloError;
 use crate::error::ProxyError;
 use crate::local_reply::{ROWS, row_index};
+use crate::proxy_protocol::HeaderError;
 
 /// Closed: a new cause is a new row of the second table in `docs/ERRORS.md`.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +37,42 @@ pub enum Refusal {
     /// As many connections as may be.
     #[error("limits.connections of the cluster {0} are open")]
     LimitConnections(std::sync::Arc<str>),
+    /// What came in is no port's: neither HTTP nor a caller that names a port, and there is not exactly one port of TCP or TLS.
+    #[error(
+        "the connection is not HTTP, names no port, and the service has not exactly one port of protocol TCP or TLS"
+    )]
+    NoInboundPort,
+    /// A caller of the mesh asks for a connection to a port that carries requests.
+    #[error("port {0} carries requests, and the caller does not speak HTTP")]
+    WrongProtocol(u16),
+    /// The endpoint's sidecar does not carry it.
+    #[error("the sidecar of the endpoint answers: {0:?}")]
+    Turned(Answer),
+    /// A peer that is to say for whom it connects does not.
+    #[error(transparent)]
+    ProxyHeader(#[from] HeaderError),
     /// What requests may meet, too.
     #[error(transparent)]
     Request(#[from] ProxyError),
 }
 
 /// The codes of those that requests do not meet, as metrics spell them. The others have the code that they have there.
-const OWN_REASONS: [&str; 7] =
-    ["client_gone", "hello_timeout", "not_tls", "client_hello", "no_port", "no_rule", "limit_connections"];
+const OWN_REASONS: [&str; 14] = [
+    "client_gone",
+    "hello_timeout",
+    "not_tls",
+    "client_hello",
+    "no_port",
+    "no_rule",
+    "limit_connections",
+    "no_inbound_port",
+    "wrong_protocol",
+    "upstream_denied",
+    "upstream_no_port",
+    "upstream_unreachable",
+    "upstream_busy",
+    "proxy_header",
+];
 
 /// How many codes there are.
 pub const REASONS: usize = OWN_REASONS.len() + ROWS.len();
@@ -63,6 +93,13 @@ impl Refusal {
             Self::NoPort(_) => 4,
             Self::NoRule { .. } => 5,
             Self::LimitConnections(_) => 6,
+            Self::NoInboundPort => 7,
+            Self::WrongProtocol(_) => 8,
+            Self::Turned(Answer::Denied) => 9,
+            Self::Turned(Answer::NoPort) => 10,
+            Self::Turned(Answer::Carried | Answer::Unreachable) => 11,
+            Self::Turned(Answer::Busy) => 12,
+            Self::ProxyHeader(_) => 13,
             Self::Request(error) => OWN_REASONS.len() + row_index(error),
         }
     }

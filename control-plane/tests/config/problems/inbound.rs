@@ -26,7 +26,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::InboundPolicy("targetRefs: [{kind: Service, name: web, sectionName: tls}]"),
         &[
-            "m.yaml:6:55: spec.targetRefs[0].sectionName: port tls of default/web does not carry HTTP; expected a port of protocol HTTP, HTTP2 or GRPC",
+            "m.yaml:6:55: spec.targetRefs[0].sectionName: port tls of default/web does not carry HTTP; expected a port of protocol HTTP, HTTP2 or GRPC, or nothing but authorization",
         ],
     ),
     (
@@ -40,7 +40,15 @@ const CASES: &[(Wrong, &[&str])] = &[
             "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: db}, spec: {ports: [{port: 1, protocol: TCP}]}}\n---\n{apiVersion: outrigger.dev/v1alpha1, kind: InboundPolicy, metadata: {name: db}, spec: {targetRefs: [{kind: Service, name: db}]}}",
         ),
         &[
-            "m.yaml:7:123: spec.targetRefs[0]: default/db has no port that carries HTTP; expected a port of protocol HTTP, HTTP2 or GRPC",
+            "m.yaml:7:123: spec.targetRefs[0]: default/db has no port that carries HTTP; expected a port of protocol HTTP, HTTP2 or GRPC, or nothing but authorization",
+        ],
+    ),
+    (
+        Wrong::Text(
+            "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: db}, spec: {ports: [{name: sql, port: 1, protocol: TCP}, {name: web, port: 2, protocol: HTTP}]}}\n---\n{apiVersion: outrigger.dev/v1alpha1, kind: InboundPolicy, metadata: {name: db}, spec: {targetRefs: [{kind: Service, name: db}], authorization: {rules: [{name: b, access: Allow, paths: [{value: /}]}, {name: a, access: Deny, methods: [GET]}]}}}",
+        ),
+        &[
+            r#"m.yaml:7:123: spec.targetRefs[0]: the rule "a" denies by method or path, which connections to port sql of default/db do not have; expected a sectionName for each port that carries HTTP, or rules by identity and namespace"#,
         ],
     ),
     (

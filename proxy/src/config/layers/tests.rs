@@ -9,14 +9,16 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 30] = [
+const VALUES: [(&str, [&str; 3]); 33] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
     ("zone", ["a", "b", "c"]),
     ("outbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("inbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
-    ("app", ["127.0.0.1:1", "localhost", "[::1]:3"]),
+    ("inbound-port", ["127.0.0.1:1=1", "127.0.0.1:2=2", "[::1]:3=3"]),
+    ("proxy-protocol-from", ["10.0.0.1", "10.0.0.0/8", "fd00::/8"]),
+    ("app", ["127.0.0.1:1", "unix:/a", "[::1]:3"]),
     ("forward", ["127.0.0.1:1=a:1", "127.0.0.1:2=b/a:2", "[::1]:3=c:3"]),
     ("admin", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("expose-admin", SWITCH),
@@ -35,6 +37,7 @@ const VALUES: [(&str, [&str; 3]); 30] = [
     ("downstream-idle", ["1s", "2s", "3s"]),
     ("downstream-head", ["1s", "2s", "3s"]),
     ("downstream-age", ["1s", "2s", "3s"]),
+    ("detect-wait", ["1s", "2s", "3s"]),
     ("drain-grace", ["1s", "2s", "3s"]),
     ("drain-deadline", ["1s", "2s", "3s"]),
     ("dns-server", ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),

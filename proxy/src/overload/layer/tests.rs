@@ -59,7 +59,7 @@ impl Rig {
             health: Default::default(),
             undirected: stats,
         };
-        let limits = DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, streams: 1 };
+        let limits = DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, detect_ns: 1, streams: 1 };
         Self {
             overload,
             rule: Arc::new(rule),
@@ -69,6 +69,7 @@ impl Rig {
                 0,
                 Shared {
                     identity: Default::default(),
+                    proxies: Default::default(),
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),
