@@ -14,6 +14,7 @@ mod peers;
 mod probe;
 mod publish;
 mod push;
+pub mod tokens;
 mod verify;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub use head::{Head, Summary};
 pub use high_water::{HighWater, HighWaterError, StateDir};
 pub use publish::Published;
 pub use push::Draft;
+pub use tokens::Tokens;
 
 use crate::store::Store;
 
