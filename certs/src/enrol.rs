@@ -53,7 +53,8 @@ impl Trust {
             return Ok(());
         }
         let pinned = self.pinned.as_ref().map(|(domain, roots)| {
-            let shown: Vec<_> = above.iter().filter(|root| roots.contains(&Digest::of(root))).cloned().collect();
+            let shown: Vec<_> =
+                above.iter().filter(|root| roots.contains(&Digest::of(root))).cloned().collect();
             if shown.is_empty() {
                 return Err(Problem::UnknownIssuer);
             }

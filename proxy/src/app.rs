@@ -21,7 +21,7 @@ use crate::applier::Applier;
 use crate::config::{self, Config};
 use crate::crew::{Crew, Door};
 use crate::health_check;
-use crate::identity::Keeper;
+use crate::identity::{self, Keeper};
 use crate::listener::{BindError, bind, listen, reserve_refusing};
 use crate::memory::{self, Memory};
 use crate::opaque::Forward;
@@ -144,7 +144,11 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
-    let identity = Keeper::new(config.identity.clone())?;
+    let identity = Keeper::new(config.identity.is_some());
+    if let Some(from) = config.identity.clone() {
+        let source = identity::source::Source::open(from, &config.service, state.clone(), identity.clone())?;
+        tokio::task::spawn_local(source.run());
+    }
     let crew =
         Crew::start(config.workers.get(), &plan, &memory, identity.shared(), config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
@@ -166,7 +170,6 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
     tokio::task::spawn_local(health_check::run(plan.clone(), identity.shared().clone(), checks.clone()));
-    tokio::task::spawn_local(identity.clone().run());
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
@@ -198,9 +201,14 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    take_calls(&crew, listeners, &config).await?;
-    tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
-    let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
+    let Listeners { outbound, forwards, inbound, .. } = listeners;
+    listen_outbound(&crew, outbound, forwards).await;
+    tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), overview.identity.clone()));
+    let in_order = tokio::select! {
+        biased;
+        refused = take_inbound(&crew, inbound, &config, &overview.identity) => return Err(refused),
+        in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state) => in_order,
+    };
     Ok(crew.stop() && in_order)
 }
 
@@ -220,15 +228,23 @@ fn local(config: &Config) -> Local {
     }
 }
 
-/// Takes the application's calls, and calls to it.
-async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
-    listen_outbound(crew, listeners.outbound, listeners.forwards).await;
-    if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
-        listen(&inbound, address.listen, "--inbound")?;
-        announce_one(INBOUND, &inbound.local_addr()?.to_string());
+/// Takes calls to the application once this proxy can prove who it is; returns only why it cannot take them.
+async fn take_inbound(
+    crew: &Crew,
+    inbound: Option<StdListener>,
+    config: &Config,
+    identity: &Keeper,
+) -> AppError {
+    if let (Some(inbound), Some(address)) = (inbound, config.inbound) {
+        identity.proved().await;
+        let bound = listen(&inbound, address.listen, "--inbound").map_err(AppError::from);
+        match bound.and_then(|()| Ok(inbound.local_addr()?)) {
+            Ok(address) => announce_one(INBOUND, &address.to_string()),
+            Err(error) => return error,
+        }
         crew.listen(inbound, Direction::Inbound).await;
     }
-    Ok(())
+    std::future::pending().await
 }
 
 /// Says what runs here to whoever the flags name, if anyone.
@@ -236,7 +252,8 @@ fn start_reports(config: &Config, overview: &Overview) {
     if let Some(target) = config.report.clone() {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
-        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls);
+        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
+            .with_identity(overview.identity.clone());
         let _ = overview.reports.set(reporter.counts()); // empty until here
         tokio::task::spawn_local(reporter.run());
     }
@@ -305,9 +322,9 @@ async fn told_to_end(signals: &mut Signals, overview: &Overview) {
     }
 }
 
-/// Tells systemd once the first plan runs: a sidecar that waits for one has nothing to offer those who start after it.
-async fn tell_when_ready(plan: CurrentPlan) {
-    while plan.load().is_none() {
+/// Tells systemd once the first plan runs and this proxy can prove who it is: a sidecar that waits for one has nothing to offer those who start after it.
+async fn tell_when_ready(plan: CurrentPlan, identity: Rc<Keeper>) {
+    while plan.load().is_none() || identity.awaited().is_some() {
         sleep(READY_TICK).await;
     }
     tell(Turn::Ready);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use outrigger_certs::authority::{Authority, BACKDATED, IssueError, Made, REQUEST_BYTES_MAX, Request, make_root};
+use outrigger_certs::authority::{
+    Authority, BACKDATED, IssueError, Made, REQUEST_BYTES_MAX, Request, make_root,
+};
 use outrigger_certs::pem;
 use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::Svid;

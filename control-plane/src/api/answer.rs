@@ -54,7 +54,9 @@ impl ApiError {
             Self::Shrinks(_) => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("shrinks", text)),
             Self::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("report", text)),
             Self::Token(TokenFailure::Mesh(error)) | Self::Mesh(error) => mesh_failure(error, text),
-            Self::Token(TokenFailure::Unknown(_)) => (StatusCode::NOT_FOUND, Failure::new("no_such_token", text)),
+            Self::Token(TokenFailure::Unknown(_)) => {
+                (StatusCode::NOT_FOUND, Failure::new("no_such_token", text))
+            }
             Self::Token(TokenFailure::NoAuthority) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("no_authority", text))
             }

@@ -1,6 +1,7 @@
 //! `certs`: the authority of a mesh, kept in a folder, and the certificates that it makes.
 
 mod file;
+mod status;
 mod token;
 
 use std::path::PathBuf;
@@ -45,6 +46,9 @@ pub(super) enum Certs {
     /// Show what certificates say, and when they end
     #[command(after_help = "Example:\n  outrigger certs show ca/*.crt")]
     Show(Show),
+    /// List every certificate of the mesh, with what breaks when it ends; what ends first is on top
+    #[command(after_help = "Example:\n  outrigger certs status -o json")]
+    Status(status::Status),
     /// Join tokens, by which sidecars get their first certificate from the control plane
     #[command(subcommand)]
     Token(token::Token),
@@ -95,6 +99,7 @@ impl Certs {
             Self::Init(init) => init.run(),
             Self::Issue(issue) => issue.run(),
             Self::Show(show) => show.run(),
+            Self::Status(status) => status.run().await,
             Self::Token(token) => token.run().await,
         }
     }

@@ -24,8 +24,7 @@ impl Attempts {
     /// For how long, in milliseconds, nothing more from there is tried; `None`: it may try.
     pub fn held_off(&self, from: IpAddr, now_ms: u64) -> Option<u64> {
         let forgiven = self.forgiven_ms.get(&source(from)).or_else(|| self.forgiven_ms.get(&OTHERS))?;
-        let wait =
-            forgiven.saturating_sub(now_ms).saturating_sub((FAILED_AT_ONCE - 1) * FAILED_EVERY_MS);
+        let wait = forgiven.saturating_sub(now_ms).saturating_sub((FAILED_AT_ONCE - 1) * FAILED_EVERY_MS);
         (wait > 0).then_some(wait)
     }
 

@@ -76,7 +76,8 @@ impl ControlPlane {
         let bundle = Arc::new(self.believed(&current));
         let (id, proof, token) = match (asked.token, asked.certificates.split_first()) {
             (None, Some((leaf, above))) => {
-                let id = Verifier::new(bundle.clone()).verify(leaf, above, now).map_err(Refusal::Certificate)?;
+                let id =
+                    Verifier::new(bundle.clone()).verify(leaf, above, now).map_err(Refusal::Certificate)?;
                 let serial = Facts::of(leaf).map_err(Refusal::Certificate)?.serial;
                 (id, ("certificate", serial), None)
             }
@@ -100,7 +101,8 @@ impl ControlPlane {
         let authority = current.folder.authority();
         let chain = authority.sign(&request, &id, enrolment.lifetime, now).map_err(Refusal::Authority)?;
         let read = pem::chain(chain.as_bytes(), "it").map_err(|error| Refusal::Authority(error.into()))?;
-        let facts = Facts::of(&read[0]).map_err(|problem| Refusal::Authority(IssueError::Authority(problem)))?;
+        let facts =
+            Facts::of(&read[0]).map_err(|problem| Refusal::Authority(IssueError::Authority(problem)))?;
         Ok(Granted { id, proof, facts, chain, roots: self.roots(&current) })
     }
 

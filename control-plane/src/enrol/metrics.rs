@@ -45,7 +45,11 @@ impl Enrolment {
             text.push_str(&lines);
         };
         let series = |label: &str, words: &[&str], counts: &[AtomicU64]| {
-            words.iter().zip(counts).map(|(word, count)| (format!("{label}=\"{word}\""), count.load(Relaxed))).collect()
+            words
+                .iter()
+                .zip(counts)
+                .map(|(word, count)| (format!("{label}=\"{word}\""), count.load(Relaxed)))
+                .collect()
         };
         family(
             "certificates_issued_total",
@@ -61,7 +65,10 @@ impl Enrolment {
         );
         let current = self.current();
         let roots = current.folder.roots().iter().filter_map(|root| Facts::of(root).ok());
-        let all = [("server", current.own_facts.clone()), ("intermediate", current.folder.authority().facts().clone())];
+        let all = [
+            ("server", current.own_facts.clone()),
+            ("intermediate", current.folder.authority().facts().clone()),
+        ];
         let expiry = all.into_iter().chain(roots.map(|root| ("root", root)));
         family(
             "certificate_expiry_timestamp_seconds",

@@ -11,7 +11,9 @@ use outrigger_store::write::WriteError;
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Neither token nor certificate.
-    #[error("nothing proves who asks: show a join token (`outrigger certs token create`), or the current certificate")]
+    #[error(
+        "nothing proves who asks: show a join token (`outrigger certs token create`), or the current certificate"
+    )]
     NoProof,
     /// Not a token.
     #[error("{0}")]
@@ -23,13 +25,17 @@ pub enum Refusal {
     #[error("join token {0} has expired: make another one (`outrigger certs token create`)")]
     TokenExpired(TokenId),
     /// Used for another key.
-    #[error("join token {0} was used before, by another sidecar: make another one for this one (`outrigger certs token create`)")]
+    #[error(
+        "join token {0} was used before, by another sidecar: make another one for this one (`outrigger certs token create`)"
+    )]
     TokenUsed(TokenId),
     /// Taken back.
     #[error("join token {0} was revoked")]
     TokenRevoked(TokenId),
     /// For a service of another name, or of another mesh.
-    #[error("join token {token} is for {allowed}, and the request asks for {asked}: make one for that service")]
+    #[error(
+        "join token {token} is for {allowed}, and the request asks for {asked}: make one for that service"
+    )]
     TokenOfOtherService {
         /// Which token.
         token: TokenId,
@@ -53,7 +59,9 @@ pub enum Refusal {
     #[error("nobody but the control plane is {0}")]
     Reserved(SpiffeId),
     /// The request itself.
-    #[error("the request for a certificate can't be read, or is not signed by its own key: expected PKCS #10 in PEM")]
+    #[error(
+        "the request for a certificate can't be read, or is not signed by its own key: expected PKCS #10 in PEM"
+    )]
     Request,
     /// Too many attempts from there have failed.
     #[error("too many attempts from this address have failed; try again in {} s", after_ms.div_ceil(1_000))]

@@ -60,7 +60,10 @@ async fn certify(
         Ok(Ok(granted)) => grant(granted, &peer),
         Ok(Err(refusal)) => refuse(&refusal, &peer),
         // A token that was used meanwhile is good for the same key once more.
-        Err(_) => (StatusCode::GATEWAY_TIMEOUT, Json(Failure::new("timeout", "no answer in time; try again"))).into_response(),
+        Err(_) => {
+            (StatusCode::GATEWAY_TIMEOUT, Json(Failure::new("timeout", "no answer in time; try again")))
+                .into_response()
+        }
     }
 }
 

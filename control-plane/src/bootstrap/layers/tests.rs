@@ -34,7 +34,9 @@ fn read(flag: &str, [typed, variable, in_file]: [Option<&str>; 3]) -> Bootstrap 
     let mut arguments = vec!["outrigger-control-plane".to_owned()];
     arguments.push(format!("--config={}", file.path().display()));
     // What cannot be left out: from a layer that the flag under test does not stand in.
-    for (needed, of) in [("store", None), ("tls-cert", Some("tls-key")), ("tls-key", Some("tls-cert")), ("ca", Some("enrol"))] {
+    for (needed, of) in
+        [("store", None), ("tls-cert", Some("tls-key")), ("tls-key", Some("tls-cert")), ("ca", Some("enrol"))]
+    {
         if needed != flag && of.is_none_or(|of| of == flag) {
             arguments.push(format!("--{needed}=needed"));
         }
