@@ -57,7 +57,7 @@ impl Site {
 }
 
 async fn called(shop: &Proxy) {
-    let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
+    let answer = client::fetch(shop.outbound, "cart", "/").await.expect("the sidecar answers");
     assert_eq!((answer.status, answer.reason()), (StatusCode::OK, ""), "{}", answer.text());
 }
 

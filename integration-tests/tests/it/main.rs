@@ -1,5 +1,6 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod alerts;
 mod armed;
 mod bulkhead;
 mod chain;
