@@ -1,7 +1,9 @@
 //! The authority of a mesh: a root that is kept away, and an intermediate that vouches for sidecars in its name.
 
+use std::fmt;
 use std::time::Duration;
 
+use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::identity::{SpiffeId, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
@@ -59,9 +61,49 @@ pub struct Made {
     pub key: Zeroizing<String>,
 }
 
-impl std::fmt::Debug for Made {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Made {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Made").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+/// A request for a certificate (PKCS #10, RFC 2986) that is signed by its own key.
+pub struct Request(CertificateSigningRequestParams);
+
+impl fmt::Debug for Request {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Request").field("key", &self.key()).finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    /// Reads one in PEM.
+    pub fn read(text: &str) -> Result<Self, IssueError> {
+        use rustls_pki_types::pem::PemObject;
+        if text.len() > REQUEST_BYTES_MAX {
+            return Err(IssueError::Request);
+        }
+        let der = CertificateSigningRequestDer::from_pem_slice(text.as_bytes());
+        let der = der.map_err(|_| IssueError::Request)?;
+        CertificateSigningRequestParams::from_der(&der).map(Self).map_err(|_| IssueError::Request)
+    }
+
+    /// The SHA-256 of its public key (`SubjectPublicKeyInfo`).
+    pub fn key(&self) -> Digest {
+        Digest::of(&self.0.public_key.subject_public_key_info())
+    }
+
+    /// Whether it asks for nothing but `id`.
+    pub fn check(&self, id: &SpiffeId) -> Result<(), IssueError> {
+        for name in &self.0.params.subject_alt_names {
+            let asked = match name {
+                SanType::URI(uri) if uri.as_str() == id.as_str() => continue,
+                SanType::URI(uri) => uri.as_str().to_owned(),
+                other => format!("{other:?}"),
+            };
+            return Err(IssueError::OtherIdentity { asked, allowed: id.clone() });
+        }
+        Ok(())
     }
 }
 
@@ -73,8 +115,8 @@ pub struct Authority {
     facts: Facts,
 }
 
-impl std::fmt::Debug for Authority {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Authority").field("facts", &self.facts).finish_non_exhaustive()
     }
 }
@@ -141,31 +183,17 @@ impl Authority {
         Ok(Made { certificate, key: key.serialize_pem().into() })
     }
 
-    /// Vouches for the key of a request (PKCS #10, RFC 2986, in PEM), whose sender has proved to be `id`. Of what the request asks for only
-    /// the identity counts: it must be that one, or none.
+    /// Vouches for the key of a request, whose sender has proved to be `id`. Of what the request asks for only the identity counts: it must
+    /// be that one, or none.
     pub fn sign(
         &self,
-        request: &str,
+        request: &Request,
         id: &SpiffeId,
         lifetime: Duration,
         now: UnixTime,
     ) -> Result<String, IssueError> {
-        use rustls_pki_types::pem::PemObject;
-        if request.len() > REQUEST_BYTES_MAX {
-            return Err(IssueError::Request);
-        }
-        let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes())
-            .map_err(|_| IssueError::Request)?;
-        let request = CertificateSigningRequestParams::from_der(&der).map_err(|_| IssueError::Request)?;
-        for name in &request.params.subject_alt_names {
-            let asked = match name {
-                SanType::URI(uri) if uri.as_str() == id.as_str() => continue,
-                SanType::URI(uri) => uri.as_str().to_owned(),
-                other => format!("{other:?}"),
-            };
-            return Err(IssueError::OtherIdentity { asked, allowed: id.clone() });
-        }
-        self.certify(id, &request.public_key, lifetime, now)
+        request.check(id)?;
+        self.certify(id, &request.0.public_key, lifetime, now)
     }
 
     fn certify(

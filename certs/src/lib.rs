@@ -3,12 +3,15 @@
 
 #[cfg(feature = "issue")]
 pub mod authority;
+pub mod enrol;
 pub mod files;
 pub mod inspect;
 pub mod mesh;
 pub mod pem;
 pub mod problem;
 pub mod provider;
+#[cfg(feature = "request")]
+pub mod request;
 pub mod svid;
 pub mod trust;
 pub mod verify;

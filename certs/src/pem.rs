@@ -120,7 +120,7 @@ fn damaged(origin: &str, what: &'static str, error: &pem::Error) -> PemError {
 
 /// Bytes as PEM, in lines of 64 characters.
 #[cfg(feature = "issue")]
-pub(crate) fn written(label: &str, der: &[u8]) -> String {
+pub fn written(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
     let mut lines = format!("-----BEGIN {label}-----\n");
     for line in text.as_bytes().chunks(64) {

@@ -5,6 +5,7 @@ mod extract;
 mod openapi;
 #[expect(unused_qualifications, reason = "`utoipa::path` repeats the path of what it is given")]
 mod read;
+mod tokens;
 pub mod wire;
 mod write;
 
@@ -53,6 +54,9 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/v1/status", get(read::status)),
         route(Method::GET, "/v1/history", get(read::history)),
         route(Method::POST, "/v1/reports", report),
+        route(Method::GET, "/v1/join-tokens", get(tokens::list)),
+        route(Method::POST, "/v1/join-tokens", post(tokens::create)),
+        route(Method::POST, "/v1/join-tokens/revoke", post(tokens::revoke)),
     ]
 }
 

@@ -18,6 +18,9 @@ pub use listen::{Listen, ListenError, TlsFiles, Token};
 /// Where metrics are served when `--metrics` isn't given.
 pub const METRICS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_314);
 
+/// Where sidecars ask for certificates when `--enrol` isn't given.
+pub const ENROL_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_301);
+
 /// How often a folder store is read and published to when `--interval` isn't given.
 pub const FOLDER_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -95,6 +98,19 @@ pub struct Bootstrap {
     #[arg(long, value_name = "FILE", env = "OUTRIGGER_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 
+    /// The folder of the mesh's authority, as `outrigger certs init` made it: makes certificates for sidecars (its root.key is not needed)
+    #[arg(long, value_name = "FOLDER", env = "OUTRIGGER_CA")]
+    pub ca: Option<PathBuf>,
+
+    /// Where sidecars ask for certificates, over TLS, with a join token or the certificate that they have; needs --ca [default:
+    /// 127.0.0.1:15301]
+    #[arg(long, value_name = "ADDR", env = "OUTRIGGER_ENROL", requires = "ca")]
+    pub enrol: Option<SocketAddr>,
+
+    /// For how long a sidecar's certificate is valid: 10s to 744h
+    #[arg(long, value_name = "TIME", env = "OUTRIGGER_CERTIFICATE_LIFETIME", default_value = "72h", value_parser = duration::parse_certificate_lifetime)]
+    pub certificate_lifetime: Duration,
+
     /// Where /metrics, /ready and /live are served [default: 127.0.0.1:15314, or a free port if that is taken]
     #[arg(long, value_name = "ADDR", env = "OUTRIGGER_METRICS")]
     pub metrics: Option<SocketAddr>,
@@ -140,8 +156,8 @@ pub enum BootstrapError {
         nearest: Option<String>,
     },
     /// Two listeners can't have one address.
-    #[error("--listen and --metrics are both {0}: give each its own (port 0 picks a free one)")]
-    OneAddress(SocketAddr),
+    #[error("{0} and {1} are both {2}: give each its own (port 0 picks a free one)")]
+    OneAddress(&'static str, &'static str, SocketAddr),
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
@@ -166,12 +182,20 @@ impl Bootstrap {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let matches = layers::matches(&Self::command(), arguments, &environment)?;
         let bootstrap = Self::from_arg_matches(&matches)?;
-        match bootstrap.metrics {
-            Some(metrics) if metrics == bootstrap.listen && metrics.port() != 0 => {
-                Err(BootstrapError::OneAddress(metrics))
+        let mut seen = vec![("--listen", bootstrap.listen)];
+        for (flag, address) in [("--metrics", bootstrap.metrics), ("--enrol", bootstrap.enrol())] {
+            let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+            if let Some((other, _)) = seen.iter().find(|(_, other)| *other == address) {
+                return Err(BootstrapError::OneAddress(other, flag, address));
             }
-            _ => Ok(bootstrap),
+            seen.push((flag, address));
         }
+        Ok(bootstrap)
+    }
+
+    /// Where sidecars ask for certificates, if they can.
+    pub fn enrol(&self) -> Option<SocketAddr> {
+        self.ca.as_ref().map(|_| self.enrol.unwrap_or(ENROL_DEFAULT))
     }
 
     /// The interval to use on a store of that kind.

@@ -150,7 +150,7 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failed> {
         Verb::Store(store) => store.run().await,
         Verb::Gc(gc) => gc.run().await,
         Verb::Keys(keys) => keys.run().await,
-        Verb::Certs(certs) => certs.run(),
+        Verb::Certs(certs) => certs.run().await,
         Verb::Unquarantine(unquarantine) => unquarantine.run(),
         Verb::Explain(explain) => explain.run().await,
         Verb::Schema(schema) => schema.run(),

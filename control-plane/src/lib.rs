@@ -5,6 +5,7 @@ pub mod causes;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod enrol;
 pub mod peers;
 mod reconcile;
 pub mod reports;

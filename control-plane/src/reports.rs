@@ -19,6 +19,9 @@ pub const QUARANTINED_MAX: usize = 64;
 /// Most clusters that one report says were called.
 pub const CALLS_MAX: usize = 256;
 
+/// Most certificates in one report.
+pub const CERTIFICATES_MAX: usize = 80;
+
 /// After this long without a report a proxy counts as silent, in milliseconds.
 pub const SILENT_AFTER_MS: u64 = 60_000;
 
@@ -53,6 +56,39 @@ pub struct Report {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub calls: BTreeSet<ClusterName>,
+    /// Who it is to others, if it was given an identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+}
+
+/// Who a proxy is to others, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Identity {
+    /// Its SPIFFE ID, once it can prove it.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Its own certificate, those between it and the root, and the roots that it believes.
+    pub certificates: Vec<Certificate>,
+    /// When it asks for a new one, in seconds since 1970, if it asks.
+    #[serde(default)]
+    pub renewal_unix: Option<u64>,
+    /// Why no new one comes, if something is wrong.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Certificate {
+    /// `leaf`, `intermediate` or `root`.
+    pub role: String,
+    /// Its number, in hexadecimal.
+    pub serial: String,
+    /// Whose it is, by its own words.
+    #[serde(default)]
+    pub subject: String,
+    /// Until when, in seconds since 1970.
+    pub until_unix: i64,
 }
 
 /// The release that a proxy runs.
@@ -218,14 +254,24 @@ fn check(report: &Report) -> Result<(), ReportError> {
         ("running.policy", running.map(|running| &running.policy)),
         ("running.facts", running.map(|running| &running.facts)),
     ];
+    let identity = report.identity.as_ref();
+    let told = identity.into_iter().flat_map(|identity| {
+        [("identity.id", identity.id.as_ref()), ("identity.trouble", identity.trouble.as_ref())]
+    });
+    let certificates = identity.into_iter().flat_map(|identity| &identity.certificates);
+    let written = certificates.flat_map(|one| [&one.role, &one.serial, &one.subject]);
+    let written = written.map(|text| ("identity.certificates", Some(text)));
     let quarantined = report.quarantined.iter().map(|digest| ("quarantined", Some(digest)));
-    for (field, text) in texts.into_iter().chain(quarantined) {
+    for (field, text) in texts.into_iter().chain(told).chain(written).chain(quarantined) {
         if text.is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
             return Err(ReportError::TooLong { field, limit: TEXT_BYTES_MAX });
         }
     }
     if report.quarantined.len() > QUARANTINED_MAX {
         return Err(ReportError::TooLong { field: "quarantined", limit: QUARANTINED_MAX });
+    }
+    if identity.is_some_and(|identity| identity.certificates.len() > CERTIFICATES_MAX) {
+        return Err(ReportError::TooLong { field: "identity.certificates", limit: CERTIFICATES_MAX });
     }
     if report.calls.len() > CALLS_MAX {
         return Err(ReportError::TooLong { field: "calls", limit: CALLS_MAX });

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::middleware;
+use futures_util::future::OptionFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -20,10 +21,11 @@ use tracing_subscriber::EnvFilter;
 use crate::api;
 use crate::bootstrap::{Bootstrap, BootstrapError, ListenError};
 use crate::causes::with_causes;
+use crate::enrol;
 use crate::reconcile;
 use crate::state::{ControlPlane, OpenFailure};
 
-pub use listener::{BindError, Listener};
+pub use listener::{BindError, Listener, Peer};
 pub use metrics::{Metrics, Value};
 pub use tls::TlsError;
 
@@ -88,6 +90,10 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Stopped::System)?;
     let api_listener = Listener::bind(listen.address, "--listen").await?;
     let metrics_listener = bind_metrics(&bootstrap).await?;
+    let enrol_listener = match bootstrap.enrol() {
+        Some(address) => Some(Listener::bind(address, "--enrol").await?),
+        None => None,
+    };
     let opened = tokio::select! {
         opened = ControlPlane::open(&bootstrap) => opened,
         _ = terminate.recv() => return Ok(()),
@@ -96,6 +102,18 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
     let control_plane = Arc::new(opened.map_err(Box::new)?);
     let api_address = api_listener.address();
     let (stop, stopping) = watch::channel(false);
+    let enrolment = match (enrol_listener, control_plane.enrolment()) {
+        (Some(listener), Some(enrolment)) => {
+            let acceptor = enrolment.acceptor().map_err(OpenFailure::from).map_err(Box::new)?;
+            let address = listener.address();
+            let router = enrol::router(Arc::clone(&control_plane), Arc::clone(enrolment));
+            tokio::spawn(Arc::clone(enrolment).keep(stopping.clone()));
+            let task = tokio::spawn(listener.serve(Some(acceptor), router, stopping.clone()));
+            say(&format!("enrolment listening on {address} (--enrol)"));
+            Some(task)
+        }
+        _ => None,
+    };
 
     let guarded = api::router(Arc::clone(&control_plane))
         .layer(middleware::from_fn_with_state(listen.token.clone(), guard::admit));
@@ -121,7 +139,7 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
     stop.send_replace(true);
     let ended = async {
         // Each ends by itself within the drain deadline; a panic in one must not keep the others from ending.
-        let _ended = tokio::join!(api_task, metrics_task, loop_task);
+        let _ended = tokio::join!(api_task, metrics_task, loop_task, OptionFuture::from(enrolment));
     };
     tokio::select! {
         () = ended => say("stopped"),

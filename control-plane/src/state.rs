@@ -7,6 +7,7 @@ mod error;
 mod memory;
 mod open;
 mod read;
+mod tokens;
 mod turn;
 
 use std::sync::atomic::AtomicBool;
@@ -18,6 +19,7 @@ use outrigger_store::Store;
 use outrigger_store::write::{Head, Publisher, StateDir};
 use tokio::sync::Notify;
 
+use crate::enrol::Enrolment;
 use crate::reports::ReportTable;
 use crate::server::Metrics;
 
@@ -25,6 +27,7 @@ pub use error::MeshError;
 pub use memory::{Memory, MemoryError};
 pub(crate) use open::trusted;
 pub use open::{OpenFailure, Settings};
+pub use tokens::TokenFailure;
 pub use turn::Turned;
 
 /// Longest time that the loop may take for a turn before the process counts as hanging.
@@ -52,6 +55,8 @@ pub struct ControlPlane {
     started_ms: u64,
     metrics: Metrics,
     wake: Notify,
+    /// The authority, if it is one.
+    enrolment: Option<Arc<Enrolment>>,
 }
 
 /// What was true when the loop turned last, or a push was made.
@@ -90,6 +95,25 @@ impl ControlPlane {
         let turned_ms = self.known().turned_ms;
         let longest = STUCK_AFTER.saturating_add(self.interval * 2);
         turned_ms != 0 && u128::from(now_ms().saturating_sub(turned_ms)) > longest.as_millis()
+    }
+
+    /// The authority, if this control plane is one.
+    pub fn enrolment(&self) -> Option<&Arc<Enrolment>> {
+        self.enrolment.as_ref()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether the store was looked at.
+    pub(crate) fn has_turned(&self) -> bool {
+        self.known().turned_ms != 0
+    }
+
+    /// The newest revision that was seen.
+    pub(crate) fn newest_known(&self) -> Option<Revision> {
+        self.known().head.as_ref().and_then(|head| head.revision.clone())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -70,6 +70,8 @@ pub trait AdminState {
     fn phase(&self) -> Phase;
     /// What the source knows.
     fn source(&self) -> View;
+    /// Why this proxy cannot prove who it is, if it needs to and cannot.
+    fn unproved(&self) -> Option<String>;
     /// The process.
     fn server_info(&self) -> ServerInfo;
     /// Every cluster of the plan, by name.
@@ -121,7 +123,7 @@ fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> Answer 
 }
 
 const INDEX: &str = "\
-GET  /ready         200 while this proxy has a plan and is not draining
+GET  /ready         200 while this proxy has a plan, can prove its identity if it is to, and is not draining
 GET  /live          200 while it answers
 GET  /metrics       Prometheus metrics
 GET  /config_dump   the snapshot that runs
@@ -150,7 +152,10 @@ fn ready(state: &dyn AdminState) -> Answer {
     match (state.phase(), state.source().running) {
         (Phase::Draining, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n"),
         (Phase::Starting, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: starting\n"),
-        (Phase::Serving, Some(_)) => Answer::text(StatusCode::OK, "ready\n"),
+        (Phase::Serving, Some(_)) => match state.unproved() {
+            None => Answer::text(StatusCode::OK, "ready\n"),
+            Some(why) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        },
         (Phase::Serving, None) => {
             let why = without_plan(&state.source());
             Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: no snapshot runs: {why}\n"))
@@ -184,7 +189,7 @@ fn metrics(state: &dyn AdminState) -> Answer {
     let view = state.source();
     exposition
         .gauge("outrigger_ready", "Whether /ready answers 200.")
-        .sample(&[], state.phase() == Phase::Serving && view.running.is_some());
+        .sample(&[], state.phase() == Phase::Serving && view.running.is_some() && state.unproved().is_none());
     source::metrics::write(&view, state.now_ms(), &mut exposition);
     state.write_metrics(&mut exposition);
     Answer::of(StatusCode::OK, CONTENT_TYPE, exposition.finish())

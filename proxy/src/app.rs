@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::listeners::{Listeners, announce, take_calls};
+use self::listeners::{Listeners, announce, listen_outbound, take_inbound};
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::Applier;
 use crate::config::{self, Config};
 use crate::crew::Crew;
 use crate::health_check;
-use crate::identity::Keeper;
+use crate::identity::{self, Keeper};
 use crate::listener::BindError;
 use crate::memory::{self, Memory};
 use crate::overview::Overview;
@@ -100,7 +100,11 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
-    let identity = Keeper::new(config.identity.clone())?;
+    let identity = Keeper::new(config.identity.is_some());
+    if let Some(from) = config.identity.clone() {
+        let source = identity::source::Source::open(from, &config.service, state.clone(), identity.clone())?;
+        tokio::task::spawn_local(source.run());
+    }
     let crew = start_crew(&config, &plan, &memory, &identity)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
@@ -121,7 +125,6 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
     tokio::task::spawn_local(health_check::run(plan.clone(), identity.shared().clone(), checks.clone()));
-    tokio::task::spawn_local(identity.clone().run());
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
@@ -153,9 +156,14 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    take_calls(&crew, listeners, &config).await?;
-    tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
-    let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
+    let Listeners { outbound, forwards, inbound, inbound_ports, .. } = listeners;
+    listen_outbound(&crew, outbound, forwards).await;
+    tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), overview.identity.clone()));
+    let in_order = tokio::select! {
+        biased;
+        refused = take_inbound(&crew, inbound, inbound_ports, &config, &overview.identity) => return Err(refused),
+        in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state) => in_order,
+    };
     Ok(crew.stop() && in_order)
 }
 
@@ -194,7 +202,8 @@ fn start_reports(config: &Config, overview: &Overview) {
     if let Some(target) = config.report.clone() {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
-        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls);
+        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
+            .with_identity(overview.identity.clone());
         let _ = overview.reports.set(reporter.counts()); // empty until here
         tokio::task::spawn_local(reporter.run());
     }
@@ -244,9 +253,9 @@ async fn told_to_end(signals: &mut Signals, overview: &Overview) {
     }
 }
 
-/// Tells systemd once the first plan runs: a sidecar that waits for one has nothing to offer those who start after it.
-async fn tell_when_ready(plan: CurrentPlan) {
-    while plan.load().is_none() {
+/// Tells systemd once the first plan runs and this proxy can prove who it is: a sidecar that waits for one has nothing to offer those who start after it.
+async fn tell_when_ready(plan: CurrentPlan, identity: Rc<Keeper>) {
+    while plan.load().is_none() || identity.awaited().is_some() {
         sleep(READY_TICK).await;
     }
     tell(Turn::Ready);

@@ -6,6 +6,7 @@ mod check;
 mod duration;
 mod flags;
 mod forward;
+mod identity;
 mod layers;
 mod rate_limit_store;
 mod target;
@@ -16,12 +17,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outrigger_certs::files::Files;
 use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use forward::{FORWARDS_MAX, Forward, InboundPort};
+pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError};
 pub use layers::Origin;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
@@ -61,8 +62,8 @@ pub struct Config {
     pub poll: Duration,
     /// Keys whose releases are run. Empty: those of the store when it is first read, if [`Config::trusts_on_first_use`].
     pub trust_keys: Vec<PublicKey>,
-    /// Where the certificate is that proves who this proxy is, if it has one.
-    pub identity: Option<Files>,
+    /// Where the certificate comes from that proves who this proxy is, if it has one.
+    pub identity: Option<IdentityFrom>,
     /// Where reports go, if anywhere.
     pub report: Option<ReportTarget>,
     /// Where global rate limits are counted, if anywhere.

@@ -1,25 +1,23 @@
-//! Who this proxy is to others, and whom it believes: its certificate, from files that something else renews, and the trust bundle of the
-//! snapshot. Kept by the control thread; workers take what is in force for each connection.
+//! Who this proxy is to others, and whom it believes: the certificate that a [`source`] hands over, and the trust bundle of the snapshot. Kept
+//! by the control thread; workers take what is in force for each connection.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use outrigger_certs::files::{Files, FilesError, Watched};
 use outrigger_certs::mesh::Mesh;
 use outrigger_certs::svid::Svid;
 use outrigger_certs::trust::TrustBundle;
 use rustls_pki_types::UnixTime;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Notify;
 
 pub use self::metrics::write;
+pub use self::view::{CertificateView, IdentityView};
 
 mod metrics;
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+pub mod source;
+mod view;
 
 /// What workers see.
 #[derive(Debug, Default)]
@@ -55,32 +53,40 @@ impl Identity {
     }
 }
 
-/// See the module.
+/// See the module. The one place where a certificate comes into force.
 #[derive(Debug)]
 pub struct Keeper {
     shared: Arc<Identity>,
-    watched: RefCell<Option<Watched>>,
     svid: RefCell<Option<Svid>>,
     bundle: RefCell<Option<Arc<TrustBundle>>>,
+    /// Somebody waits for the first certificate.
+    proved: Notify,
+    /// Why no new certificate comes, a sentence; `None`: nothing is wrong.
+    trouble: RefCell<Option<String>>,
+    /// When the source asks for a new one, in seconds since 1970.
+    renewal_unix: Cell<Option<u64>>,
     /// Times that a certificate came into force.
     renewals: Cell<u64>,
     /// Times that one was not put into force.
     refusals: Cell<u64>,
+    /// Times that none could be had.
+    failures: Cell<u64>,
 }
 
 impl Keeper {
-    /// Reads the files, if there are any: a proxy that cannot prove who it is at its start was set up wrongly.
-    pub fn new(files: Option<Files>) -> Result<Rc<Self>, FilesError> {
-        let keeper = Self {
-            shared: Arc::new(Identity { wanted: files.is_some(), mesh: ArcSwapOption::empty() }),
-            watched: RefCell::new(files.map(Watched::new)),
+    /// Nothing is in force yet. `wanted`: a source is going to hand something over.
+    pub fn new(wanted: bool) -> Rc<Self> {
+        Rc::new(Self {
+            shared: Arc::new(Identity { wanted, mesh: ArcSwapOption::empty() }),
             svid: RefCell::default(),
             bundle: RefCell::default(),
-            renewals: Cell::new(0),
-            refusals: Cell::new(0),
-        };
-        keeper.look()?;
-        Ok(Rc::new(keeper))
+            proved: Notify::new(),
+            trouble: RefCell::default(),
+            renewal_unix: Cell::default(),
+            renewals: Cell::default(),
+            refusals: Cell::default(),
+            failures: Cell::default(),
+        })
     }
 
     /// What workers see.
@@ -88,22 +94,16 @@ impl Keeper {
         &self.shared
     }
 
-    /// Looks at the files again and again.
-    pub async fn run(self: Rc<Self>) {
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            looks.tick().await;
-            if let Err(error) = self.look() {
-                self.refusals.set(self.refusals.get() + 1);
-                let kept = self.svid.borrow().as_ref().map(Svid::not_after_unix);
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    kept_until_unix = kept,
-                    "a certificate is not put into force"
-                );
-            }
-        }
+    /// The certificate in force, if it is valid at `now`.
+    pub fn valid(&self, now: UnixTime) -> Option<Svid> {
+        let svid = self.svid.borrow().clone()?;
+        let valid = svid.facts().iter().all(|facts| facts.check_time(now).is_ok());
+        valid.then_some(svid)
+    }
+
+    /// Whom the snapshot has believed.
+    pub fn bundle(&self) -> Option<Arc<TrustBundle>> {
+        self.bundle.borrow().clone()
     }
 
     /// Believes what the snapshot says from now on.
@@ -112,19 +112,53 @@ impl Keeper {
         self.renew();
     }
 
-    /// Takes what is new in the files; what cannot be used changes nothing.
-    fn look(&self) -> Result<(), FilesError> {
-        let Some(looked) =
-            self.watched.borrow_mut().as_mut().and_then(|watched| watched.look(UnixTime::now()))
-        else {
-            return Ok(());
-        };
-        let svid = looked?;
+    /// Puts a certificate into force that was checked.
+    pub fn install(&self, svid: Svid) {
         tracing::info!(id = %svid.id(), until_unix = svid.not_after_unix(), "a certificate is put into force");
         *self.svid.borrow_mut() = Some(svid);
+        self.trouble.take();
         self.renewals.set(self.renewals.get() + 1);
         self.renew();
-        Ok(())
+        self.proved.notify_waiters();
+    }
+
+    /// Notes that a new certificate cannot be used; what is in force stays.
+    pub fn refuse(&self, why: String) {
+        self.refusals.set(self.refusals.get() + 1);
+        tracing::error!(kept_until_unix = self.until_unix(), "a certificate is not put into force: {why}");
+        *self.trouble.borrow_mut() = Some(why);
+    }
+
+    /// Notes that none could be had; what is in force stays.
+    pub fn fail(&self, why: String) {
+        self.failures.set(self.failures.get() + 1);
+        tracing::warn!(kept_until_unix = self.until_unix(), "no new certificate can be had: {why}");
+        *self.trouble.borrow_mut() = Some(why);
+    }
+
+    /// Notes when the source asks for a new one, in seconds since 1970.
+    pub fn renews_at(&self, unix: u64) {
+        self.renewal_unix.set(Some(unix));
+    }
+
+    /// Why this proxy cannot prove who it is, a sentence; `None`: it can, or need not.
+    pub fn awaited(&self) -> Option<String> {
+        if !self.shared.wanted || self.svid.borrow().is_some() {
+            return None;
+        }
+        let why = self.trouble.borrow().clone().unwrap_or_else(|| "the first is being asked for".to_owned());
+        Some(format!("it has no certificate that proves who it is: {why}"))
+    }
+
+    /// Waits until this proxy can prove who it is, if it needs to.
+    pub async fn proved(&self) {
+        while self.awaited().is_some() {
+            self.proved.notified().await;
+        }
+    }
+
+    fn until_unix(&self) -> Option<i64> {
+        self.svid.borrow().as_ref().map(Svid::not_after_unix)
     }
 
     /// Puts certificate and bundle into force, for connections from now on.

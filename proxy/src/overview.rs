@@ -79,6 +79,10 @@ impl AdminState for Overview {
         self.status.view()
     }
 
+    fn unproved(&self) -> Option<String> {
+        self.identity.awaited()
+    }
+
     fn server_info(&self) -> ServerInfo {
         self.info.clone()
     }

@@ -11,6 +11,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,10 +21,12 @@ use serde::Serialize;
 
 pub use calls::{CALLED_FOR, CALLS_MAX, Calls};
 pub use post::PostError;
+pub(crate) use post::answered;
 pub use tls::TlsError;
 
 use crate::clock;
 use crate::config::ReportTarget;
+use crate::identity::{IdentityView, Keeper};
 use crate::source::{Status, View, chain};
 use crate::telemetry::exposition::Exposition;
 
@@ -31,6 +34,8 @@ use crate::telemetry::exposition::Exposition;
 pub const QUARANTINED_MAX: usize = 64;
 /// Longest text in a report, in bytes: what a control plane takes.
 pub const TEXT_BYTES_MAX: usize = 512;
+/// Certificates in one report: what a control plane takes.
+pub const CERTIFICATES_MAX: usize = 80;
 /// Shortest time between two reports, however often the store is read.
 pub const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// Share of the period by which a report comes earlier or later.
@@ -57,6 +62,9 @@ pub struct Report {
     pub quarantined: Vec<String>,
     /// Clusters that it has called within [`CALLED_FOR`].
     pub calls: Vec<String>,
+    /// Who it is to others, if it was given an identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityView>,
 }
 
 /// The release that a proxy runs.
@@ -81,6 +89,7 @@ pub struct Reporter {
     period: Duration,
     status: Arc<Status>,
     calls: Calls,
+    identity: Option<Rc<Keeper>>,
     counts: Arc<Counts>,
 }
 
@@ -130,6 +139,7 @@ impl Report {
                 .map(|entry| entry.digest.to_string())
                 .collect(),
             calls,
+            identity: None,
         }
     }
 }
@@ -146,7 +156,15 @@ impl Reporter {
     ) -> Self {
         let counts = Arc::default();
         let period = period.max(PERIOD_MIN);
-        Self { target, node: node.to_owned(), service: service.clone(), period, status, calls, counts }
+        let (node, service) = (node.to_owned(), service.clone());
+        Self { target, node, service, period, status, calls, identity: None, counts }
+    }
+
+    /// Tells of certificates, too.
+    #[must_use]
+    pub fn with_identity(mut self, identity: Rc<Keeper>) -> Self {
+        self.identity = Some(identity);
+        self
     }
 
     /// How it goes.
@@ -182,7 +200,8 @@ impl Reporter {
     /// Reports once.
     pub async fn report(&mut self) -> Result<(), ReportError> {
         let calls = self.calls.lately(clock::now_ns());
-        let report = Report::new(&self.node, &self.service, &self.status.view(), calls);
+        let mut report = Report::new(&self.node, &self.service, &self.status.view(), calls);
+        report.identity = self.identity.as_ref().and_then(|keeper| keeper.view()).map(bounded);
         let body = serde_json::to_vec(&report)?;
         match &self.target {
             ReportTarget::Folder(folder) => {
@@ -211,6 +230,16 @@ fn replace(folder: &Path, name: &str, body: &[u8]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&beside)?;
     file.write_all(body)?;
     std::fs::rename(&beside, folder.join(name))
+}
+
+/// As much of it as a control plane takes.
+fn bounded(mut identity: IdentityView) -> IdentityView {
+    identity.trouble = identity.trouble.as_deref().map(cut);
+    identity.certificates.truncate(CERTIFICATES_MAX);
+    for certificate in &mut identity.certificates {
+        certificate.subject = cut(&certificate.subject);
+    }
+    identity
 }
 
 fn cut(text: &str) -> String {

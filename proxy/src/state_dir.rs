@@ -7,6 +7,7 @@
 //! others still count.
 
 mod file;
+mod identity;
 mod objects;
 mod records;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 pub use file::{Damage, StateFile};
+pub use identity::{LastIdentity, Pair, Secret};
 pub use objects::CONTENT_BYTES_MAX;
 pub use records::{ENDPOINTS_MAX, LastEndpoints, LastSnapshot, NAMES_MAX, PairNames, Settled, Taken};
 

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 struct Proxy {
     phase: Cell<Phase>,
     view: RefCell<View>,
+    unproved: RefCell<Option<String>>,
     drains: Cell<u32>,
     shutdowns: Cell<u32>,
 }
@@ -29,6 +30,10 @@ impl AdminState for Proxy {
 
     fn source(&self) -> View {
         self.view.borrow().clone()
+    }
+
+    fn unproved(&self) -> Option<String> {
+        self.unproved.borrow().clone()
     }
 
     fn server_info(&self) -> ServerInfo {
@@ -109,6 +114,7 @@ async fn with(surface: Surface, test: impl AsyncFnOnce(SocketAddr, Rc<Proxy>)) {
     let proxy = Rc::new(Proxy {
         phase: Cell::new(Phase::Serving),
         view: RefCell::new(View { running: Some(running()), ..View::default() }),
+        unproved: RefCell::default(),
         drains: Cell::new(0),
         shutdowns: Cell::new(0),
     });
@@ -150,6 +156,11 @@ async fn readiness_says_why_not() {
         proxy.view.borrow_mut().scope_missing = true;
         assert!(ask(address, "GET", "/ready").await.1.contains("--service"));
         proxy.view.borrow_mut().running = Some(running());
+        *proxy.unproved.borrow_mut() = Some("it has no certificate".to_owned());
+        let (status, body) = ask(address, "GET", "/ready").await;
+        assert_eq!((status, body.as_str()), (503, "not ready: it has no certificate\n"));
+        assert!(ask(address, "GET", "/metrics").await.1.contains("outrigger_ready 0\n"));
+        proxy.unproved.take();
         for phase in [Phase::Starting, Phase::Draining] {
             proxy.phase.set(phase);
             assert_eq!(ask(address, "GET", "/ready").await.0, 503);

@@ -109,17 +109,22 @@ async fn a_failure_says_what_happened_and_is_only_counted() {
     let error = unhappy.report().await.unwrap_err();
     assert!(chain(&error).contains(&address.to_string()), "{}", chain(&error));
     let counts = unhappy.counts();
-    let running = tokio::spawn(unhappy.run());
+    let local = tokio::task::LocalSet::new();
+    let running = local.spawn_local(unhappy.run());
     let failed = async || {
         let mut exposition = Exposition::new();
         counts.write(&mut exposition);
         exposition.finish().contains("outrigger_reports_total{result=\"failed\"} 1\n")
     };
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !failed().await {
-        assert!(tokio::time::Instant::now() < deadline && !running.is_finished());
-        tokio::task::yield_now().await;
-    }
+    local
+        .run_until(async {
+            while !failed().await {
+                assert!(tokio::time::Instant::now() < deadline && !running.is_finished());
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     running.abort();
 }
 

@@ -1,6 +1,7 @@
 //! Where things are in a store. Paths are relative to its root; numbers have 20 digits, so that names sort as numbers do.
 
 use crate::digest::Digest;
+use crate::join_token::TokenId;
 use crate::keys::KeyId;
 use crate::record::{AttemptId, Serial};
 
@@ -18,6 +19,8 @@ pub const REVISIONS: &str = "revisions";
 pub const RELEASES: &str = "releases";
 /// Folder in which a writer tries out what the store can do.
 pub const PROBES: &str = "probes";
+/// Folder of what is known of join tokens, by id.
+pub const TOKENS: &str = "tokens";
 
 const DIGITS: usize = 20;
 
@@ -61,6 +64,42 @@ pub fn probe(attempt: AttemptId) -> String {
     format!("{PROBES}/{attempt}")
 }
 
+/// What is known of a join token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenMark {
+    /// That it was made, and what for. Not the token: nobody can join with it.
+    Issued,
+    /// By which key it was used, if it is good for one.
+    Used,
+    /// That it was taken back.
+    Revoked,
+}
+
+impl TokenMark {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Issued, Self::Used, Self::Revoked];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Used => "used",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// One thing that is known of a join token.
+pub fn token(id: TokenId, mark: TokenMark) -> String {
+    format!("{TOKENS}/{id}/{}", mark.name())
+}
+
+/// Which token a path below [`TOKENS`] is about, and what it says of it.
+pub fn token_mark(path: &str) -> Option<(TokenId, TokenMark)> {
+    let (id, name) = path.strip_prefix(TOKENS)?.strip_prefix('/')?.split_once('/')?;
+    let mark = TokenMark::ALL.into_iter().find(|mark| mark.name() == name)?;
+    Some((id.parse().ok()?, mark))
+}
+
 /// The number that ends `path`: of an epoch, a revision or a release. None for anything else that lies around.
 pub fn number(path: &str) -> Option<u64> {
     let name = path.rsplit('/').next()?;
@@ -94,6 +133,10 @@ mod tests {
         assert_eq!(number(&epoch(7)), Some(7));
         let content = Digest::of(b"x");
         assert_eq!(digest(&object(content)), Some(content));
+        let id = TokenId::random().expect("the system has randomness");
+        for mark in TokenMark::ALL {
+            assert_eq!(token_mark(&token(id, mark)), Some((id, mark)));
+        }
     }
 
     #[test]
@@ -103,6 +146,7 @@ mod tests {
         {
             assert_eq!(number(path), None, "{path}");
             assert_eq!(serial(path), None, "{path}");
+            assert_eq!(token_mark(path), None, "{path}");
         }
         assert_eq!(number("epochs/99999999999999999999"), None);
     }

@@ -5,6 +5,7 @@ pub mod digest;
 pub mod facts;
 pub mod head;
 pub mod identity;
+pub mod join_token;
 pub mod keys;
 pub mod layout;
 pub mod name;

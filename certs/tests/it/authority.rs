@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use outrigger_certs::authority::{Authority, BACKDATED, IssueError, Made, REQUEST_BYTES_MAX, make_root};
+use outrigger_certs::authority::{
+    Authority, BACKDATED, IssueError, Made, REQUEST_BYTES_MAX, Request, make_root,
+};
 use outrigger_certs::pem;
 use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::Svid;
@@ -78,7 +80,7 @@ fn the_key_of_a_request_gets_the_identity_that_its_sender_proved() {
     let (root, authority) = authorities();
     for names in [vec![], vec![uri(&id("cart"))]] {
         let (request, key) = request(names);
-        let chain = authority.sign(&request, &cart(), DAY, now()).unwrap();
+        let chain = authority.sign(&Request::read(&request).unwrap(), &cart(), DAY, now()).unwrap();
         assert_eq!(believed(&root, &chain, now()), Ok(id("cart")));
         let private = pem::key(key.serialize_pem().as_bytes(), "it").unwrap();
         assert!(Svid::new(pem::chain(chain.as_bytes(), "it").unwrap(), &private, now()).is_ok());
@@ -94,7 +96,7 @@ fn a_request_for_anything_else_is_refused() {
         SanType::DnsName("cart".try_into().unwrap()),
     ] {
         let (request, _) = request(vec![uri(&id("cart")), name]);
-        let refused = authority.sign(&request, &cart(), DAY, now());
+        let refused = authority.sign(&Request::read(&request).unwrap(), &cart(), DAY, now());
         assert!(matches!(refused, Err(IssueError::OtherIdentity { .. })), "{refused:?}");
     }
     let (right, _) = request(vec![]);
@@ -107,7 +109,7 @@ fn a_request_for_anything_else_is_refused() {
         format!("-----BEGIN CERTIFICATE REQUEST-----\n{forged}\n-----END CERTIFICATE REQUEST-----\n");
     let long = format!("{right}{}", " ".repeat(REQUEST_BYTES_MAX));
     for wrong in ["", "nonsense", &right[..right.len() / 2], &forged, &long] {
-        let refused = authority.sign(wrong, &cart(), DAY, now());
+        let refused = Request::read(wrong);
         assert!(matches!(refused, Err(IssueError::Request)), "{refused:?}");
     }
 }

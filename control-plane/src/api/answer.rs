@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::wire::Failure;
 use crate::causes::with_causes;
 use crate::reports::ReportError;
-use crate::state::MeshError;
+use crate::state::{MeshError, TokenFailure};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,9 @@ pub(super) enum ApiError {
     /// A report that isn't kept.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// A join token that is not made or taken back.
+    #[error(transparent)]
+    Token(#[from] TokenFailure),
     /// Anything about the mesh.
     #[error(transparent)]
     Mesh(#[from] MeshError),
@@ -50,7 +53,19 @@ impl ApiError {
             Self::Unreadable { status, .. } => (*status, Failure::new("unreadable", text)),
             Self::Shrinks(_) => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("shrinks", text)),
             Self::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("report", text)),
-            Self::Mesh(error) => mesh_failure(error, text),
+            Self::Token(TokenFailure::Mesh(error)) | Self::Mesh(error) => mesh_failure(error, text),
+            Self::Token(TokenFailure::Unknown(_)) => {
+                (StatusCode::NOT_FOUND, Failure::new("no_such_token", text))
+            }
+            Self::Token(TokenFailure::NoAuthority) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("no_authority", text))
+            }
+            Self::Token(TokenFailure::Reserved(_) | TokenFailure::Lifetime) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Failure::new("token", text))
+            }
+            Self::Token(TokenFailure::Sign(_) | TokenFailure::Randomness(_)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Failure::new("unsigned", text))
+            }
         }
     }
 }

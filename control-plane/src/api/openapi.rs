@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{read, wire, write};
+use super::{read, tokens, wire, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,7 +21,10 @@ use super::{read, wire, write};
         write::diff,
         write::validate,
         write::rollback,
-        write::report
+        write::report,
+        tokens::list,
+        tokens::create,
+        tokens::revoke
     ),
     components(schemas(wire::ProblemBody))
 )]

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use outrigger_snapshot::join_token::TokenId;
+use outrigger_snapshot::name::ServiceName;
+
 use crate::config::{Problem, Problems};
 use crate::reports::{Coverage, Proxy};
 
@@ -196,6 +199,81 @@ pub struct Status {
     pub coverage: Coverage,
     /// Each proxy that reported to this replica in the last day.
     pub proxies: Vec<Proxy>,
+}
+
+/// A join token that someone wants.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateToken {
+    /// Whose identity it is good for, `namespace/name`.
+    #[schema(value_type = String)]
+    pub service: ServiceName,
+    /// How long it is good for, in seconds: at most a week.
+    pub lifetime_s: u64,
+    /// Whether it is good for any number of sidecars.
+    #[serde(default)]
+    pub reusable: bool,
+}
+
+/// A join token. Whoever has it can be that service.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreatedToken {
+    /// Its name, which opens nothing.
+    #[schema(value_type = String)]
+    pub id: TokenId,
+    /// Whose identity it is good for.
+    #[schema(value_type = String)]
+    pub service: ServiceName,
+    /// Until when, in seconds since 1970.
+    pub expires_unix: u64,
+    /// Whether it is good for any number of sidecars.
+    pub reusable: bool,
+    /// The token itself.
+    pub token: String,
+}
+
+impl std::fmt::Debug for CreatedToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("CreatedToken").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a join token.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenSummary {
+    /// Its name, which opens nothing.
+    #[schema(value_type = String)]
+    pub id: TokenId,
+    /// Whose identity it is good for.
+    #[schema(value_type = String)]
+    pub service: ServiceName,
+    /// When it was made, in milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// Until when it is good, in seconds since 1970.
+    pub expires_unix: u64,
+    /// Whether it is good for any number of sidecars.
+    pub reusable: bool,
+    /// When it was used, if it is good for one; in milliseconds since 1970.
+    #[serde(default)]
+    pub used_unix_ms: Option<u64>,
+    /// Whether it was taken back.
+    pub revoked: bool,
+}
+
+/// The join tokens that are not forgotten yet.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Tokens {
+    /// The youngest first.
+    pub tokens: Vec<TokenSummary>,
+}
+
+/// A join token that is to be taken back.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeToken {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub id: TokenId,
 }
 
 /// A report was kept.

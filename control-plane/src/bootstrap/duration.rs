@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::enrol::{LIFETIME_MAX, LIFETIME_MIN};
+
 use super::{COLLECT_EVERY_MAX, INTERVAL_MAX, INTERVAL_MIN};
 
 /// Parses `--interval`.
@@ -18,6 +20,13 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
 pub(super) fn parse_collect_every(text: &str) -> Result<Duration, String> {
     let period = parse(text)?;
     if period <= COLLECT_EVERY_MAX { Ok(period) } else { Err("expected at most 720h".to_owned()) }
+}
+
+/// Parses `--certificate-lifetime`.
+pub(super) fn parse_certificate_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = parse(text)?;
+    let within = (LIFETIME_MIN..=LIFETIME_MAX).contains(&lifetime);
+    if within { Ok(lifetime) } else { Err("expected 10s to 744h".to_owned()) }
 }
 
 /// Parses a duration.

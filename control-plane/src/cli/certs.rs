@@ -1,8 +1,10 @@
 //! `certs`: the authority of a mesh, kept in a folder, and the certificates that it makes.
 
 mod file;
+mod status;
+mod token;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,9 +13,11 @@ use outrigger_certs::inspect::Facts;
 use outrigger_certs::{pem, svid};
 use outrigger_snapshot::identity::{SpiffeId, TrustDomain};
 use outrigger_snapshot::name::ServiceName;
+use outrigger_store::write::whole_file::Readers;
 use rustls_pki_types::UnixTime;
 
 use super::output::{self, Exit, Failed};
+use crate::enrol::folder;
 
 /// Longest `--lifetime` of a sidecar's certificate: a month.
 const LIFETIME_MAX: Duration = Duration::from_secs(31 * 86_400);
@@ -42,6 +46,12 @@ pub(super) enum Certs {
     /// Show what certificates say, and when they end
     #[command(after_help = "Example:\n  outrigger certs show ca/*.crt")]
     Show(Show),
+    /// List every certificate of the mesh, with what breaks when it ends; what ends first is on top
+    #[command(after_help = "Example:\n  outrigger certs status -o json")]
+    Status(status::Status),
+    /// Join tokens, by which sidecars get their first certificate from the control plane
+    #[command(subcommand)]
+    Token(token::Token),
 }
 
 #[derive(Debug, Args)]
@@ -84,11 +94,13 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 }
 
 impl Certs {
-    pub(super) fn run(self) -> Result<Exit, Failed> {
+    pub(super) async fn run(self) -> Result<Exit, Failed> {
         match self {
             Self::Init(init) => init.run(),
             Self::Issue(issue) => issue.run(),
             Self::Show(show) => show.run(),
+            Self::Status(status) => status.run().await,
+            Self::Token(token) => token.run().await,
         }
     }
 }
@@ -101,14 +113,14 @@ impl Init {
         let authority = load(&root, now)?;
         let made = authority.make_intermediate(domain, INTERMEDIATE_LIFETIME, now).map_err(failed)?;
         let mesh = mesh(domain, &root.certificate);
-        for (name, text, secret) in [
-            ("root.key", root.key.as_str(), true),
-            ("root.crt", &root.certificate, false),
-            ("ca.key", &made.key, true),
-            ("ca.crt", &made.certificate, false),
-            ("mesh.yaml", &mesh, false),
+        for (name, text, readers) in [
+            ("root.key", root.key.as_str(), Readers::Owner),
+            ("root.crt", &root.certificate, Readers::All),
+            ("ca.key", &made.key, Readers::Owner),
+            ("ca.crt", &made.certificate, Readers::All),
+            ("mesh.yaml", &mesh, Readers::All),
         ] {
-            file::create(&self.folder.join(name), text, secret)
+            file::create(&self.folder.join(name), text, readers)
                 .map_err(|error| Failed::problem("can't keep the authority", &error))?;
         }
         let at = |name: &str| self.folder.join(name).display().to_string();
@@ -141,24 +153,18 @@ fn mesh(domain: &TrustDomain, root: &str) -> String {
 impl Issue {
     fn run(self) -> Result<Exit, Failed> {
         let now = UnixTime::now();
-        let read = |name: &str| {
-            let path = self.ca.join(name);
-            pem::read(&path, "PEM").map_err(|error| {
-                Failed::problem("can't use the authority (see `outrigger certs init`)", &error)
-            })
-        };
-        let (chain, key) = (read("ca.crt")?, read("ca.key")?);
-        let origin = self.ca.join("ca.crt").display().to_string();
+        let unusable = |error| Failed::problem("", &error);
+        let authority = folder::authority(&self.ca, now).map_err(unusable)?;
+        let domain = folder::domain(&self.ca).map_err(unusable)?;
         let failed = |error| Failed::problem("can't make a certificate", &error);
-        let authority = Authority::load(&chain, &key, &origin, now).map_err(failed)?;
-        let domain = domain(&self.ca)?;
         let id = SpiffeId::of_service(&domain, &self.service);
         let made = authority.make(&id, self.lifetime, now).map_err(failed)?;
         let name = format!("{}.{}", self.service.namespace(), self.service.name());
         // The key first: a sidecar that looks between the two keeps what it has, and finds the pair at its next look.
-        for (extension, text, secret) in [("key", made.key.as_str(), true), ("crt", &made.certificate, false)]
+        for (extension, text, readers) in
+            [("key", made.key.as_str(), Readers::Owner), ("crt", &made.certificate, Readers::All)]
         {
-            file::replace(&self.folder.join(format!("{name}.{extension}")), text, secret)
+            file::replace(&self.folder.join(format!("{name}.{extension}")), text, readers)
                 .map_err(|error| Failed::problem("can't keep the certificate", &error))?;
         }
         let until = facts_of(made.certificate.as_bytes(), "the certificate")?;
@@ -166,20 +172,6 @@ impl Issue {
         output::line(&format!("{id} until {}", date(until)));
         Ok(Exit::Done)
     }
-}
-
-/// That which the mesh.yaml beside the authority names.
-fn domain(folder: &Path) -> Result<TrustDomain, Failed> {
-    let path = folder.join("mesh.yaml");
-    let wrong = |why: &str| {
-        Failed::refused(format!(
-            "{} {why}: expected the file that `outrigger certs init` made",
-            path.display()
-        ))
-    };
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(&format!("can't be read ({error})")))?;
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("trustDomain:"));
-    line.and_then(|domain| domain.trim().parse().ok()).ok_or_else(|| wrong("names no trust domain"))
 }
 
 impl Show {

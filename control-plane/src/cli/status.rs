@@ -94,7 +94,7 @@ async fn of_store(url: &str, trust_keys: &[String]) -> Result<StatusBody, Failed
 }
 
 /// Adds `reports`, each with when it was written. Of two of one proxy, the newer counts.
-fn count_in(status: &mut StatusBody, mut reports: Vec<(Report, u64)>) {
+pub(super) fn count_in(status: &mut StatusBody, mut reports: Vec<(Report, u64)>) {
     let now = now_ms();
     let known = std::mem::take(&mut status.proxies).into_iter();
     reports.extend(known.map(|proxy| (proxy.report, now.saturating_sub(proxy.age_ms))));
@@ -112,7 +112,7 @@ fn count_in(status: &mut StatusBody, mut reports: Vec<(Report, u64)>) {
 }
 
 /// The reports in a folder. What is none is named, and left out.
-fn read_folder(folder: &Path) -> Result<Vec<(Report, u64)>, Failed> {
+pub(super) fn read_folder(folder: &Path) -> Result<Vec<(Report, u64)>, Failed> {
     let what = format!("can't read the reports in {} (--reports)", folder.display());
     let failed = |error| Failed::problem(&what, &error);
     let (mut reports, mut strays) = (Vec::new(), Vec::new());

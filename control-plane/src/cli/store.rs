@@ -224,6 +224,7 @@ impl Target {
             trusted: trusted(trust_keys).map_err(|error| open_failed(&error))?,
             memory: memory(self.state_dir.as_ref())?,
             single_writer,
+            enrolment: None,
         };
         ControlPlane::with(settings).await.map_err(|error| open_failed(&error))
     }

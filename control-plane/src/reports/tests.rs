@@ -11,6 +11,7 @@ fn report(node: &str, n: Option<u64>) -> Report {
         last_refusal: None,
         quarantined: Vec::new(),
         calls: BTreeSet::new(),
+        identity: None,
     }
 }
 

@@ -11,6 +11,7 @@ use axum::Router;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -40,6 +41,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+}
+
+/// Who is at the other end of a connection; an extension of each of its requests.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where.
+    pub address: SocketAddr,
+    /// The certificates that were shown, the own first; whether they are believed is the TLS acceptor's to say.
+    pub certificates: Arc<[CertificateDer<'static>]>,
 }
 
 /// An address that can't be listened on.
@@ -83,10 +93,10 @@ impl Listener {
                 accepted = accept(&self.socket, &places) => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
-            let (stream, place) = accepted;
+            let (stream, address, place) = accepted;
             let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
             tokio::spawn(async move {
-                serve_connection(stream, tls, router, stop).await;
+                serve_connection(stream, address, tls, router, stop).await;
                 drop(place);
             });
         }
@@ -98,11 +108,14 @@ impl Listener {
     }
 }
 
-async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(
+    socket: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
         match socket.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, address)) => return (stream, address, place),
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -113,15 +126,20 @@ async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Ow
 
 async fn serve_connection(
     stream: TcpStream,
+    address: SocketAddr,
     tls: Option<TlsAcceptor>,
     router: Router,
     stop: watch::Receiver<bool>,
 ) {
     let Some(tls) = tls else {
-        return serve_http(stream, router, stop).await;
+        return serve_http(stream, Peer { address, certificates: Arc::default() }, router, stop).await;
     };
     match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(stream, router, stop).await,
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
+            let peer = Peer { address, certificates: certificates.unwrap_or_default().into() };
+            serve_http(stream, peer, router, stop).await
+        }
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake took too long"),
     }
@@ -129,6 +147,7 @@ async fn serve_connection(
 
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -136,7 +155,8 @@ async fn serve_http(
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).keep_alive_interval(HEAD_MAX);
     let activity = Activity::new();
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
         let asked = activity.request();
         let answer = router.clone().oneshot(request);
         async move {

@@ -1,6 +1,7 @@
 //! Opening a store for writing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use outrigger_store::{OpenError, Store, StoreError};
 
 use super::{ControlPlane, Known, Memory, MemoryError, MeshError, now_ms};
 use crate::bootstrap::Bootstrap;
+use crate::enrol::{EnrolError, Enrolment};
 
 /// How often a mesh that several processes are making at once is tried to be joined.
 const FOUND_TRIES_MAX: usize = 8;
@@ -31,6 +33,8 @@ pub struct Settings {
     pub memory: Option<Memory>,
     /// Whether a store that ignores create-if-absent will do.
     pub single_writer: bool,
+    /// The authority that makes certificates for sidecars, if this is to be one.
+    pub enrolment: Option<Arc<Enrolment>>,
 }
 
 /// Why a store isn't used.
@@ -67,6 +71,9 @@ pub enum OpenFailure {
     /// The signing key's file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The authority of `--ca`.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     /// The state folder.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -96,7 +103,7 @@ impl From<WriteError> for OpenFailure {
 impl OpenFailure {
     /// Whether other flags would mend it.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Url(_) | Self::TrustKey { .. } | Self::KeyNeeded(_))
+        matches!(self, Self::Url(_) | Self::TrustKey { .. } | Self::KeyNeeded(_) | Self::Enrol(_))
     }
 }
 
@@ -116,6 +123,9 @@ impl ControlPlane {
                 "no state folder can be written (--state-dir): a store that was lost can't be told from a new one"
             );
         }
+        let folder = bootstrap.ca.clone();
+        let enrolment = folder.map(|folder| Enrolment::open(folder, bootstrap.certificate_lifetime));
+        let enrolment = enrolment.transpose()?.map(Arc::new);
         let settings = Settings {
             interval: bootstrap.interval_for(store.folder().is_some()),
             store,
@@ -123,6 +133,7 @@ impl ControlPlane {
             trusted: trusted(&bootstrap.trust_key)?,
             memory,
             single_writer: bootstrap.single_writer,
+            enrolment,
         };
         Self::with(settings).await
     }
@@ -147,6 +158,7 @@ impl ControlPlane {
             started_ms: now_ms(),
             metrics: crate::server::Metrics::default(),
             wake: tokio::sync::Notify::new(),
+            enrolment: settings.enrolment,
         };
         match control_plane.key_path() {
             None => return Err(OpenFailure::KeyNeeded(control_plane.store.place().to_owned())),

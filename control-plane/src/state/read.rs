@@ -88,7 +88,9 @@ impl ControlPlane {
     pub fn render_metrics(&self) -> String {
         let reporting = Coverage::of(&self.reports().proxies(None, now_ms())).reporting;
         self.metrics.proxies.set(reporting as u64);
-        self.metrics.render()
+        let mut text = self.metrics.render();
+        text.extend(self.enrolment.iter().map(|enrolment| enrolment.render()));
+        text
     }
 }
 

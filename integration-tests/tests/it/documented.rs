@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::pki::Authority;
-use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
+use outrigger_integration_tests::{App, Mesh, Proxy, client, enrol, eventually, port};
 
 use crate::config::{all, backend_policy, service, service_by_dns, service_of};
 
@@ -24,7 +24,8 @@ type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let app = App::start("cart").await;
     let (mesh, authority) = (Mesh::new(), Authority::new());
-    let mut control_plane = mesh.control_plane("one").await;
+    enrol::init(&mesh, enrol::FOLDER, "Disabled");
+    let (mut control_plane, _) = enrol::control_plane(&mesh, "one", &[]).await;
     let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let services = [
         service("twins", &[app.addr, hung.local_addr().unwrap()]),

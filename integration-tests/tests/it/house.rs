@@ -46,6 +46,8 @@ const WALL_CLOCK_MODULES: &[&str] = &[
     "proxy/src/app.rs",
     "proxy/src/applier.rs",
     "proxy/src/identity.rs",
+    "proxy/src/identity/source/ca.rs",
+    "proxy/src/identity/source/files.rs",
     "proxy/src/source.rs",
     "proxy/src/overview.rs",
 ];

@@ -1,5 +1,6 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod alerts;
 mod armed;
 mod bulkhead;
 mod chain;
@@ -9,6 +10,7 @@ mod config;
 mod deadlines;
 mod documented;
 mod drain;
+mod enrol;
 mod faults;
 mod flags;
 mod flood;
@@ -33,6 +35,7 @@ mod refusals;
 mod replays;
 mod reports;
 mod retries;
+mod rotation;
 mod routing;
 mod servers;
 mod stability;

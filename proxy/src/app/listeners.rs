@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::AppError;
 use crate::config::{self, Config};
 use crate::crew::{Crew, Door};
+use crate::identity::Keeper;
 use crate::listener::{BindError, bind, listen, reserve_refusing};
 use crate::opaque::Forward;
 use crate::telemetry::metrics::Direction;
@@ -19,10 +20,10 @@ const INBOUND_PORT: &str = "inbound-port";
 
 /// The sockets of a proxy.
 pub(super) struct Listeners {
-    outbound: StdListener,
-    forwards: Vec<(StdListener, Arc<Forward>)>,
-    inbound: Option<StdListener>,
-    inbound_ports: Vec<(StdListener, config::InboundPort)>,
+    pub(super) outbound: StdListener,
+    pub(super) forwards: Vec<(StdListener, Arc<Forward>)>,
+    pub(super) inbound: Option<StdListener>,
+    pub(super) inbound_ports: Vec<(StdListener, config::InboundPort)>,
     pub(super) admin: StdListener,
     pub(super) metrics: StdListener,
 }
@@ -80,23 +81,47 @@ fn announce_one(name: &str, address: &str) {
     let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
 }
 
-/// Takes the application's calls, and calls to it.
-pub(super) async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
-    listen_outbound(crew, listeners.outbound, listeners.forwards).await;
-    if let (Some(inbound), Some(address)) = (listeners.inbound, &config.inbound) {
-        listen(&inbound, address.listen, "--inbound")?;
-        announce_one(INBOUND, &inbound.local_addr()?.to_string());
+/// Takes calls to the application once this proxy can prove who it is; returns only why it cannot take them.
+pub(super) async fn take_inbound(
+    crew: &Crew,
+    inbound: Option<StdListener>,
+    ports: Vec<(StdListener, config::InboundPort)>,
+    config: &Config,
+    identity: &Keeper,
+) -> AppError {
+    identity.proved().await;
+    if let (Some(inbound), Some(address)) = (inbound, &config.inbound) {
+        if let Err(error) = begin(&inbound, address.listen, INBOUND, "--inbound") {
+            return error;
+        }
         crew.listen(inbound, Direction::Inbound).await;
     }
-    for (listener, declared) in listeners.inbound_ports {
-        listen(&listener, declared.listen, "--inbound-port")?;
-        announce_one(INBOUND_PORT, &listener.local_addr()?.to_string());
+    for (listener, declared) in ports {
+        if let Err(error) = begin(&listener, declared.listen, INBOUND_PORT, "--inbound-port") {
+            return error;
+        }
         crew.listen(listener, Door { port: Some(declared.port), ..Direction::Inbound.into() }).await;
     }
+    std::future::pending().await
+}
+
+fn begin(
+    listener: &StdListener,
+    address: SocketAddr,
+    name: &'static str,
+    flag: &'static str,
+) -> Result<(), AppError> {
+    listen(listener, address, flag)?;
+    announce_one(name, &listener.local_addr()?.to_string());
     Ok(())
 }
 
-async fn listen_outbound(crew: &Crew, outbound: StdListener, forwards: Vec<(StdListener, Arc<Forward>)>) {
+/// Takes the application's calls.
+pub(super) async fn listen_outbound(
+    crew: &Crew,
+    outbound: StdListener,
+    forwards: Vec<(StdListener, Arc<Forward>)>,
+) {
     crew.listen(outbound, Direction::Outbound).await;
     for (listener, forward) in forwards {
         crew.listen(listener, Door { forward: Some(forward), ..Direction::Outbound.into() }).await;

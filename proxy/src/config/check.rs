@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use outrigger_certs::files::Files;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::validate::TRUSTED_MAX;
 
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
 use super::forward::{FORWARDS_MAX, InboundPort};
+use super::identity::identity;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 
@@ -210,17 +210,6 @@ fn drain(flags: &Flags) -> Result<Drain, ConfigError> {
         "--drain-deadline ({deadline:?}) counts from the beginning of the drain and can't be before the end of --drain-grace \
          ({grace:?}): make it longer"
     )))
-}
-
-fn identity(flags: &Flags) -> Result<Option<Files>, ConfigError> {
-    match (flags.identity_cert.clone(), flags.identity_key.clone()) {
-        (Some(certificate), Some(key)) => Ok(Some(Files { certificate, key })),
-        (None, None) => Ok(None),
-        (Some(_), None) | (None, Some(_)) => Err(ConfigError::Combination(
-            "--identity-cert and --identity-key go together: a certificate proves nothing without its key"
-                .to_owned(),
-        )),
-    }
 }
 
 fn report(flags: &Flags) -> Result<Option<ReportTarget>, ConfigError> {

@@ -11,6 +11,7 @@ use outrigger_snapshot::name::ServiceName;
 use tracing_subscriber::EnvFilter;
 
 use super::forward::{Forward, InboundPort};
+use super::identity::{CaUrl, TypedToken};
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::{check, duration};
@@ -48,6 +49,7 @@ Examples:
   outrigger-proxy --store ./mesh --service shop/db --inbound-port 0.0.0.0:15432=5432 --app 127.0.0.1
   outrigger-proxy --store ./mesh --service cart --forward 127.0.0.1:5432=shop/db:5432
   outrigger-proxy --store s3://bucket/mesh --service cart --trust-key ed25519:... --report https://cp.internal:15300
+  outrigger-proxy --store ./mesh --service cart --ca https://cp.internal:15301 --join-token-file cart.token
 
 SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now.
 Exit codes: 0 drained or stopped, 1 failed while running, 2 wrong usage, 3 neither the store nor --state-dir has a
@@ -141,6 +143,18 @@ pub(super) struct Flags {
     /// The private key (PEM) of --identity-cert
     #[arg(long, value_name = "FILE")]
     pub(super) identity_key: Option<PathBuf>,
+
+    /// The control plane that makes certificates (its --enrol): this sidecar's own identity is asked for there, and again in good time
+    #[arg(long, value_name = "URL")]
+    pub(super) ca: Option<CaUrl>,
+
+    /// File with the join token that gets this sidecar its first certificate (`outrigger certs token create`)
+    #[arg(long, value_name = "FILE")]
+    pub(super) join_token_file: Option<PathBuf>,
+
+    /// The join token itself. Everyone on the machine can read a command line: pass it in the environment, or in a file
+    #[arg(long, value_name = "TOKEN")]
+    pub(super) join_token: Option<TypedToken>,
 
     /// Where to say what runs here: a folder, or the http(s) URL of a control plane
     #[arg(long, value_name = "URL")]

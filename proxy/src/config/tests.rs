@@ -116,6 +116,41 @@ fn what_does_not_go_together_is_refused() {
             &["--drain-deadline", "--drain-grace"],
         ),
         (&["--store", "/m", "--service", "a", "--report-ca-file", "x"], &["--report"]),
+        (
+            &["--store", "/m", "--service", "a", "--identity-cert", "x"],
+            &["--identity-cert", "--identity-key"],
+        ),
+        (&["--store", "/m", "--service", "a", "--join-token-file", "x"], &["--ca"]),
+        (
+            &[
+                "--store",
+                "/m",
+                "--service",
+                "a",
+                "--ca",
+                "https://c",
+                "--identity-cert",
+                "x",
+                "--identity-key",
+                "y",
+            ],
+            &["--ca", "--identity-cert", "give one"],
+        ),
+        (
+            &[
+                "--store",
+                "/m",
+                "--service",
+                "a",
+                "--ca",
+                "https://c",
+                "--join-token-file",
+                "x",
+                "--join-token",
+                "y",
+            ],
+            &["--join-token-file", "--join-token"],
+        ),
         (&["--store", "/m", "--service", "a", "--admin", "127.0.0.1:15001"], &["--outbound", "--admin"]),
         (
             &["--store", "/m", "--service", "a", "--report", "http://cp:1", "--report-token-file", "x"],
@@ -213,6 +248,31 @@ fn applications_and_reports_are_addresses() {
     );
     for url in ["ftp://x", "http://", "http://user@x", "http://x?y", ""] {
         assert_eq!(report(url), None, "{url}");
+    }
+}
+
+#[test]
+fn a_control_plane_makes_certificates_over_https_only() {
+    let of = |url: &str| match required(&["--ca", url], &[]).map(|config| config.identity) {
+        Ok(Some(IdentityFrom::Ca(authority))) => Some(authority.to_string()),
+        _ => None,
+    };
+    assert_eq!(of("https://cp.test").as_deref(), Some("cp.test:15301"));
+    assert_eq!(of("https://cp.test:443/").as_deref(), Some("cp.test:443"));
+    assert_eq!(of("https://[::1]:7").as_deref(), Some("[::1]:7"));
+    for wrong in ["http://cp.test", "cp.test", "https://cp.test/path", "https://user@cp.test", "/folder"] {
+        assert_eq!(of(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn nothing_of_a_join_token_is_printed() {
+    for wrong in ["sesame", "orj1.sesame.sesame"] {
+        let variables = [("OUTRIGGER_JOIN_TOKEN", wrong)];
+        let error = required(&["--ca", "https://cp.test"], &variables).unwrap_err();
+        let message = error.to_string();
+        assert!(message.starts_with("--join-token: ") && message.contains("certs token create"), "{message}");
+        assert!(!message.contains("sesame") && !format!("{error:?}").contains("sesame"), "{message}");
     }
 }
 

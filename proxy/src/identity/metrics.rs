@@ -17,17 +17,16 @@ pub fn write(keeper: &Keeper, exposition: &mut Exposition) {
             "Times that a new certificate was not put into force.",
         )
         .sample(&[], keeper.refusals.get());
-    let svid = keeper.svid.borrow();
-    let bundle = keeper.bundle.borrow();
-    let own = svid.iter().flat_map(|svid| svid.facts());
-    let chain = own.enumerate().map(|(nth, facts)| (if nth == 0 { "leaf" } else { "intermediate" }, facts));
-    let roots = bundle.iter().flat_map(|bundle| bundle.facts()).map(|facts| ("root", facts));
-    for (role, facts) in chain.chain(roots) {
+    exposition
+        .counter("outrigger_certificate_failures_total", "Times that no new certificate could be had.")
+        .sample(&[], keeper.failures.get());
+    let ends = keeper.each(|role, facts| (role, facts.serial.clone(), facts.not_after_unix));
+    for (role, serial, until_unix) in ends {
         exposition
             .gauge(
                 "outrigger_certificate_expiry_timestamp_seconds",
                 "When a certificate ends, in seconds since 1970.",
             )
-            .sample(&[("role", role), ("serial", &facts.serial)], facts.not_after_unix.max(0) as u64);
+            .sample(&[("role", role), ("serial", &serial)], until_unix.max(0) as u64);
     }
 }

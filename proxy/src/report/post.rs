@@ -89,18 +89,26 @@ async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,
 ) -> Result<(), PostError> {
+    let (status, body) = answered(stream, request).await?;
+    if status.is_success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&body).chars().take(SAID_CHARACTERS_MAX).collect();
+    Err(PostError::Refused { status, said })
+}
+
+/// What a control plane answers to one request, as far as it is read: 64 KiB.
+pub(crate) async fn answered(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), PostError> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(PostError::Exchange)?;
     let answered = async move {
         let response = sender.send_request(request).await.map_err(PostError::Exchange)?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-        let said = String::from_utf8_lossy(&body).chars().take(SAID_CHARACTERS_MAX).collect();
-        Err(PostError::Refused { status, said })
+        Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
     };
     let mut answered = std::pin::pin!(answered);
     tokio::select! {

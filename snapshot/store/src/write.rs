@@ -14,12 +14,15 @@ mod peers;
 mod probe;
 mod publish;
 mod push;
+pub mod tokens;
 mod verify;
+pub mod whole_file;
 
 use std::collections::HashMap;
 
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::facts::PeerCounts;
+use outrigger_snapshot::join_token::{JoinToken, TokenError};
 use outrigger_snapshot::keys::{SigningKey, TrustedKeys};
 use outrigger_snapshot::record::{ObjectRef, Record, Serial};
 use outrigger_snapshot::signed;
@@ -31,6 +34,7 @@ pub use head::{Head, Summary};
 pub use high_water::{HighWater, HighWaterError, StateDir};
 pub use publish::Published;
 pub use push::Draft;
+pub use tokens::Tokens;
 
 use crate::store::Store;
 
@@ -103,6 +107,14 @@ impl Publisher {
     /// The highest that was ever seen.
     pub fn high_water(&self) -> Option<&HighWater> {
         self.high_water.as_ref()
+    }
+
+    /// A join token as it is handed over, signed with the own key.
+    ///
+    /// # Errors
+    /// The library.
+    pub fn sign_token(&self, token: &JoinToken) -> Result<String, TokenError> {
+        token.sign(&self.keys[0])
     }
 
     fn seal<R: Record>(&self, record: &R) -> Result<bytes::Bytes, WriteError> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::bootstrap::Bootstrap;
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 13] = [
+const VALUES: [(&str, [&str; 3]); 16] = [
     ("store", ["a", "b", "c"]),
     ("listen", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("interval", ["2s", "3s", "400ms"]),
@@ -17,6 +17,9 @@ const VALUES: [(&str, [&str; 3]); 13] = [
     ("tls-cert", ["/a", "/b", "/c"]),
     ("tls-key", ["/a", "/b", "/c"]),
     ("token-file", ["/a", "/b", "/c"]),
+    ("ca", ["/a", "/b", "/c"]),
+    ("enrol", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
+    ("certificate-lifetime", ["10s", "1h", "744h"]),
     ("metrics", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("single-writer", ["true", "false", "true"]),
     ("log", ["error", "warn", "debug"]),
@@ -31,7 +34,9 @@ fn read(flag: &str, [typed, variable, in_file]: [Option<&str>; 3]) -> Bootstrap 
     let mut arguments = vec!["outrigger-control-plane".to_owned()];
     arguments.push(format!("--config={}", file.path().display()));
     // What cannot be left out: from a layer that the flag under test does not stand in.
-    for (needed, of) in [("store", None), ("tls-cert", Some("tls-key")), ("tls-key", Some("tls-cert"))] {
+    for (needed, of) in
+        [("store", None), ("tls-cert", Some("tls-key")), ("tls-key", Some("tls-cert")), ("ca", Some("enrol"))]
+    {
         if needed != flag && of.is_none_or(|of| of == flag) {
             arguments.push(format!("--{needed}=needed"));
         }

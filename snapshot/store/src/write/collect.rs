@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_snapshot::digest::Digest;
+use outrigger_snapshot::join_token::TOKEN_LIFETIME_MAX_S;
 use outrigger_snapshot::layout;
 use outrigger_snapshot::record::{Release, Shard};
 
@@ -34,7 +35,7 @@ pub struct Collected {
     pub releases: usize,
     /// Objects.
     pub objects: usize,
-    /// Leftovers of writers that died: half-written files and try-outs.
+    /// What was known of join tokens whose time is long over, and leftovers of writers that died: half-written files and try-outs.
     pub leftovers: usize,
 }
 
@@ -114,6 +115,14 @@ impl Publisher {
         let mut leftovers = 0;
         for (path, meta) in self.store.list_meta(layout::PROBES, None).await? {
             if now_ms.saturating_sub(modified_ms(&meta)) > age_ms {
+                self.store.delete(&path).await?;
+                leftovers += 1;
+            }
+        }
+        // Whatever is known of a token was written before its end.
+        let forgotten_ms = age_ms.saturating_add(TOKEN_LIFETIME_MAX_S * 1_000);
+        for (path, meta) in self.store.list_meta(layout::TOKENS, None).await? {
+            if now_ms.saturating_sub(modified_ms(&meta)) > forgotten_ms {
                 self.store.delete(&path).await?;
                 leftovers += 1;
             }

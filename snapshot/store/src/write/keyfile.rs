@@ -1,16 +1,16 @@
 //! Signing keys in files: PEM, for the owner's eyes only.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use outrigger_snapshot::keys::{KeyError, SigningKey};
 
+use super::whole_file::{self, Readers};
+
 /// Largest key file that is read, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
-/// Read and written by the owner only.
-const MODE: u32 = 0o600;
 /// Permissions that let others than the owner sign. The group may read: secrets are mounted so for processes of another user.
 const EXPOSING: u32 = 0o027;
 
@@ -60,7 +60,7 @@ pub fn create(path: &Path) -> Result<SigningKey, KeyFileError> {
     let broken = |source| KeyFileError::Key { path: path.to_owned(), source };
     let key = SigningKey::generate().map_err(broken)?;
     let text = key.to_pem().map_err(broken)?;
-    write_new(path, text.as_bytes()).map_err(|source| match source.kind() {
+    whole_file::create(path, text.as_bytes(), Readers::Owner).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
         _ => KeyFileError::Io { path: path.to_owned(), action: "written", source },
     })?;
@@ -93,26 +93,4 @@ pub fn exposure(path: &Path) -> Option<String> {
             path.display()
         )
     })
-}
-
-/// Written whole under another name and then linked: a crash leaves no half key, and nothing is overwritten.
-fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(format!(".{}.new", std::process::id()));
-    let staged = PathBuf::from(staged);
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        std::fs::create_dir_all(parent)?;
-    }
-    let written =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&staged).and_then(
-            |mut file| {
-                file.write_all(text)?;
-                file.sync_all()
-            },
-        );
-    let linked = written.and_then(|()| std::fs::hard_link(&staged, path));
-    std::fs::remove_file(&staged)?;
-    linked?;
-    parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }

@@ -148,3 +148,18 @@ async fn an_unreadable_release_stops_the_collection() {
     assert!(publisher.collect(keep, now_ms() + DAY_MS).await.is_err());
     assert_eq!(count(&store, layout::OBJECTS).await, before);
 }
+
+#[tokio::test]
+async fn what_is_known_of_tokens_outlives_them_and_is_forgotten_then() {
+    let key = SigningKey::generate().unwrap();
+    let store = memory();
+    let (mut publisher, _) = mesh(&store, &key).await;
+    let tokens = Tokens::new(store.clone());
+    let id = outrigger_snapshot::join_token::TokenId::random().unwrap();
+    tokens.revoke(id, now_ms()).await.unwrap();
+    let keep = Keep { age: Duration::from_secs(1), ..Keep::default() };
+    publisher.collect(keep, now_ms() + 7 * DAY_MS).await.unwrap();
+    assert!(tokens.is_revoked(id).await.unwrap(), "it may have been made a moment before");
+    publisher.collect(keep, now_ms() + 8 * DAY_MS).await.unwrap();
+    assert!(!tokens.is_revoked(id).await.unwrap());
+}

@@ -1,0 +1,249 @@
+//! `certs status`: every certificate of the mesh, what ends first on top.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use outrigger_certs::inspect::Facts;
+use outrigger_certs::pem;
+use rustls_pki_types::UnixTime;
+use serde::Serialize;
+
+use super::super::client::Client;
+use super::super::output::{self, Exit, Failed, Format, span};
+use super::super::{Server, difference, status};
+use super::date;
+use crate::api::wire::{Resources, Status as StatusBody};
+use crate::reports::{Certificate, Identity, Proxy};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Status {
+    /// Also look at the reports in this folder (outrigger-proxy --report FOLDER)
+    #[arg(long, value_name = "FOLDER", env = "OUTRIGGER_REPORTS")]
+    reports: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, short, value_enum, default_value = "table", env = "OUTRIGGER_OUTPUT")]
+    output: Format,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// One certificate, or a sidecar that has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Entry {
+    /// `leaf`, `intermediate`, `root`, or `none`: a sidecar that waits for its first.
+    role: &'static str,
+    /// Whose: a SPIFFE ID and the sidecar's node, or the subject of an authority.
+    who: String,
+    /// Its number, in hexadecimal.
+    serial: String,
+    /// Until when, in seconds since 1970.
+    until_unix: i64,
+    /// What is left of it, in seconds; negative: it is over.
+    left_s: i64,
+    /// When a new one is asked for, in seconds since 1970.
+    renewal_unix: Option<u64>,
+    /// Why no new one comes.
+    trouble: Option<String>,
+    /// Sidecars that show it, or believe it.
+    sidecars: usize,
+    /// What stops to work at its end.
+    breaks: String,
+}
+
+impl Status {
+    pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let client = Client::new(&self.server)?;
+        let mut found: StatusBody = client.fetch("/v1/status", &[]).await?;
+        let meshes: Resources = client.fetch("/v1/resources", &[("kind", "Mesh".to_owned())]).await?;
+        if let Some(folder) = &self.reports {
+            status::count_in(&mut found, status::read_folder(folder)?);
+        }
+        let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let entries = entries(&found.proxies, &roots(&meshes), now);
+        match self.output {
+            Format::Json => output::json(&entries)?,
+            Format::Yaml => {
+                let value = serde_json::to_value(&entries)
+                    .map_err(|error| Failed::problem("can't print this", &error))?;
+                output::line(difference::yaml(&value)?.trim_end());
+            }
+            Format::Table => {
+                let header = ["LEFT", "UNTIL", "ROLE", "WHO", "SERIAL", "RENEWAL", "AT ITS END"];
+                output::table(&header, entries.iter().map(|entry| row(entry, now)));
+                let (telling, all) = (
+                    found.proxies.iter().filter(|proxy| proxy.report.identity.is_some()).count(),
+                    found.proxies.len(),
+                );
+                output::remark(&format!("{telling} of {all} sidecars that report here have an identity"));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What the Mesh resource has believed.
+fn roots(meshes: &Resources) -> Vec<Facts> {
+    let bundles = meshes.resources.iter().filter_map(|mesh| mesh.pointer("/spec/trustBundle")?.as_str());
+    let roots = bundles.flat_map(|bundle| pem::roots(bundle.as_bytes(), "the Mesh").unwrap_or_default());
+    roots.filter_map(|root| Facts::of(&root).ok()).collect()
+}
+
+/// All of them, what ends first on top.
+fn entries(proxies: &[Proxy], roots: &[Facts], now: i64) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut shared = BTreeMap::<(&'static str, &str), (&Certificate, usize)>::new();
+    for proxy in proxies {
+        let Some(identity) = &proxy.report.identity else { continue };
+        entries.push(leaf(proxy, identity, now));
+        for certificate in &identity.certificates {
+            let role = match certificate.role.as_str() {
+                "intermediate" => "intermediate",
+                "root" => "root",
+                _ => continue,
+            };
+            shared.entry((role, &certificate.serial)).or_insert((certificate, 0)).1 += 1;
+        }
+    }
+    let named: Vec<Certificate> = roots.iter().map(root).collect();
+    for certificate in &named {
+        shared.entry(("root", &certificate.serial)).or_insert((certificate, 0));
+    }
+    entries.extend(shared.into_iter().map(|((role, serial), (certificate, sidecars))| Entry {
+        role,
+        who: certificate.subject.clone(),
+        serial: serial.to_owned(),
+        until_unix: certificate.until_unix,
+        left_s: certificate.until_unix - now,
+        renewal_unix: None,
+        trouble: None,
+        sidecars,
+        breaks: match role {
+            "root" => format!("{sidecars} sidecars refuse everybody whom it vouches for: replace it before (docs/IDENTITY.md)"),
+            _ => format!("{sidecars} sidecars show it, and are refused; no certificates can be made: put a new ca.crt and ca.key into --ca"),
+        },
+    }));
+    entries.sort_by(|one, other| (one.left_s, &one.who).cmp(&(other.left_s, &other.who)));
+    entries
+}
+
+fn root(facts: &Facts) -> Certificate {
+    Certificate {
+        role: "root".to_owned(),
+        serial: facts.serial.clone(),
+        subject: facts.subject.clone(),
+        until_unix: facts.not_after_unix,
+    }
+}
+
+fn leaf(proxy: &Proxy, identity: &Identity, now: i64) -> Entry {
+    let report = &proxy.report;
+    let certificate = identity.certificates.iter().find(|certificate| certificate.role == "leaf");
+    let who = identity.id.as_deref().unwrap_or(&report.service);
+    let (role, breaks) = match certificate {
+        Some(_) => {
+            ("leaf", "others of the mesh refuse this sidecar, and it can call none of them by mutual TLS")
+        }
+        None => ("none", "it waits for its first certificate, and is not ready"),
+    };
+    let until_unix = certificate.map_or(now, |certificate| certificate.until_unix);
+    let silent = if proxy.silent { ", silent" } else { "" };
+    Entry {
+        role,
+        who: format!("{who} ({}{silent})", report.node),
+        serial: certificate.map(|certificate| certificate.serial.clone()).unwrap_or_default(),
+        until_unix,
+        left_s: until_unix - now,
+        renewal_unix: identity.renewal_unix,
+        trouble: identity.trouble.clone(),
+        sidecars: 1,
+        breaks: breaks.to_owned(),
+    }
+}
+
+fn row(entry: &Entry, now: i64) -> Vec<String> {
+    let left = match u64::try_from(entry.left_s) {
+        Ok(left @ 1..) => span(left * 1_000),
+        _ if entry.role == "none" => "-".to_owned(),
+        _ => "OVER".to_owned(),
+    };
+    let renewal = match (&entry.trouble, entry.renewal_unix) {
+        (Some(trouble), _) => format!("FAILS: {trouble}"),
+        (None, Some(unix)) => {
+            let wait = i64::try_from(unix).unwrap_or(i64::MAX).saturating_sub(now);
+            u64::try_from(wait).map_or_else(|_| "due".to_owned(), |wait| format!("in {}", span(wait * 1_000)))
+        }
+        (None, None) => "by hand".to_owned(),
+    };
+    let until = if entry.role == "none" { "-".to_owned() } else { date(entry.until_unix) };
+    vec![
+        left,
+        until,
+        entry.role.to_owned(),
+        entry.who.clone(),
+        entry.serial.clone(),
+        renewal,
+        entry.breaks.clone(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reports::Report;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn proxy(node: &str, leaf_left: Option<i64>, trouble: Option<&str>) -> Proxy {
+        let certificate = |role: &str, serial: &str, left: i64| Certificate {
+            role: role.to_owned(),
+            serial: serial.to_owned(),
+            subject: format!("CN={serial}"),
+            until_unix: NOW + left,
+        };
+        let mut certificates =
+            vec![certificate("intermediate", "bb", 9_000), certificate("root", "cc", 99_000)];
+        certificates.extend(leaf_left.map(|left| certificate("leaf", node, left)));
+        let report = Report {
+            node: node.to_owned(),
+            service: "shop/cart".to_owned(),
+            version: "1".to_owned(),
+            running: None,
+            since_unix_ms: 0,
+            refusals: 0,
+            last_refusal: None,
+            quarantined: Vec::new(),
+            calls: Default::default(),
+            identity: Some(Identity {
+                id: leaf_left.map(|_| "spiffe://mesh.test/ns/shop/svc/cart".to_owned()),
+                certificates,
+                renewal_unix: None,
+                trouble: trouble.map(str::to_owned),
+            }),
+        };
+        Proxy { report, age_ms: 0, current: true, silent: false }
+    }
+
+    #[test]
+    fn what_ends_first_is_on_top_and_what_is_shared_is_told_once() {
+        let proxies = [
+            proxy("late", Some(10_000), None),
+            proxy("waiting", None, Some("no token")),
+            proxy("over", Some(-5), None),
+        ];
+        let entries = entries(&proxies, &[], NOW);
+        let told: Vec<_> =
+            entries.iter().map(|entry| (entry.role, entry.serial.as_str(), entry.sidecars)).collect();
+        let expected = [
+            ("leaf", "over", 1),
+            ("none", "", 1),
+            ("intermediate", "bb", 3),
+            ("leaf", "late", 1),
+            ("root", "cc", 3),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(row(&entries[0], NOW)[0], "OVER");
+        assert!(row(&entries[1], NOW)[5].contains("FAILS: no token"));
+        assert!(entries.iter().all(|entry| !entry.breaks.is_empty()));
+    }
+}
