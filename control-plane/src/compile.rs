@@ -23,7 +23,7 @@ mod tests;
 use index::Index;
 
 /// The version of this compiler: raised whenever the same resources give other content.
-pub const COMPILER_VERSION: u32 = 4;
+pub const COMPILER_VERSION: u32 = 5;
 
 /// The content of every scope. Scopes with equal content share it.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::overload::counts::Counts;
 use crate::overload::gate::{Gate, Integral};
-use crate::overload::limit::{AdaptiveLimit, Observed, Reading, Sample, TICK_NS};
+use crate::overload::limit::{AdaptiveLimit, EARLY_TICK_NS, Observed, Reading, Sample};
 use crate::overload::queue::{Pushed, Queue};
 use crate::overload::ticket::Ticket;
 
@@ -274,7 +274,7 @@ impl Overload {
             return;
         }
         let Ok(mut look) = self.look.try_lock() else { return };
-        self.due_ns.store(now_ns.saturating_add(TICK_NS), Relaxed);
+        self.due_ns.store(now_ns.saturating_add(EARLY_TICK_NS), Relaxed);
         let look = &mut *look;
         let (now, answers) = (self.gate.integral(now_ns), self.gate.answers());
         look.refused |= self.gate.take_refused();

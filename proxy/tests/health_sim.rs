@@ -208,12 +208,12 @@ fn recovery_s(open_max_ms: u64, outage_s: u64) -> f64 {
 }
 
 /// It takes nine tenths of the window to see that all are down; from then on 99 of 100 requests are refused. How fast the cluster is served again
-/// when it is back is a matter of how long the breaker was open by then, for nobody asks meanwhile. Three seconds are kept by one that is open
-/// for two at most. Under the defaults it is up to half a minute after a long outage, and a few seconds after a short one.
+/// when it is back is a matter of how long the breaker was open by then, for nobody asks meanwhile.
 #[test]
 fn with_all_down_requests_are_refused_and_then_served_again() {
+    let usual = Breaker::default().open_max_ms;
     for (open_max_ms, outages_s, bound_s) in
-        [(30_000, 60..75_u64, 30.5), (30_000, 10..12, 3.0), (2_000, 60..75, 3.0), (2_000, 300..301, 3.0)]
+        [(usual, 10..12, 3.0), (usual, 60..75_u64, 3.0), (usual, 300..301, 3.0), (30_000, 60..75, 30.5)]
     {
         let found: Vec<f64> = outages_s.clone().map(|outage_s| recovery_s(open_max_ms, outage_s)).collect();
         println!("open at most {open_max_ms} ms, {outages_s:?} s down: back after {found:?} s");

@@ -48,7 +48,7 @@ async fn hedges_cut_the_tail_for_few_requests_more_and_the_loser_is_let_go() {
     let mesh = Mesh::new();
     // By turns, as the endpoint that is slow at times would be avoided else.
     let turns = "balance: {policy: RoundRobin}";
-    let hedged = format!("{turns}\n  hedge: {{minDelay: 40ms}}\n  retry: {{budget: {{percent: 5}}}}");
+    let hedged = format!("{turns}\n  hedge: {{minDelay: 40ms}}");
     mesh.publish(&all(&[
         service("shop", &[]),
         service("plain", &endpoints),
@@ -79,11 +79,12 @@ async fn hedges_cut_the_tail_for_few_requests_more_and_the_loser_is_let_go() {
     assert_eq!((plain.succeeded, with.succeeded), (plain.sent, with.sent));
 }
 
-/// What hedges cut short must not pass for what is usual, or ever more would be sent.
+/// Whatever is guessed of how slow the slowest are.
 #[tokio::test(flavor = "multi_thread")]
-async fn hedges_do_not_make_for_more_hedges() {
+async fn hedges_keep_to_the_share_that_they_are_for() {
     let (one, two) = (Slots::start(1_000, spread).await, Slots::start(1_000, spread).await);
     let mesh = Mesh::new();
+    // Half of the requests are worth one, by time.
     let policy = "hedge: {percentile: 95}\n  retry: {budget: {percent: 100}}";
     mesh.publish(&all(&[
         service("shop", &[]),
@@ -95,8 +96,8 @@ async fn hedges_do_not_make_for_more_hedges() {
     let report = loaded(&shop, "cart", 3_000).await;
     let sent = count(&shop, &["outrigger_hedges_total"]).await;
     println!("{sent} hedges for {} requests", report.sent);
-    // One in twenty, and until that many are known, more: a simulation finds one in ten, and one in four the other way.
-    assert!(sent * 100 <= report.sent * 16, "{sent} hedges for {} requests", report.sent);
+    // And the floor: one a second, shared with fifteen others.
+    assert!(sent > 0 && sent * 20 <= report.sent + 20 * 2, "{sent} hedges for {} requests", report.sent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +113,7 @@ async fn an_order_is_never_hedged() {
         shop.ready().await;
         let hedges = async || count(&shop, &["outrigger_hedges_total"]).await;
         // So that what takes long is known to be unusual.
-        for _ in 0..30 {
+        for _ in 0..60 {
             client::fetch(shop.outbound, "cart", "/").await.unwrap();
         }
         let (before, asked) = (hedges().await, one.requests() + two.requests());

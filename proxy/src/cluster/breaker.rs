@@ -23,6 +23,8 @@ mod state;
 mod tests;
 
 const MS: u64 = 1_000_000;
+/// A probe that is unanswered for so long, or for `open_max_ms` where that is more, is taken for lost. In milliseconds.
+const PROBE_MS: u64 = 30_000;
 
 /// Having been closed for this long makes up for one opening before, in milliseconds.
 pub const REST_MS: u64 = 10_000;
@@ -140,7 +142,7 @@ impl ClusterBreaker {
     /// Takes a probe's place, if there is one.
     fn probe(&self, now_ms: u64) -> Option<State> {
         let probes_max = self.settings.probes.min(u32::from(u8::MAX)) as u8;
-        let deadline_ms = now_ms.saturating_add(self.settings.open_max_ms);
+        let deadline_ms = now_ms.saturating_add(self.settings.open_max_ms.max(PROBE_MS));
         let probed = self.change(|state| state.probed(now_ms, deadline_ms, probes_max));
         if probed.is_none() {
             self.change(|state| state.expired(now_ms, now_ms + self.open_ms(state.repeats)));

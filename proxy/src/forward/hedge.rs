@@ -47,7 +47,8 @@ impl Prepared {
                 Either::Right(_) => {
                     let now_ns = clock::now_ns();
                     let other = pick(worker, &cluster, key, tries, now_ns).ok().filter(|(_, known)| !known);
-                    let allowed = || cluster.load.retries.withdraw(&budget, now_ns);
+                    let slowest = cluster.hedge.as_ref().map_or(0, |hedge| 100 - hedge.percentile.min(100));
+                    let allowed = || cluster.load.retries.withdraw_hedge(&budget, slowest.into(), now_ns);
                     let start = |endpoint| {
                         let permit = permit(worker, &cluster, now_ns).ok()?;
                         Some(Attempt::start(endpoint, permit, now_ns, deadline_ns))

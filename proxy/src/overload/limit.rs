@@ -5,7 +5,9 @@
 //! measured against Little's law (N = X · R): throughput times the latency that is normal is the concurrency worth having.
 
 /// Between two looks at what was observed.
-pub const TICK_NS: u64 = 100_000_000;
+const TICK_NS: u64 = 100_000_000;
+/// The same while more are in flight than is worth having: a step of the load fills all the headroom within a tick.
+pub const EARLY_TICK_NS: u64 = 25_000_000;
 /// Answers that a look needs.
 const ANSWERS_MIN: usize = 20;
 /// Answers that it needs once it has waited for [`SLOW_TICK_NS`].
@@ -19,7 +21,6 @@ pub const IDLE: f64 = 1_024.0;
 const LIMIT_MIN: f64 = 8.0;
 /// While nothing is wrong the limit stays so far above what is worth having: a dependency that becomes slow needs the room.
 const HEADROOM: f64 = 5.0;
-const HEADROOM_MIN: f64 = 64.0;
 /// Largest limit while it is measured.
 pub const LIMIT_MAX: f64 = 10_000.0;
 /// Latency above the normal by less than this is no standing queue, whatever multiple it is (CoDel's target, RFC 8289 §4.4): 1.5 times
@@ -177,6 +178,9 @@ impl AdaptiveLimit {
             return false;
         }
         let throughput = observed.answers as f64 / (observed.elapsed_ns.max(1) as f64 / 1e9);
+        if observed.elapsed_ns < TICK_NS {
+            return self.look_early(observed, throughput);
+        }
         if throughput < RATE_MIN {
             (self.episode, self.excesses, self.limit) = (None, 0, self.limit.max(IDLE));
             return true;
@@ -192,13 +196,33 @@ impl AdaptiveLimit {
         match self.episode.take() {
             Some(episode) => self.go_on(episode, observed, latency_s, gradient, limited),
             None if self.excesses >= 2 || gradient < 0.5 => {
-                self.limit = self.worth_having();
-                let probe_at_ns = observed.now_ns + FIRST_PROBE_NS;
-                self.episode = Some(Episode::begin(observed.in_flight_mean, latency_s, probe_at_ns));
+                self.cut(observed, latency_s);
             }
             None => self.limit = (self.limit + self.limit.sqrt()).min(self.ceiling()),
         }
         true
+    }
+
+    /// Looks before the tick is over, for a queue that grows faster than latencies tell: those are of requests that came before it. What who
+    /// comes now will find is in flight over throughput (Little's law).
+    fn look_early(&mut self, observed: &Observed<'_>, throughput: f64) -> bool {
+        let in_flight = f64::from(observed.in_flight);
+        let awaits_s = in_flight / throughput;
+        let steep = self.base_s > 0.0 && self.episode.is_none() && awaits_s > 2.0 * self.allowed_s();
+        // Where fewer answers come than it has shown to be capable of, something behind it has become slow.
+        if !steep || throughput < self.throughput {
+            return false;
+        }
+        self.throughput = self.throughput.max(throughput);
+        self.reading.gradient = self.allowed_s() / awaits_s;
+        self.cut(observed, awaits_s);
+        true
+    }
+
+    fn cut(&mut self, observed: &Observed<'_>, latency_s: f64) {
+        self.limit = self.worth_having();
+        let probe_at_ns = observed.now_ns + FIRST_PROBE_NS;
+        self.episode = Some(Episode::begin(observed.in_flight_mean, latency_s, probe_at_ns));
     }
 
     /// Moves what is normal.
@@ -225,7 +249,7 @@ impl AdaptiveLimit {
     }
 
     fn ceiling(&self) -> f64 {
-        (HEADROOM * self.worth_having()).clamp(HEADROOM_MIN, LIMIT_MAX)
+        (HEADROOM * self.worth_having()).min(LIMIT_MAX)
     }
 
     fn go_on(

@@ -43,7 +43,9 @@ impl BudgetSettings {
 #[derive(Debug, Default)]
 pub struct Budget {
     requests: Window,
+    /// Retries and hedges.
     retries: Window,
+    hedges: Window,
     /// Until when the floor is used up (GCRA: the theoretical arrival time of the next retry).
     floor_ns: AtomicU64,
 }
@@ -57,13 +59,21 @@ impl Budget {
     /// Takes the right to one retry; false if there is none.
     pub fn withdraw(&self, settings: &BudgetSettings, now_ns: u64) -> bool {
         let slot = now_ns / settings.slot_ns;
-        // Counted first, so that workers that come at the same time do not all see the last one.
-        self.retries.add(slot);
-        if self.retries.sum(slot) * 200 <= self.requests.sum(slot) * settings.half_percents {
+        self.take(&self.retries, slot, settings.half_percents) || self.take_floor(settings, now_ns)
+    }
+
+    /// The same for a hedge. Hedges have a share of their own as well: they are for the slowest `percent` of requests, and where a guess at
+    /// how slow those are is wrong, there are to be no more of them for that.
+    pub fn withdraw_hedge(&self, settings: &BudgetSettings, percent: u64, now_ns: u64) -> bool {
+        let slot = now_ns / settings.slot_ns;
+        let within = self.take(&self.hedges, slot, 2 * percent);
+        if within && self.take(&self.retries, slot, settings.half_percents) {
             return true;
         }
-        self.retries.take_back(slot);
-        settings.floor_ns.is_some_and(|floor_ns| self.take_floor(floor_ns, settings, now_ns))
+        if within {
+            self.hedges.take_back(slot);
+        }
+        self.take_floor(settings, now_ns)
     }
 
     /// What is left at `now_ns`, in whole retries, without the floor.
@@ -72,7 +82,19 @@ impl Budget {
         (self.requests.sum(slot) * settings.half_percents / 200).saturating_sub(self.retries.sum(slot))
     }
 
-    fn take_floor(&self, floor_ns: u64, settings: &BudgetSettings, now_ns: u64) -> bool {
+    /// Counts one more, unless there are as many as `half_percents` of the requests allow.
+    fn take(&self, window: &Window, slot: u64, half_percents: u64) -> bool {
+        // Counted first, so that workers that come at the same time do not all see the last one.
+        window.add(slot);
+        let taken = window.sum(slot) * 200 <= self.requests.sum(slot) * half_percents;
+        if !taken {
+            window.take_back(slot);
+        }
+        taken
+    }
+
+    fn take_floor(&self, settings: &BudgetSettings, now_ns: u64) -> bool {
+        let Some(floor_ns) = settings.floor_ns else { return false };
         let window_ns = settings.slot_ns * SLOTS as u64;
         let tolerance_ns = window_ns.saturating_sub(floor_ns);
         let taken = self.floor_ns.fetch_update(Relaxed, Relaxed, |arrival_ns| {

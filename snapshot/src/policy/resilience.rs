@@ -212,7 +212,7 @@ impl Default for Breaker {
             requests_min: 50,
             endpoints_percent: 80,
             open_ms: 1_000,
-            open_max_ms: 30_000,
+            open_max_ms: 2_000,
             probes: 1,
             successes: 10,
             ramp_ms: 0,

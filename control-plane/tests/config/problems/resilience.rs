@@ -136,7 +136,7 @@ const CASES: &[(Wrong, &[&str])] = &[
             "breaker: {open: 1m}",
         ),
         &[
-            "m.yaml:6:79: spec.breaker.open: is longer than openMax, which is 30s by default; expected at most 30s",
+            "m.yaml:6:79: spec.breaker.open: is longer than openMax, which is 2s by default; expected at most 2s",
         ],
     ),
     (

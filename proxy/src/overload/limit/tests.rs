@@ -23,7 +23,7 @@ fn too_few_answers_decide_nothing() {
     assert!(!look(&mut limit, S, 190.0, 0.030, 5.0));
     assert_eq!((limit.limit(), limit.reading()), (IDLE, Reading::default()));
     assert!(look(&mut limit, S, 200.0, 0.030, 5.0));
-    assert_eq!(limit.limit(), HEADROOM_MIN, "Little's law says 9, of which the fivefold is less than 64");
+    assert_eq!(limit.limit().round(), 45.0, "five times the nine of Little's law");
 }
 
 #[test]
@@ -67,6 +67,34 @@ fn a_queue_in_the_application_is_cut_and_a_slow_dependency_is_not() {
         assert!((limit.limit() > 500.0) != elastic, "{}", limit.limit());
         step(&mut limit, latency_after_s, 40.0);
         assert!((limit.reading().baseline_s - rebased).abs() < 0.001);
+    }
+}
+
+/// A step of the load: what is answered now came before it, and is as fast as ever.
+#[test]
+fn a_queue_that_grows_is_cut_before_latencies_tell() {
+    for (in_flight, answers, cut) in [
+        (200, 30, true),
+        (80, 30, false),
+        // Fewer answers than usual: something else has become slow.
+        (200, 20, false),
+    ] {
+        let mut limit = AdaptiveLimit::new(1.5);
+        for tick in 0..20 {
+            assert!(look(&mut limit, S + tick * TICK_NS, 1_000.0, 0.030, 30.0));
+        }
+        let now_ns = 4 * S;
+        let looked = limit.look(&mut Observed {
+            now_ns,
+            elapsed_ns: EARLY_TICK_NS,
+            in_flight_mean: 100.0,
+            in_flight,
+            answers,
+            refused: false,
+            samples: &mut vec![Sample { sent_ns: now_ns - TICK_NS, latency_s: 0.030 }; answers as usize],
+        });
+        assert_eq!((looked, limit.in_episode()), (cut, cut), "{in_flight} in flight, {answers} answers");
+        assert_eq!(limit.limit() < 60.0, cut);
     }
 }
 

@@ -20,6 +20,20 @@ fn a_tenth_of_the_requests_of_the_window_and_no_more() {
 }
 
 #[test]
+fn hedges_have_a_share_of_their_own_within_that_of_retries() {
+    for (percent, granted_hedges, granted_retries) in [(5, 50, 50), (50, 100, 0)] {
+        let (budget, settings) = (Budget::default(), settings(10, 0, 1));
+        for _ in 0..1_000 {
+            budget.deposit(&settings, SECOND);
+        }
+        let hedges = (0..1_000).filter(|_| budget.withdraw_hedge(&settings, percent, 2 * SECOND)).count();
+        let retries = (0..1_000).filter(|_| budget.withdraw(&settings, 2 * SECOND)).count();
+        assert_eq!((hedges, retries), (granted_hedges, granted_retries));
+        assert!(!budget.withdraw_hedge(&settings, percent, 2 * SECOND));
+    }
+}
+
+#[test]
 fn part_of_a_retried_request_has_half_the_share_and_no_floor() {
     let (budget, whole) = (Budget::default(), settings(5, 1_000, 1));
     for _ in 0..1_000 {
