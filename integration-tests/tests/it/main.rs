@@ -40,3 +40,4 @@ mod starting;
 mod streams;
 mod systemd;
 mod thin;
+mod workload_api;

@@ -31,6 +31,7 @@ const VALUES: [(&str, [&str; 3]); 33] = [
     ("ca", ["https://a", "https://b:1", "https://[::1]"]),
     ("join-token-file", ["/a", "/b", "/c"]),
     ("join-token", ["a", "bb", "ccc"]),
+    ("workload-api", ["unix:/a", "unix:/b", "unix:/c"]),
     ("report", ["/a", "http://b:1", "https://c"]),
     ("report-token-file", ["/a", "/b", "/c"]),
     ("report-ca-file", ["/a", "/b", "/c"]),
