@@ -1,6 +1,7 @@
 //! A trust bundle: who is believed about the identities of one trust domain, and what they have taken back.
 
 use std::fmt;
+use std::sync::Arc;
 
 use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
@@ -10,10 +11,11 @@ use crate::inspect::Facts;
 use crate::problem::Problem;
 
 /// See the module.
+#[derive(Clone)]
 pub struct TrustBundle {
     domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
-    revocations: Vec<CertRevocationList<'static>>,
+    revocations: Arc<[CertRevocationList<'static>]>,
     facts: Vec<Facts>,
 }
 
@@ -27,12 +29,22 @@ impl TrustBundle {
         if roots.is_empty() {
             return Err(Problem::NoTrust);
         }
-        let anchor = |root| anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned());
-        let anchors = roots.iter().map(anchor).collect::<Result<_, _>>().map_err(|_| Problem::Malformed)?;
         let list = |list: &CertificateRevocationListDer<'_>| OwnedCertRevocationList::from_der(list);
         let revocations = revocations.iter().map(list).collect::<Result<Vec<_>, _>>();
         let revocations = revocations.map_err(|_| Problem::Malformed)?.into_iter().map(Into::into).collect();
-        let facts = roots.iter().map(|root| Facts::of(root)).collect::<Result<_, _>>()?;
+        Self { domain, anchors: Vec::new(), revocations, facts: Vec::new() }.with(roots)
+    }
+
+    /// The same, and these authorities as well. What was taken back stays taken back.
+    pub fn with(&self, roots: &[CertificateDer<'_>]) -> Result<Self, Problem> {
+        let Self { domain, mut anchors, revocations, mut facts } = self.clone();
+        for root in roots {
+            let anchor = anchor_from_trusted_cert(root).map_err(|_| Problem::Malformed)?.to_owned();
+            if !anchors.contains(&anchor) {
+                facts.push(Facts::of(root)?);
+                anchors.push(anchor);
+            }
+        }
         Ok(Self { domain, anchors, revocations, facts })
     }
 

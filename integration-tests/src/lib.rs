@@ -16,6 +16,7 @@ pub mod pki;
 pub mod port;
 pub mod process;
 mod wait;
+pub mod workload_api;
 
 pub use app::App;
 pub use client::{Answer, Failure};

@@ -8,6 +8,7 @@ use rcgen::{
 };
 
 use crate::mesh::Sidecar;
+use crate::workload_api::AgentSvid;
 
 /// The trust domain of every mesh here.
 pub const DOMAIN: &str = "mesh.test";
@@ -18,6 +19,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate.
     pub pem: String,
+    der: Vec<u8>,
 }
 
 /// A certificate and its key, in files.
@@ -39,8 +41,9 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("keys can be made");
-        let pem = params.self_signed(&key).expect("a key can sign").pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        let certificate = params.self_signed(&key).expect("a key can sign");
+        let (pem, der) = (certificate.pem(), certificate.der().to_vec());
+        Self { issuer: Issuer::new(params, key), pem, der }
     }
 
     /// Files below `folder` that prove a service of the default namespace.
@@ -73,6 +76,29 @@ impl Authority {
             path
         };
         Pair { certificate: file("crt", &certificate.pem()), key: file("key", &key.serialize_pem()) }
+    }
+
+    /// Its certificate in DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// What an agent of the Workload API tells: a certificate for `id`, its key, and this authority.
+    pub fn agent_svid(&self, id: &str) -> AgentSvid {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.try_into().expect("the id is ASCII"))];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().expect("keys can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("an authority can sign");
+        AgentSvid {
+            id: id.to_owned(),
+            certificate: certificate.der().to_vec(),
+            key: key.serialize_der(),
+            authorities: self.der.clone(),
+        }
     }
 
     /// The mesh resource that has it believed, with what sidecars ask of callers.

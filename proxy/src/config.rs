@@ -22,7 +22,7 @@ use outrigger_snapshot::name::ServiceName;
 
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use forward::{FORWARDS_MAX, Forward, InboundPort};
-pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError};
+pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError, WorkloadSocket};
 pub use layers::Origin;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};

@@ -9,7 +9,8 @@ use arc_swap::ArcSwapOption;
 use outrigger_certs::mesh::Mesh;
 use outrigger_certs::svid::Svid;
 use outrigger_certs::trust::TrustBundle;
-use rustls_pki_types::UnixTime;
+use outrigger_snapshot::identity::TrustDomain;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::Notify;
 
 pub use self::metrics::write;
@@ -53,12 +54,23 @@ impl Identity {
     }
 }
 
+/// Authorities of a trust domain, as the source of the certificate knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Whose identities they vouch for.
+    pub domain: TrustDomain,
+    /// Their certificates.
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
 /// See the module. The one place where a certificate comes into force.
 #[derive(Debug)]
 pub struct Keeper {
     shared: Arc<Identity>,
     svid: RefCell<Option<Svid>>,
     bundle: RefCell<Option<Arc<TrustBundle>>>,
+    /// Authorities that the source vouches for.
+    told: RefCell<Option<Told>>,
     /// Somebody waits for the first certificate.
     proved: Notify,
     /// Why no new certificate comes, a sentence; `None`: nothing is wrong.
@@ -80,6 +92,7 @@ impl Keeper {
             shared: Arc::new(Identity { wanted, mesh: ArcSwapOption::empty() }),
             svid: RefCell::default(),
             bundle: RefCell::default(),
+            told: RefCell::default(),
             proved: Notify::new(),
             trouble: RefCell::default(),
             renewal_unix: Cell::default(),
@@ -110,6 +123,31 @@ impl Keeper {
     pub fn believe(&self, bundle: Option<Arc<TrustBundle>>) {
         *self.bundle.borrow_mut() = bundle;
         self.renew();
+    }
+
+    /// Believes these as well, if the snapshot is of their trust domain: whoever says who this proxy is may say so of others.
+    pub fn tell(&self, told: Told) {
+        if self.told.borrow().as_ref() != Some(&told) {
+            *self.told.borrow_mut() = Some(told);
+            self.renew();
+        }
+    }
+
+    /// Everyone who is believed.
+    fn believed(&self) -> Option<Arc<TrustBundle>> {
+        let bundle = self.bundle()?;
+        let told = self.told.borrow();
+        let Some(told) = told.as_ref().filter(|told| told.domain == *bundle.domain()) else {
+            return Some(bundle);
+        };
+        let joined = bundle.with(&told.roots);
+        joined
+            .map(Arc::new)
+            .inspect_err(|problem| {
+                tracing::error!("authorities that the agent names are not believed: {problem}")
+            })
+            .ok()
+            .or(Some(bundle))
     }
 
     /// Puts a certificate into force that was checked.
@@ -163,7 +201,7 @@ impl Keeper {
 
     /// Puts certificate and bundle into force, for connections from now on.
     fn renew(&self) {
-        let (svid, bundle) = (self.svid.borrow().clone(), self.bundle.borrow().clone());
+        let (svid, bundle) = (self.svid.borrow().clone(), self.believed());
         let mesh = svid.zip(bundle).map(|(svid, bundle)| Mesh::new(svid, bundle));
         match mesh.transpose() {
             Ok(mesh) => self.shared.mesh.store(mesh.map(Arc::new)),

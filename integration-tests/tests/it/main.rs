@@ -43,3 +43,4 @@ mod starting;
 mod streams;
 mod systemd;
 mod thin;
+mod workload_api;

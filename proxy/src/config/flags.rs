@@ -11,7 +11,7 @@ use outrigger_snapshot::name::ServiceName;
 use tracing_subscriber::EnvFilter;
 
 use super::forward::{Forward, InboundPort};
-use super::identity::{CaUrl, TypedToken};
+use super::identity::{CaUrl, TypedToken, WorkloadSocket};
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::{check, duration};
@@ -155,6 +155,10 @@ pub(super) struct Flags {
     /// The join token itself. Everyone on the machine can read a command line: pass it in the environment, or in a file
     #[arg(long, value_name = "TOKEN")]
     pub(super) join_token: Option<TypedToken>,
+
+    /// The socket of an agent of SPIFFE's Workload API, such as SPIRE's, that gives this sidecar its identity: unix:PATH
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) workload_api: Option<WorkloadSocket>,
 
     /// Where to say what runs here: a folder, or the http(s) URL of a control plane
     #[arg(long, value_name = "URL")]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use outrigger_certs::files::Files;
 use outrigger_snapshot::join_token::{TOKEN_BYTES_MAX, TokenError, TokenText};
+use spiffe::transport::Endpoint;
 
 use super::target::ReportUrl;
 use super::{ConfigError, flags::Flags};
@@ -20,6 +21,38 @@ pub enum IdentityFrom {
     Files(Files),
     /// The mesh's own authority.
     Ca(CertificateAuthority),
+    /// An agent on this machine that speaks the SPIFFE Workload API, such as SPIRE's.
+    WorkloadApi(WorkloadSocket),
+}
+
+/// Where the SPIFFE Workload API is served: `unix:PATH`, as `SPIFFE_ENDPOINT_SOCKET` spells it (SPIFFE Workload Endpoint, section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadSocket(PathBuf);
+
+impl WorkloadSocket {
+    /// As the client wants it.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.0.clone())
+    }
+}
+
+impl fmt::Display for WorkloadSocket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "unix:{}", self.0.display())
+    }
+}
+
+impl std::str::FromStr for WorkloadSocket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match Endpoint::parse(text) {
+            Ok(Endpoint::Unix(path)) => Ok(Self(path)),
+            _ => Err(format!(
+                "{text:?} is no socket of a SPIFFE Workload API; expected unix:PATH, such as unix:/run/spire/agent/public/api.sock"
+            )),
+        }
+    }
 }
 
 /// A control plane that makes certificates.
@@ -101,6 +134,16 @@ pub(super) fn identity(flags: &Flags) -> Result<Option<IdentityFrom>, ConfigErro
     let wrong = |text: &str| Err(ConfigError::Combination(text.to_owned()));
     let typed = flags.join_token.as_ref().filter(|typed| !typed.0.is_empty());
     let has_token = flags.join_token_file.is_some() || typed.is_some();
+    if let Some(socket) = flags.workload_api.clone() {
+        let others =
+            [flags.identity_cert.is_some(), flags.identity_key.is_some(), flags.ca.is_some(), has_token];
+        return match others {
+            [false, false, false, false] => Ok(Some(IdentityFrom::WorkloadApi(socket))),
+            _ => wrong(
+                "--workload-api says where this sidecar's identity comes from: leave --ca and its join token, --identity-cert and --identity-key",
+            ),
+        };
+    }
     match (flags.identity_cert.clone(), flags.identity_key.clone(), flags.ca.clone()) {
         (None, None, None) if has_token => wrong(
             "a join token (--join-token-file) is for a control plane that makes certificates: name it with --ca",

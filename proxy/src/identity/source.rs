@@ -13,6 +13,7 @@ use crate::state_dir::StateDir;
 
 pub mod ca;
 mod files;
+mod workload_api;
 
 /// See the module.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub enum Source {
     Files(files::Source),
     /// The mesh's own authority.
     Ca(Box<ca::Source>),
+    /// An agent of the SPIFFE Workload API.
+    WorkloadApi(workload_api::Source),
 }
 
 impl Source {
@@ -39,6 +42,9 @@ impl Source {
             IdentityFrom::Ca(authority) => {
                 Ok(Self::Ca(Box::new(ca::Source::open(authority, service.clone(), state, keeper))))
             }
+            IdentityFrom::WorkloadApi(socket) => {
+                Ok(Self::WorkloadApi(workload_api::Source::new(socket, service.clone(), keeper)))
+            }
         }
     }
 
@@ -47,6 +53,7 @@ impl Source {
         match self {
             Self::Files(files) => files.run().await,
             Self::Ca(authority) => authority.run().await,
+            Self::WorkloadApi(agent) => agent.run().await,
         }
     }
 }

@@ -52,7 +52,7 @@ impl Keeper {
 
     /// What becomes of each certificate and its role.
     pub(super) fn each<T>(&self, mut become_of: impl FnMut(&'static str, &Facts) -> T) -> Vec<T> {
-        let (svid, bundle) = (self.svid.borrow(), self.bundle.borrow());
+        let (svid, bundle) = (self.svid.borrow(), self.believed());
         let own = svid.iter().flat_map(|svid| svid.facts()).enumerate();
         let own = own.map(|(nth, facts)| (if nth == 0 { "leaf" } else { "intermediate" }, facts));
         let roots = bundle.iter().flat_map(|bundle| bundle.facts()).map(|facts| ("root", facts));

@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 36] = [
+const VALUES: [(&str, [&str; 3]); 37] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
@@ -33,6 +33,7 @@ const VALUES: [(&str, [&str; 3]); 36] = [
     ("ca", ["https://a", "https://b:1", "https://[::1]"]),
     ("join-token-file", ["/a", "/b", "/c"]),
     ("join-token", ["a", "bb", "ccc"]),
+    ("workload-api", ["unix:/a", "unix:/b", "unix:/c"]),
     ("report", ["/a", "http://b:1", "https://c"]),
     ("report-token-file", ["/a", "/b", "/c"]),
     ("report-ca-file", ["/a", "/b", "/c"]),
