@@ -12,3 +12,4 @@ pub mod provider;
 pub mod svid;
 pub mod trust;
 pub mod verify;
+pub mod web;

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use outrigger_snapshot::facts::{Facts, PeerCounts, TlsMode};
+use outrigger_snapshot::facts::{Authorities, Facts, PeerCounts};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Policy, SCHEMA};
-use outrigger_snapshot::validate::MESH_TLS;
+use outrigger_snapshot::validate::{MESH_TLS, UPSTREAM_TLS};
 
 use crate::config::Checked;
 
@@ -15,6 +15,7 @@ pub use shrink::{EXCHANGED_MAX, Loss, SHRINK_PERCENT_MAX, Shrink, shrink};
 mod backend;
 mod cluster;
 mod features;
+mod gateway;
 mod index;
 mod shrink;
 #[cfg(test)]
@@ -92,6 +93,15 @@ pub fn compile(checked: &Checked) -> Compiled {
         });
         compiled.scopes.insert(name.clone(), Scope { policy, facts });
     }
+    for (name, gateway) in &index.gateways {
+        let policy = gateway::policy(&index, checked, name, gateway);
+        let mut facts = compile_facts(&index, &Some(policy.services.keys().cloned().collect()));
+        facts.authorities.extend(gateway::authorities(&index, gateway));
+        let scope = Scope { policy: compiled.policies.len(), facts: compiled.facts.len() };
+        compiled.policies.push(policy);
+        compiled.facts.push(facts);
+        compiled.scopes.insert(name.clone(), scope);
+    }
     compiled
 }
 
@@ -125,19 +135,23 @@ fn compile_policy(index: &Index<'_>, view: Option<&str>, selection: &Selection) 
     let services = services
         .map(|(name, service)| (name.clone(), backend::service(index, view, name, service)))
         .collect();
-    Policy { schema: SCHEMA, features: features::of_policy(&services), services }
+    Policy { schema: SCHEMA, features: features::of_policy(&services, None), services, gateway: None }
 }
 
 fn compile_facts(index: &Index<'_>, selection: &Selection) -> Facts {
     let services = index.services.iter().filter(|(name, _)| selected(selection, name));
-    let tls = |service| if index.mtls(service).is_some() { TlsMode::Mesh } else { TlsMode::None };
+    let clusters: BTreeMap<_, _> =
+        services.flat_map(|(name, service)| cluster::clusters(index, name, service)).collect();
     let trust = index.mesh.and_then(|mesh| mesh.trust.clone());
-    Facts {
-        schema: SCHEMA,
-        features: trust.iter().map(|_| MESH_TLS.to_owned()).collect(),
-        clusters: services
-            .flat_map(|(name, service)| cluster::clusters(name, service, tls(service)))
-            .collect(),
-        trust,
-    }
+    let named = clusters.values().filter_map(|cluster| match &cluster.tls.as_ref()?.authorities {
+        Authorities::Listed(names) => Some(names),
+        Authorities::System => None,
+    });
+    let authorities = named.flatten().filter_map(|name| index.authority(name)).collect();
+    let used = [
+        (MESH_TLS, trust.is_some()),
+        (UPSTREAM_TLS, clusters.values().any(|cluster| cluster.tls.is_some())),
+    ];
+    let features = used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect();
+    Facts { schema: SCHEMA, features, clusters, trust, authorities }
 }

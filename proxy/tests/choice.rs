@@ -60,7 +60,7 @@ fn policy(cart: Backend) -> Policy {
     };
     let services =
         [("cart".parse().unwrap(), service(cart.clone())), ("web".parse().unwrap(), service(cart))];
-    Policy { schema: SCHEMA, features: BTreeSet::new(), services: services.into() }
+    Policy { schema: SCHEMA, features: BTreeSet::new(), services: services.into(), gateway: None }
 }
 
 fn facts() -> Facts {
@@ -72,13 +72,13 @@ fn facts() -> Facts {
             tls: TlsMode::None,
         };
         let endpoints = zones.iter().enumerate().map(endpoint).collect();
-        facts::Cluster { discovery: Discovery::Static(endpoints), peers: 1 }
+        facts::Cluster { discovery: Discovery::Static(endpoints), peers: 1, tls: None }
     };
     let clusters = [
         ("cart:80".parse().unwrap(), cluster(1, &["a", "a", "b", "b", "b", "b", "c", "c"])),
         ("web:80".parse().unwrap(), cluster(2, &["a", "b", "b"])),
     ];
-    Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: clusters.into() }
+    Facts { trust: None, authorities: Default::default(), schema: SCHEMA, features: BTreeSet::new(), clusters: clusters.into() }
 }
 
 impl Rig {

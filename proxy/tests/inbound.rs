@@ -63,7 +63,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
     let services = BTreeMap::from([("cart".parse().unwrap(), service)]);
-    Policy { schema: SCHEMA, features: BTreeSet::new(), services }
+    Policy { schema: SCHEMA, features: BTreeSet::new(), services, gateway: None }
 }
 
 impl Rig {
@@ -96,7 +96,7 @@ impl Rig {
     fn apply(&mut self, policy: &Policy) {
         policy.check().unwrap();
         let facts =
-            Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
+            Facts { trust: None, authorities: Default::default(), schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
         let app = App { host: [127, 0, 0, 1].into(), port: None };
         let local = Local { identity: false, service: "cart".parse().unwrap(), zone: None, app: Some(app) };
         let resolved = BTreeMap::new();

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{CONNECTION_RULES, Filter, RateKey, RateLimit, Service};
-use outrigger_snapshot::validate::{AUTHORIZATION, GRPC_RULES, IDENTITY_KEYS, MESH_TLS, PRIORITY_RULES};
+use outrigger_snapshot::policy::{CONNECTION_RULES, Filter, Gateway, RateKey, RateLimit, Service};
+use outrigger_snapshot::validate::{
+    AUTHORIZATION, GATEWAY, GRPC_RULES, IDENTITY_KEYS, MESH_TLS, PRIORITY_RULES, UPSTREAM_TLS,
+};
 
-pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<String> {
+pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>, gateway: Option<&Gateway>) -> BTreeSet<String> {
     let ports = || services.values().flat_map(|service| &service.ports);
-    let rules = || ports().flat_map(|port| &port.rules);
+    let listeners = || gateway.into_iter().flat_map(|gateway| &gateway.listeners);
+    let routed = || listeners().flat_map(|listener| &listener.routes).flat_map(|route| &route.rules);
+    let rules = || ports().flat_map(|port| &port.rules).chain(routed());
     let inbound = || ports().filter_map(|port| port.inbound.as_ref());
     let filters =
         rules().flat_map(|rule| rule.filters.iter().chain(rule.backends.iter().flat_map(|to| &to.filters)));
@@ -21,6 +25,8 @@ pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<S
     let used = [
         (MESH_TLS, services.values().any(|service| service.mtls.is_some())),
         (CONNECTION_RULES, ports().any(|port| !port.connections.is_empty())),
+        (GATEWAY, gateway.is_some()),
+        (UPSTREAM_TLS, ports().any(|port| port.backend.client_certificate.is_some())),
         (GRPC_RULES, rules().any(|rule| rule.grpc)),
         (AUTHORIZATION, inbound().any(|inbound| inbound.authorization.is_some())),
         (PRIORITY_RULES, inbound().any(|inbound| !inbound.priorities.is_empty())),
