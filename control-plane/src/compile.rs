@@ -148,10 +148,8 @@ fn compile_facts(index: &Index<'_>, selection: &Selection) -> Facts {
         Authorities::System => None,
     });
     let authorities = named.flatten().filter_map(|name| index.authority(name)).collect();
-    let used = [
-        (MESH_TLS, trust.is_some()),
-        (UPSTREAM_TLS, clusters.values().any(|cluster| cluster.tls.is_some())),
-    ];
+    let used =
+        [(MESH_TLS, trust.is_some()), (UPSTREAM_TLS, clusters.values().any(|cluster| cluster.tls.is_some()))];
     let features = used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect();
     Facts { schema: SCHEMA, features, clusters, trust, authorities }
 }

@@ -70,6 +70,8 @@ pub trait AdminState {
     fn phase(&self) -> Phase;
     /// What the source knows.
     fn source(&self) -> View;
+    /// What keeps a proxy with a plan from taking traffic, if anything does.
+    fn trouble(&self) -> Option<String>;
     /// The process.
     fn server_info(&self) -> ServerInfo;
     /// Every cluster of the plan, by name.
@@ -150,7 +152,10 @@ fn ready(state: &dyn AdminState) -> Answer {
     match (state.phase(), state.source().running) {
         (Phase::Draining, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n"),
         (Phase::Starting, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: starting\n"),
-        (Phase::Serving, Some(_)) => Answer::text(StatusCode::OK, "ready\n"),
+        (Phase::Serving, Some(_)) => match state.trouble() {
+            None => Answer::text(StatusCode::OK, "ready\n"),
+            Some(why) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        },
         (Phase::Serving, None) => {
             let why = without_plan(&state.source());
             Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: no snapshot runs: {why}\n"))

@@ -1,8 +1,7 @@
 //! The composition root: the only file that knows everyone.
 
 use std::cell::RefCell;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,12 +16,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::{self, AdminState, ServerInfo, Surface};
-use crate::applier::Applier;
-use crate::config::{self, Config};
+use crate::applier::{Applier, Keepers};
+use crate::certificates::Certificates;
+use crate::config::Config;
 use crate::crew::{Crew, Door};
+use crate::gateway::Ports;
 use crate::health_check;
 use crate::identity::Keeper;
-use crate::listener::{BindError, bind, listen, reserve_refusing};
+use crate::listener::{BindError, listen};
 use crate::memory::{self, Memory};
 use crate::opaque::Forward;
 use crate::overview::Overview;
@@ -36,7 +37,12 @@ use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
 use crate::telemetry::metrics::Direction;
+use crate::trust::Trusted;
 use crate::worker::{CurrentPlan, Phase};
+
+use self::listeners::{INBOUND, Listeners, announce, announce_one};
+
+mod listeners;
 
 /// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
@@ -71,6 +77,9 @@ pub enum AppError {
     /// The certificate.
     #[error("cannot prove the identity of --identity-cert and --identity-key")]
     Identity(#[from] FilesError),
+    /// The library of TLS.
+    #[error("cannot set up TLS")]
+    Tls(#[from] tokio_rustls::rustls::Error),
     /// The system.
     #[error("the system refused a thread, a socket or a signal")]
     System(#[from] std::io::Error),
@@ -83,53 +92,9 @@ impl AppError {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
             Self::Key(_) | Self::Store(_) | Self::Identity(_) => Exit::Usage,
-            Self::State(_) | Self::Resolve(_) | Self::System(_) => Exit::Failed,
+            Self::State(_) | Self::Resolve(_) | Self::Tls(_) | Self::System(_) => Exit::Failed,
         }
     }
-}
-
-/// The listener that begins to listen only when its calls can be served: callers find another endpoint meanwhile.
-const INBOUND: &str = "inbound";
-
-/// The sockets of a proxy.
-struct Listeners {
-    outbound: StdListener,
-    forwards: Vec<(StdListener, Arc<Forward>)>,
-    inbound: Option<StdListener>,
-    admin: StdListener,
-    metrics: StdListener,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Self, BindError> {
-        Ok(Self {
-            outbound: bind(config.outbound, "--outbound")?,
-            forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
-            inbound: config
-                .inbound
-                .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
-                .transpose()?,
-            admin: bind(config.admin, "--admin")?,
-            metrics: bind(config.metrics, "--metrics")?,
-        })
-    }
-
-    /// What is bound where; port 0 has become a real one.
-    fn addresses(&self) -> Vec<(&'static str, String)> {
-        let mut listeners = vec![("outbound", &self.outbound)];
-        listeners.extend(self.forwards.iter().map(|(forward, _)| ("forward", forward)));
-        listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
-        listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
-        let address = |listener: &StdListener| {
-            listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
-        };
-        listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
-    }
-}
-
-fn bind_forward(forward: &config::Forward) -> Result<(StdListener, Arc<Forward>), BindError> {
-    let listener = bind(forward.listen, "--forward")?;
-    Ok((listener, Arc::new(Forward { port: forward.port.clone() })))
 }
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
@@ -145,8 +110,12 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = Keeper::new(config.identity.clone())?;
-    let crew =
-        Crew::start(config.workers.get(), &plan, &memory, identity.shared(), config.downstream.into())?;
+    let (shared, limits) = (identity.shared().clone(), config.downstream.into());
+    let trusted = Trusted::new(&config.trusted);
+    let crew = Crew::start(config.workers.get(), &plan, &memory, &shared, limits, &trusted)?;
+    let certificates = Certificates::new(config.certificates.clone())?;
+    let ports = config.gateway.map(|address| Ports::new(address, crew.usher()));
+    let keepers = Keepers { identity, certificates, ports };
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
     let names = resolver.metrics().clone();
@@ -160,18 +129,19 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         registry.clone(),
         resolver,
         state.clone(),
-        identity.clone(),
+        keepers.clone(),
         give_back,
     );
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
-    tokio::task::spawn_local(health_check::run(plan.clone(), identity.shared().clone(), checks.clone()));
-    tokio::task::spawn_local(identity.clone().run());
+    tokio::task::spawn_local(health_check::run(plan.clone(), shared, checks.clone()));
+    tokio::task::spawn_local(keepers.identity.clone().run());
+    tokio::task::spawn_local(keepers.certificates.clone().run(plan.clone()));
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
         plan,
-        identity,
+        keepers,
         status: source.status(),
         registry,
         workers: crew.stats(),
@@ -198,7 +168,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    take_calls(&crew, listeners, &config).await?;
+    take_calls(&crew, listeners, &config, overview.keepers.ports.clone()).await?;
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
     let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
     Ok(crew.stop() && in_order)
@@ -221,12 +191,20 @@ fn local(config: &Config) -> Local {
 }
 
 /// Takes the application's calls, and calls to it.
-async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
+async fn take_calls(
+    crew: &Crew,
+    listeners: Listeners,
+    config: &Config,
+    ports: Option<Rc<Ports>>,
+) -> Result<(), AppError> {
     listen_outbound(crew, listeners.outbound, listeners.forwards).await;
+    if let Some(ports) = ports {
+        tokio::task::spawn_local(ports.run());
+    }
     if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
         listen(&inbound, address.listen, "--inbound")?;
         announce_one(INBOUND, &inbound.local_addr()?.to_string());
-        crew.listen(inbound, Direction::Inbound).await;
+        crew.usher().listen(inbound, Direction::Inbound).await;
     }
     Ok(())
 }
@@ -267,18 +245,6 @@ fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> Serv
     }
 }
 
-/// Says where everything listens: scripts that pass port 0 read it.
-fn announce(listeners: &Listeners) {
-    for (name, address) in listeners.addresses().into_iter().filter(|(name, _)| *name != INBOUND) {
-        announce_one(name, &address);
-    }
-}
-
-fn announce_one(name: &str, address: &str) {
-    // Nobody reads a closed stderr.
-    let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
-}
-
 fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {
     for (listener, surface) in [(&listeners.admin, Surface::Admin), (&listeners.metrics, Surface::Metrics)] {
         let listener = TcpListener::from_std(listener.try_clone()?)?;
@@ -287,10 +253,17 @@ fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Resul
     Ok(())
 }
 
-async fn listen_outbound(crew: &Crew, outbound: StdListener, forwards: Vec<(StdListener, Arc<Forward>)>) {
-    crew.listen(outbound, Direction::Outbound).await;
+async fn listen_outbound(
+    crew: &Crew,
+    outbound: Option<StdListener>,
+    forwards: Vec<(StdListener, Arc<Forward>)>,
+) {
+    let usher = crew.usher();
+    if let Some(outbound) = outbound {
+        usher.listen(outbound, Direction::Outbound).await;
+    }
     for (listener, forward) in forwards {
-        crew.listen(listener, Door { direction: Direction::Outbound, forward: Some(forward) }).await;
+        usher.listen(listener, Door { forward: Some(forward), ..Direction::Outbound.into() }).await;
     }
 }
 

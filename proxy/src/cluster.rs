@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Timeouts};
 
 use self::balance::zones::{Preference, ZonePicks};
@@ -13,6 +12,7 @@ use self::breaker::ClusterBreaker;
 use self::health::{ClusterHealth, Rules};
 use crate::retry::budget::{Budget, BudgetSettings};
 use crate::retry::quantile::Quantile;
+use crate::upstream_tls::Tls;
 
 pub mod balance;
 pub mod breaker;
@@ -29,7 +29,7 @@ pub struct Cluster {
     /// What its endpoints speak.
     pub protocol: Protocol,
     /// How its endpoints are dialled by this proxy.
-    pub tls: TlsMode,
+    pub tls: Tls,
     /// How an endpoint is picked.
     pub balance: Balance,
     /// Time limits.
@@ -70,7 +70,7 @@ impl Cluster {
         Self {
             name,
             protocol,
-            tls: TlsMode::None,
+            tls: Tls::None,
             balance: backend.balance.clone(),
             timeouts: backend.timeouts,
             limits: backend.limits,
@@ -101,7 +101,7 @@ impl Cluster {
     pub fn wire(&self, switches: bool) -> Wire {
         match self.protocol {
             Protocol::Http2 | Protocol::Grpc => Wire::Http2,
-            _ if self.tls == TlsMode::Mesh && !switches => Wire::Http2,
+            _ if self.tls == Tls::Mesh && !switches => Wire::Http2,
             _ => Wire::Http1,
         }
     }

@@ -13,6 +13,7 @@ use tower_service::Service;
 use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
+use crate::gateway::{Edge, Opening};
 use crate::http::server::{Downstream, UNSPOKEN_NS, serve_http1, serve_http2};
 use crate::identity::Standing;
 use crate::sweep::Timer;
@@ -63,6 +64,13 @@ async fn serve_tls<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
+    if let Some(edge) = downstream.edge.get().cloned() {
+        return match edge.opening() {
+            Opening::Expected => serve_stranger(stream, downstream, edge, stack).await,
+            // The first bytes are no HTTP, which the client is told.
+            Opening::Plain | Opening::Tls => serve_http1(stream.into(), downstream, stack).await,
+        };
+    }
     let standing = downstream.worker.identity.standing();
     let (Standing::Proved(mesh), Direction::Inbound) = (standing, downstream.direction) else {
         return serve_http1(stream.into(), downstream, stack).await;
@@ -80,6 +88,26 @@ where
         Err(failure) => {
             downstream.worker.stats.tls_failed(Direction::Inbound, &failure);
             tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "a caller is refused: {failure}");
+        }
+    }
+}
+
+/// Serves a client of a gateway.
+async fn serve_stranger<S>(stream: TcpStream, downstream: Rc<Downstream>, edge: Rc<Edge>, stack: S)
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
+{
+    match tls::admit(stream, &edge, &downstream.worker).await {
+        Ok((transport, spoken)) => {
+            downstream.worker.stats.handshakes[Direction::Inbound as usize].done.add(1);
+            match spoken {
+                Spoken::Http2 => serve_http2(transport, downstream, stack).await,
+                Spoken::Http1 | Spoken::Opaque => serve_http1(transport, downstream, stack).await,
+            }
+        }
+        Err(failure) => {
+            downstream.worker.stats.tls_failed(Direction::Inbound, &failure);
+            tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "a client is refused: {failure}");
         }
     }
 }

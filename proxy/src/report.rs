@@ -21,6 +21,7 @@ use serde::Serialize;
 pub use calls::{CALLED_FOR, CALLS_MAX, Calls};
 pub use post::PostError;
 pub use tls::TlsError;
+pub(crate) use tls::system_roots;
 
 use crate::clock;
 use crate::config::ReportTarget;

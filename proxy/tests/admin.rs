@@ -31,6 +31,10 @@ impl AdminState for Proxy {
         self.view.borrow().clone()
     }
 
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     fn server_info(&self) -> ServerInfo {
         ServerInfo {
             version: "1.2.3",

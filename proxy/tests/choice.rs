@@ -78,7 +78,13 @@ fn facts() -> Facts {
         ("cart:80".parse().unwrap(), cluster(1, &["a", "a", "b", "b", "b", "b", "c", "c"])),
         ("web:80".parse().unwrap(), cluster(2, &["a", "b", "b"])),
     ];
-    Facts { trust: None, authorities: Default::default(), schema: SCHEMA, features: BTreeSet::new(), clusters: clusters.into() }
+    Facts {
+        trust: None,
+        authorities: Default::default(),
+        schema: SCHEMA,
+        features: BTreeSet::new(),
+        clusters: clusters.into(),
+    }
 }
 
 impl Rig {
@@ -91,7 +97,14 @@ impl Rig {
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
         let (lineages, memory) = Default::default();
-        let shared = Shared { identity: Default::default(), plan: plan.clone(), lineages, memory, limits };
+        let shared = Shared {
+            identity: Default::default(),
+            plan: plan.clone(),
+            lineages,
+            memory,
+            limits,
+            trusted: Default::default(),
+        };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run());
         let mut rig = Self { plan, worker, registry: Registry::new(1), zone };
@@ -152,6 +165,7 @@ impl Rig {
         }
         let call = Call {
             caller: None,
+            edge: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,

@@ -79,6 +79,7 @@ impl Rig {
             0,
             Shared {
                 identity: Default::default(),
+                trusted: Default::default(),
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),
@@ -95,8 +96,13 @@ impl Rig {
 
     fn apply(&mut self, policy: &Policy) {
         policy.check().unwrap();
-        let facts =
-            Facts { trust: None, authorities: Default::default(), schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
+        let facts = Facts {
+            trust: None,
+            authorities: Default::default(),
+            schema: SCHEMA,
+            features: BTreeSet::new(),
+            clusters: BTreeMap::new(),
+        };
         let app = App { host: [127, 0, 0, 1].into(), port: None };
         let local = Local { identity: false, service: "cart".parse().unwrap(), zone: None, app: Some(app) };
         let resolved = BTreeMap::new();
@@ -121,6 +127,7 @@ impl Rig {
         request.headers_mut().entry("host").or_insert(HeaderValue::from_static("cart"));
         let call = Call {
             caller: None,
+            edge: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,

@@ -31,6 +31,11 @@ impl<T> Hosts<T> {
         }
     }
 
+    /// Everything, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.below.values()).chain(&self.any)
+    }
+
     /// Whether any host is told from another.
     pub fn by_host(&self) -> bool {
         !self.exact.is_empty() || !self.below.is_empty()

@@ -100,7 +100,13 @@ fn facts() -> Facts {
         ("cart:81".parse().unwrap(), cluster(Discovery::Dns(dns))),
         ("cart:82".parse().unwrap(), cluster(Discovery::Srv(srv))),
     ];
-    Facts { trust: None, authorities: Default::default(), schema: SCHEMA, features: Default::default(), clusters: clusters.into() }
+    Facts {
+        trust: None,
+        authorities: Default::default(),
+        schema: SCHEMA,
+        features: Default::default(),
+        clusters: clusters.into(),
+    }
 }
 
 /// splitmix64: a seed tells the whole input.

@@ -136,7 +136,11 @@ impl Folder {
             Err(PemError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Texts { chain: pem::read(&certificate, "certificate")?, key: pem::read(&key, "private key")?, ocsp })
+        Ok(Texts {
+            chain: pem::read(&certificate, "certificate")?,
+            key: pem::read(&key, "private key")?,
+            ocsp,
+        })
     }
 
     fn pair(&self, texts: Texts, now: UnixTime) -> Result<Pair, FilesError> {

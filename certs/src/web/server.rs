@@ -84,7 +84,8 @@ impl ResolvesServerCert for Choice {
     /// The one that fits the name best among those whose keys the client can check; without a name, or one that none is for, the first.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let host = hello.server_name().unwrap_or_default();
-        let usable = |pair: &&Arc<Pair>| pair.certified().key.choose_scheme(hello.signature_schemes()).is_some();
+        let usable =
+            |pair: &&Arc<Pair>| pair.certified().key.choose_scheme(hello.signature_schemes()).is_some();
         // The last of equals would win: from behind, that is the preferred.
         let best = self.0.iter().rev().filter(usable).max_by_key(|pair| pair.fits(host));
         best.map(|pair| pair.certified().clone())

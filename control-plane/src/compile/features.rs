@@ -8,7 +8,10 @@ use outrigger_snapshot::validate::{
     AUTHORIZATION, GATEWAY, GRPC_RULES, IDENTITY_KEYS, MESH_TLS, PRIORITY_RULES, UPSTREAM_TLS,
 };
 
-pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>, gateway: Option<&Gateway>) -> BTreeSet<String> {
+pub(super) fn of_policy(
+    services: &BTreeMap<ServiceName, Service>,
+    gateway: Option<&Gateway>,
+) -> BTreeSet<String> {
     let ports = || services.values().flat_map(|service| &service.ports);
     let listeners = || gateway.into_iter().flat_map(|gateway| &gateway.listeners);
     let routed = || listeners().flat_map(|listener| &listener.routes).flat_map(|route| &route.rules);

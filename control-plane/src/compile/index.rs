@@ -7,7 +7,8 @@ use outrigger_snapshot::policy::{CertificateName, Mtls};
 
 use crate::config::layers::Layers;
 use crate::config::model::{
-    BackendTlsPolicy, Carried, Gateway, InboundSettings, Mesh, Route, RouteFilter, Rule, Service, Spec, Target,
+    BackendTlsPolicy, Carried, Gateway, InboundSettings, Mesh, Route, RouteFilter, Rule, Service, Spec,
+    Target,
 };
 use crate::config::{Checked, Resource, parent_ports, service_name};
 
@@ -82,7 +83,9 @@ impl<'a> Index<'a> {
                     index.filters.insert((resource.namespace(), resource.name()), filter);
                 }
                 Spec::Mesh(mesh) => index.mesh = Some(mesh),
-                Spec::Gateway(gateway) => index.gateways.extend(service_name(resource).map(|name| (name, gateway))),
+                Spec::Gateway(gateway) => {
+                    index.gateways.extend(service_name(resource).map(|name| (name, gateway)))
+                }
                 Spec::ConfigMap(map) => {
                     index.authorities.extend(service_name(resource).zip(map.authorities.as_deref()));
                 }

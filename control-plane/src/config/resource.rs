@@ -11,8 +11,8 @@ use outrigger_snapshot::record::Serial;
 use super::model::Spec;
 use super::problem::{Problem, Spot};
 use super::shape::{
-    Object, Shape, backend_policy, backend_tls_policy, config_map, connection_route, gateway, grpc_route, http_route, ignored, inbound_policy, mesh,
-    required, resource, route_filter, service, traffic_policy,
+    Object, Shape, backend_policy, backend_tls_policy, config_map, connection_route, gateway, grpc_route,
+    http_route, ignored, inbound_policy, mesh, required, resource, route_filter, service, traffic_policy,
 };
 use super::text::Text;
 

@@ -15,6 +15,7 @@ use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, Sta
 
 /// Longest node id and zone, in bytes.
 const NODE_BYTES_MAX: usize = 128;
+const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);
 const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15006);
 const DNS_PORT: u16 = 53;
 
@@ -26,10 +27,12 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     let store = absolute(
         store.ok_or_else(|| missing("store", "the folder or bucket that snapshots are read from"))?,
     )?;
+    let gateway = gateway(&flags)?;
     let service = flags
         .service
         .clone()
-        .ok_or_else(|| missing("service", "the Service that this sidecar stands beside"))?;
+        .or_else(|| flags.gateway.clone())
+        .ok_or_else(|| missing("service", "the Service that this sidecar stands beside, or --gateway"))?;
     let node = flags.node.clone().unwrap_or_else(|| machine(environment));
     let is_folder = target::is_folder(&store);
     if flags.trust_key.is_empty() && !is_folder {
@@ -50,8 +53,9 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         ));
     }
     let inbound = inbound(&flags)?;
+    let outbound = if gateway.is_some() { None } else { Some(flags.outbound.unwrap_or(OUTBOUND)) };
     check_admin(&flags)?;
-    check_listeners(&flags, inbound)?;
+    check_listeners(&flags, outbound, inbound)?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
@@ -67,7 +71,10 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         service,
         node,
         zone: flags.zone,
-        outbound: flags.outbound,
+        outbound,
+        gateway,
+        trusted: flags.trusted_sources,
+        certificates: flags.certificates,
         forwards: flags.forward,
         inbound,
         admin: flags.admin,
@@ -117,6 +124,41 @@ pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Parses `--trusted-sources`.
+pub(super) fn network(text: &str) -> Result<String, String> {
+    match outrigger_snapshot::validate::network(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("expected an address or a network, such as 10.1.0.7 or 10.1.0.0/16".to_owned()),
+    }
+}
+
+/// The address of a gateway; `None`: this is a sidecar. One is not the other.
+fn gateway(flags: &Flags) -> Result<Option<IpAddr>, ConfigError> {
+    let others = [
+        ("--service", flags.service.is_some()),
+        ("--outbound", flags.outbound.is_some()),
+        ("--inbound", flags.inbound.is_some()),
+        ("--app", flags.app.is_some()),
+        ("--forward", !flags.forward.is_empty()),
+    ];
+    let own = [
+        ("--gateway-address", flags.gateway_address.is_some()),
+        ("--trusted-sources", !flags.trusted_sources.is_empty()),
+    ];
+    let named =
+        |flags: &[(&'static str, bool)]| flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
+    match (&flags.gateway, named(&others), named(&own)) {
+        (Some(gateway), Some(flag), _) => Err(ConfigError::Combination(format!(
+            "{flag} is of a sidecar, and --gateway {gateway} has no application: give one or the other"
+        ))),
+        (None, _, Some(flag)) => {
+            Err(ConfigError::Combination(format!("{flag} goes with --gateway: a sidecar has no strangers")))
+        }
+        (Some(_), None, _) => Ok(Some(flags.gateway_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))),
+        (None, _, None) => Ok(None),
+    }
+}
+
 fn missing(flag: &str, what: &str) -> ConfigError {
     let variable = flag.to_uppercase();
     ConfigError::Combination(format!(
@@ -157,8 +199,12 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
     )))
 }
 
-fn check_listeners(flags: &Flags, inbound: Option<Inbound>) -> Result<(), ConfigError> {
-    let mut seen = vec![("--outbound", flags.outbound)];
+fn check_listeners(
+    flags: &Flags,
+    outbound: Option<SocketAddr>,
+    inbound: Option<Inbound>,
+) -> Result<(), ConfigError> {
+    let mut seen: Vec<_> = outbound.map(|address| ("--outbound", address)).into_iter().collect();
     if flags.forward.len() > FORWARDS_MAX {
         let what =
             format!("--forward is given {} times, at most {FORWARDS_MAX} are allowed", flags.forward.len());

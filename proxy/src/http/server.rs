@@ -22,6 +22,7 @@ use crate::caller::Caller;
 use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
+use crate::gateway::Edge;
 use crate::http::body::{Body, DownstreamBody};
 use crate::http::gather::gather;
 use crate::http::io::FlatIo;
@@ -62,6 +63,8 @@ pub struct Downstream {
     pub peer: HeaderValue,
     /// Who the peer has proved to be.
     pub caller: OnceCell<Rc<Caller>>,
+    /// What is known of a stranger, where this is a gateway.
+    pub edge: OnceCell<Rc<Edge>>,
     /// What it is doing.
     pub activity: Rc<Activity>,
     /// When its response is to be cut, over HTTP/1.1: there is one at a time.
@@ -76,8 +79,9 @@ impl Downstream {
     pub fn new(worker: Rc<Worker>, direction: Direction, peer: HeaderValue) -> Rc<Self> {
         let activity = Rc::new(Activity::new(clock::now_ns()));
         let accepted = Accepted::new(&worker.stats, direction);
-        let (caller, cut_at, tunnel) = (OnceCell::new(), CutAt::default(), RefCell::default());
-        Rc::new(Self { worker, direction, peer, caller, activity, cut_at, tunnel, _accepted: accepted })
+        let (caller, edge) = (OnceCell::new(), OnceCell::new());
+        let (cut_at, tunnel) = (CutAt::default(), RefCell::default());
+        Rc::new(Self { worker, direction, peer, caller, edge, activity, cut_at, tunnel, _accepted: accepted })
     }
 
     async fn answer<S>(
@@ -99,7 +103,8 @@ impl Downstream {
         };
         let request = normalize_request(parts);
         let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
-        let call = Call { request, body, direction, peer, caller, version, started_ns };
+        let edge = self.edge.get().cloned();
+        let call = Call { request, body, direction, peer, caller, edge, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());

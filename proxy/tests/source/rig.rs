@@ -59,9 +59,20 @@ pub(crate) fn facts(endpoints: u16) -> Vec<u8> {
         zone: None,
         tls: TlsMode::None,
     };
-    let cluster = Cluster { discovery: Discovery::Static((0..endpoints).map(endpoint).collect()), peers: 16, tls: None };
+    let cluster = Cluster {
+        discovery: Discovery::Static((0..endpoints).map(endpoint).collect()),
+        peers: 16,
+        tls: None,
+    };
     let clusters = BTreeMap::from([("cart:80".parse().unwrap(), cluster)]);
-    canonical::encode(&Facts { trust: None, authorities: Default::default(), schema: SCHEMA, features: BTreeSet::new(), clusters }).unwrap()
+    canonical::encode(&Facts {
+        trust: None,
+        authorities: Default::default(),
+        schema: SCHEMA,
+        features: BTreeSet::new(),
+        clusters,
+    })
+    .unwrap()
 }
 
 /// See the module.

@@ -7,8 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::conditions::{Conditions, WholeMatch};
 use super::RouterError;
+use super::conditions::{Conditions, WholeMatch};
 use crate::head::RequestHead;
 use crate::policy::{PathMatch, RouteMatch, Rule};
 
@@ -35,7 +35,13 @@ impl<R> Table<R> {
     pub(super) fn everything(payload: R) -> Self {
         let entry = Entry { conditions: Conditions::default(), rule: 0 };
         let prefixes = HashMap::from([("".into(), vec![entry])]);
-        Self { rules: vec![payload], exact: HashMap::new(), regexes: Vec::new(), prefixes, prefix_depth_max: 0 }
+        Self {
+            rules: vec![payload],
+            exact: HashMap::new(),
+            regexes: Vec::new(),
+            prefixes,
+            prefix_depth_max: 0,
+        }
     }
 
     /// Of rules, each with its payload.

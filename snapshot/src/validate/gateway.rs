@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{
-    Invalid, RULES_MAX, at_most, check_host, check_rule, check_text, connection, invalid,
-};
+use super::{Invalid, RULES_MAX, at_most, check_host, check_rule, check_text, connection, invalid};
 use crate::policy::{Gateway, GatewayRoute, Listener, ListenerProtocol, Protocol};
 
 /// Listeners of one gateway: those of the Gateway API.

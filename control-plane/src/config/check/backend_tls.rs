@@ -5,8 +5,8 @@ use outrigger_snapshot::name::ServiceName;
 use super::super::model::{Mesh, Spec};
 use super::super::problem::Problems;
 use super::super::resource::Resource;
-use super::policies::field;
 use super::Services;
+use super::policies::field;
 
 /// Sidecars speak mutual TLS of their own: a service is called by one or the other.
 pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {

@@ -31,9 +31,8 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
         match resource.spec() {
             Spec::Gateway(gateway) => {
                 check_name(resource, &name, services, problems);
-                references.extend(gateway.authorities.iter().map(|(field, name)| {
-                    (resource, field.clone(), name)
-                }));
+                references
+                    .extend(gateway.authorities.iter().map(|(field, name)| (resource, field.clone(), name)));
                 gateways.entry(name).or_insert((resource, gateway));
             }
             Spec::ConfigMap(map) => {
@@ -49,7 +48,9 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
         let (message, expected) = match maps.get(&name.value) {
             Some(map) if map.authorities.is_some() => continue,
             Some(_) => (format!("ConfigMap {} has no certificates", name.value), "PEM in data, as ca.crt"),
-            None => (format!("there is no ConfigMap {}", name.value), "a ConfigMap of this push or of the mesh"),
+            None => {
+                (format!("there is no ConfigMap {}", name.value), "a ConfigMap of this push or of the mesh")
+            }
         };
         let near = nearest(name.value.name(), maps.keys().map(ServiceName::name));
         problems.add(|| resource.problem(name.at, field, message).expected(expected).nearest(near));
@@ -124,7 +125,9 @@ fn check_reference(
         (at, "", message, "a listener with allowedRoutes.namespaces.from: All".to_owned())
     } else if ends(&|listener| listener.takes(route.carried)) {
         let expected = match route.carried {
-            Carried::Http | Carried::Grpc => "a listener of HTTP or HTTPS, whose allowedRoutes.kinds names it if any",
+            Carried::Http | Carried::Grpc => {
+                "a listener of HTTP or HTTPS, whose allowedRoutes.kinds names it if any"
+            }
             Carried::Tcp => "a listener of TCP",
             Carried::Tls => "a listener of TLS",
         };
@@ -194,7 +197,8 @@ impl<'a> Taken<'a> {
             *rules += route.rules.len();
             if before <= RULES_MAX && *rules > RULES_MAX {
                 problems.add(|| {
-                    let message = format!("brings listener \"{}\" of {name} over {RULES_MAX} rules", listener.name);
+                    let message =
+                        format!("brings listener \"{}\" of {name} over {RULES_MAX} rules", listener.name);
                     resource
                         .problem(reference.gateway.at, field(reference), message)
                         .expected("fewer rules on one listener")
@@ -215,9 +219,13 @@ fn clash(
     let what = host.map_or(String::new(), |host| format!("\"{host}\" of "));
     let name = &reference.gateway.value;
     let (message, expected) = if other.kind() == resource.kind() {
-        (format!("{what}listener \"{}\" of {name} has a route: {place}", listener.name), "each host once on a listener")
+        (
+            format!("{what}listener \"{}\" of {name} has a route: {place}", listener.name),
+            "each host once on a listener",
+        )
     } else {
-        let message = format!("{what}listener \"{}\" of {name} has a route of another kind: {place}", listener.name);
+        let message =
+            format!("{what}listener \"{}\" of {name} has a route of another kind: {place}", listener.name);
         (message, "routes of one kind for a host")
     };
     resource.problem(reference.gateway.at, field(reference), message).expected(expected)

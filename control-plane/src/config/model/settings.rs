@@ -1,8 +1,8 @@
 //! What policies set, and what that comes to.
 
 use outrigger_snapshot::policy::{
-    Backend, Balance, Breaker, BreakerWindow, CertificateName, Ejection, HealthCheck, Hedge, OnEmpty, Probe, Protocol, Retry,
-    ZonePreference,
+    Backend, Balance, Breaker, BreakerWindow, CertificateName, Ejection, HealthCheck, Hedge, OnEmpty, Probe,
+    Protocol, Retry, ZonePreference,
 };
 
 /// What a hedge waits for where nothing is said: a share of recent answers, per cent.

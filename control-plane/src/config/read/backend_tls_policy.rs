@@ -16,13 +16,23 @@ pub(super) fn read(
     let targets = backend_policy::targets(spec, namespace);
     let path = path.field("validation");
     let Some(validation) = spec.field("validation") else {
-        return BackendTlsPolicy { targets, hostname: String::new(), names: Vec::new(), authorities: Vec::new() };
+        return BackendTlsPolicy {
+            targets,
+            hostname: String::new(),
+            names: Vec::new(),
+            authorities: Vec::new(),
+        };
     };
     let listed = validation.field("caCertificateRefs").is_some();
     let well_known = validation.field("wellKnownCACertificates").is_some();
     if listed == well_known {
         let message = if listed { "says twice who is believed" } else { "does not say who is believed" };
-        report.unexpected(validation.at, &path, message, "one of caCertificateRefs and wellKnownCACertificates");
+        report.unexpected(
+            validation.at,
+            &path,
+            message,
+            "one of caCertificateRefs and wellKnownCACertificates",
+        );
     }
     let authorities = gateway::references(validation, "caCertificateRefs", &path, namespace, report);
     BackendTlsPolicy {

@@ -27,8 +27,13 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
     for (port, at, field) in &frontend.named {
         if whole && !listeners.iter().any(|listener| listener.port == *port && listener.tls.is_some()) {
             report.problems.add(|| {
-                super::super::problem::Problem::new(report.file, at.at, field, format!("no listener of HTTPS has port {port}"))
-                    .expected("a port of listeners of HTTPS")
+                super::super::problem::Problem::new(
+                    report.file,
+                    at.at,
+                    field,
+                    format!("no listener of HTTPS has port {port}"),
+                )
+                .expected("a port of listeners of HTTPS")
             });
         }
     }
@@ -67,7 +72,12 @@ impl<'n> Frontend<'n> {
             let Some(number) = super::port(port) else { continue };
             let asked = clients(tls, &here.field("tls"), namespace, authorities, report);
             if frontend.ports.insert(number, asked).is_some() {
-                report.unexpected(port.at, &here.field("port"), format!("{number} stands twice"), "each port once");
+                report.unexpected(
+                    port.at,
+                    &here.field("port"),
+                    format!("{number} stands twice"),
+                    "each port once",
+                );
             }
             frontend.named.push((number, port, here.field("port").to_string()));
         }
@@ -125,8 +135,7 @@ pub(super) fn reference(
     report: &mut Report<'_>,
 ) -> Option<CertificateName> {
     if let Some(other) = node.field("namespace").filter(|other| other.text() != Some(namespace)) {
-        let message =
-            "is another namespace, for which a ReferenceGrant is needed, and those are not supported by Outrigger yet";
+        let message = "is another namespace, for which a ReferenceGrant is needed, and those are not supported by Outrigger yet";
         report.unexpected(other.at, &path.field("namespace"), message, namespace);
         return None;
     }
@@ -197,7 +206,8 @@ fn tls(
             report.unexpected(at, &path.field("mode"), message, "Terminate, or protocol TLS");
         }
         (ListenerProtocol::Tls, "Terminate") => {
-            let message = "Terminate is not supported by Outrigger yet for connections that are not looked into";
+            let message =
+                "Terminate is not supported by Outrigger yet for connections that are not looked into";
             report.unexpected(at, &path.field("mode"), message, "Passthrough, or protocol HTTPS");
         }
         _ => {}
@@ -207,13 +217,23 @@ fn tls(
     if protocol == ListenerProtocol::Tls {
         for name in ["certificateRefs", "options"] {
             if let Some(field) = tls.field(name) {
-                report.unexpected(field.at, &path.field(name), "has no effect on TLS that does not end here", format!("no {name}"));
+                report.unexpected(
+                    field.at,
+                    &path.field(name),
+                    "has no effect on TLS that does not end here",
+                    format!("no {name}"),
+                );
             }
         }
         return None;
     }
     if tls.field("certificateRefs").is_none() {
-        report.unexpected(tls.at, &path.field("certificateRefs"), "is missing", "the certificates that are shown");
+        report.unexpected(
+            tls.at,
+            &path.field("certificateRefs"),
+            "is missing",
+            "the certificates that are shown",
+        );
     }
     let certificates = certificates.into_iter().map(|(_, name)| name.value).collect();
     Some(Termination { certificates, only_tls13, clients: None })
@@ -261,7 +281,12 @@ fn kinds(
         };
         if !fits {
             let message = format!("is of routes that cannot attach to {}", protocol.name());
-            report.unexpected(item.at, &path.item(position).field("kind"), message, "a kind that the protocol takes");
+            report.unexpected(
+                item.at,
+                &path.item(position).field("kind"),
+                message,
+                "a kind that the protocol takes",
+            );
         }
         kinds.push(carried);
     }
@@ -282,7 +307,8 @@ fn check_together(items: &[Node], path: &Path<'_>, report: &mut Report<'_>) {
             report.unexpected(field.at, &here.field("name"), message, "each name once");
         }
         let Some(port) = item.field("port").and_then(super::port) else { continue };
-        let Some((field, protocol)) = item.field("protocol").and_then(|field| Some((field, field.text()?))) else {
+        let Some((field, protocol)) = item.field("protocol").and_then(|field| Some((field, field.text()?)))
+        else {
             continue;
         };
         let (first, other) = *protocols.entry(port).or_insert((protocol, position));
@@ -302,13 +328,15 @@ fn check_together(items: &[Node], path: &Path<'_>, report: &mut Report<'_>) {
 pub(super) fn config_map(node: &Node, report: &mut Report<'_>) -> ConfigMap {
     let path = Path::ROOT.field("data");
     let data = node.field("data");
-    let Some((field, text)) = data.and_then(|data| data.field("ca.crt")).and_then(|field| Some((field, field.text()?)))
+    let Some((field, text)) =
+        data.and_then(|data| data.field("ca.crt")).and_then(|field| Some((field, field.text()?)))
     else {
         return ConfigMap { authorities: None };
     };
     let here = path.field("ca.crt");
     let roots = pem::roots(text.as_bytes(), "it").map_err(|error| with_causes("", &error));
-    let roots = roots.and_then(|roots| outrigger_certs::web::roots(&roots).map_err(|problem| problem.to_string()));
+    let roots =
+        roots.and_then(|roots| outrigger_certs::web::roots(&roots).map_err(|problem| problem.to_string()));
     if let Err(message) = roots {
         report.unexpected(field.at, &here, message, "PEM, whole, from BEGIN to END lines");
     }

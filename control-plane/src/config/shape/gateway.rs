@@ -9,7 +9,11 @@ use super::{Field, Object, Shape, Word, optional, required, unsupported, unsuppo
 /// `spec`.
 pub(crate) static SPEC: Object = Object {
     fields: &[
-        required("gatewayClassName", Shape::Text(Text::Labels), "any: the proxies of `--gateway` are the class"),
+        required(
+            "gatewayClassName",
+            Shape::Text(Text::Labels),
+            "any: the proxies of `--gateway` are the class",
+        ),
         required(
             "listeners",
             Shape::List { of: &Shape::Object(&LISTENER), least: 1, most: LISTENERS_MAX },
@@ -25,7 +29,11 @@ pub(crate) static SPEC: Object = Object {
 
 static LISTENER: Object = Object {
     fields: &[
-        required("name", Shape::Text(Text::Label), "unique in the gateway; what `sectionName` of routes names"),
+        required(
+            "name",
+            Shape::Text(Text::Label),
+            "unique in the gateway; what `sectionName` of routes names",
+        ),
         optional(
             "hostname",
             Shape::Text(Text::HostPattern),
@@ -71,9 +79,17 @@ static MODES: [Word; 2] = [word("Terminate"), word("Passthrough")];
 pub(super) static CERTIFICATE: Object = Object {
     fields: &[
         optional("group", Shape::Choice(&CORE), "\"\", the group of Secret, if absent"),
-        optional("kind", Shape::Choice(&SECRET), "`Secret` if absent: a folder of the proxy's `--certificates`"),
+        optional(
+            "kind",
+            Shape::Choice(&SECRET),
+            "`Secret` if absent: a folder of the proxy's `--certificates`",
+        ),
         optional("namespace", Shape::Text(Text::Label), "that of the resource itself, which it is if absent"),
-        required("name", Shape::Text(Text::Label), "the name of the folder: `NAMESPACE/NAME/tls.crt` and `tls.key`"),
+        required(
+            "name",
+            Shape::Text(Text::Label),
+            "the name of the folder: `NAMESPACE/NAME/tls.crt` and `tls.key`",
+        ),
     ],
 };
 
@@ -108,13 +124,8 @@ static ROUTE_KIND: Object = Object {
 };
 
 static ROUTE_GROUPS: [Word; 1] = [word("gateway.networking.k8s.io")];
-static ROUTE_KINDS: [Word; 5] = [
-    word("HTTPRoute"),
-    word("GRPCRoute"),
-    word("TCPRoute"),
-    word("TLSRoute"),
-    unsupported_word("UDPRoute"),
-];
+static ROUTE_KINDS: [Word; 5] =
+    [word("HTTPRoute"), word("GRPCRoute"), word("TCPRoute"), word("TLSRoute"), unsupported_word("UDPRoute")];
 
 static TLS: Object = Object {
     fields: &[
@@ -171,7 +182,11 @@ static AUTHORITY: Object = Object {
     fields: &[
         AUTHORITY_GROUP,
         AUTHORITY_KIND,
-        optional("namespace", Shape::Text(Text::Label), "the namespace of the gateway, which it is if absent"),
+        optional(
+            "namespace",
+            Shape::Text(Text::Label),
+            "the namespace of the gateway, which it is if absent",
+        ),
         AUTHORITY_NAME,
     ],
 };

@@ -29,7 +29,8 @@ pub(crate) static SERVICE_GROUPS: [Word; 3] =
     [word(""), word("outrigger.dev"), unsupported_word("gateway.networking.k8s.io")];
 
 /// Groups of what a route attaches to.
-pub(crate) static PARENT_GROUPS: [Word; 3] = [word("gateway.networking.k8s.io"), word(""), word("outrigger.dev")];
+pub(crate) static PARENT_GROUPS: [Word; 3] =
+    [word("gateway.networking.k8s.io"), word(""), word("outrigger.dev")];
 
 /// Kinds of what a route attaches to.
 pub(crate) static PARENT_KINDS: [Word; 4] =

@@ -123,7 +123,14 @@ fn the_table_of_the_gateway_api_is_what_the_parser_does() {
 
 #[test]
 fn the_reference_is_what_the_parser_does() {
-    for kind in [Kind::Mesh, Kind::Service, Kind::BackendPolicy, Kind::InboundPolicy, Kind::RouteFilter, Kind::ConfigMap] {
+    for kind in [
+        Kind::Mesh,
+        Kind::Service,
+        Kind::BackendPolicy,
+        Kind::InboundPolicy,
+        Kind::RouteFilter,
+        Kind::ConfigMap,
+    ] {
         assert_table("CONFIG.md", kind);
     }
 }

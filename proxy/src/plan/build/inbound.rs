@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Limits, Mtls, Policy, Protocol};
 
@@ -15,6 +14,7 @@ use crate::overload::guard::Guard;
 use crate::plan::{Gate, Rule};
 use crate::telemetry::metrics::Direction;
 use crate::trust::Trusted;
+use crate::upstream_tls::Tls;
 
 impl Builder<'_> {
     /// One rule per HTTP port of the own service, to the workload's address. A port of a service that the snapshot does not know yet
@@ -81,7 +81,7 @@ impl Builder<'_> {
         };
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
         let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
-        let listed = std::iter::once(listed((address, 1), TlsMode::None));
+        let listed = std::iter::once(listed((address, 1), Tls::None));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.place(entries, clock::now_ns());
         let guard = inbound.shed.as_ref().map(|shed| {

@@ -166,10 +166,12 @@ fn gateway() -> Value {
 }
 
 fn backend_tls_policies() -> Vec<Value> {
-    let policy = |validation: Value| json!({
-        "targetRefs": [{ "group": "", "kind": "Service", "name": "outside", "sectionName": "http" }],
-        "validation": validation,
-    });
+    let policy = |validation: Value| {
+        json!({
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "outside", "sectionName": "http" }],
+            "validation": validation,
+        })
+    };
     let authorities = json!([{ "group": "", "kind": "ConfigMap", "name": "ca" }]);
     vec![
         policy(json!({
@@ -224,9 +226,13 @@ fn surroundings() -> String {
         { "port": 5432, "name": "tcp", "protocol": "TCP" },
     ] });
     let limit = json!({ "rateLimit": { "name": "calls", "requests": 1, "period": "1s" } });
-    let outside = json!({ "mtls": "Disabled", "ports": [{ "port": 80, "name": "http", "protocol": "HTTP" }] });
-    let around =
-        [(Kind::Service, web, "web"), (Kind::Service, outside, "outside"), (Kind::RouteFilter, limit, "limit")];
+    let outside =
+        json!({ "mtls": "Disabled", "ports": [{ "port": 80, "name": "http", "protocol": "HTTP" }] });
+    let around = [
+        (Kind::Service, web, "web"),
+        (Kind::Service, outside, "outside"),
+        (Kind::RouteFilter, limit, "limit"),
+    ];
     let around = around.map(|(kind, spec, name)| whole(kind, spec).to_string().replace("cart", name));
     around.join("\n---\n")
 }
