@@ -8,6 +8,7 @@ pub mod app;
 pub mod binaries;
 pub mod client;
 pub mod frames;
+pub mod gateway;
 pub mod load;
 pub mod mesh;
 pub mod metrics;

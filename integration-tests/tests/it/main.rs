@@ -12,6 +12,7 @@ mod drain;
 mod faults;
 mod flags;
 mod flood;
+mod gateway;
 mod global_limits;
 mod harness;
 mod health;

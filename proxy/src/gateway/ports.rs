@@ -106,16 +106,13 @@ impl Ports {
 
     /// Why not every port is open, if so.
     pub fn trouble(&self) -> Option<String> {
-        self.states.borrow().values().find_map(|state| match state {
-            PortState::Open { .. } => None,
-            PortState::Failed(why) => Some(why.clone()),
-        })
-    }
-
-    /// Whether every port that is wanted was tried.
-    pub fn is_settled(&self) -> bool {
         let states = self.states.borrow();
-        self.wanted.borrow().iter().all(|port| states.contains_key(port))
+        let why = |port: &u16| match states.get(port) {
+            Some(PortState::Open { .. }) => None,
+            Some(PortState::Failed(why)) => Some(why.clone()),
+            None => Some(format!("port {port} of the gateway is not open yet")),
+        };
+        self.wanted.borrow().iter().find_map(why)
     }
 
     /// Writes which are open.
