@@ -72,7 +72,9 @@ async fn strangers_are_routed_by_host_and_what_they_say_of_themselves_is_dropped
     mesh.publish(&all(&resources));
     let edge = Gateway::start(&mesh, "edge", &[]).await;
     edge.ready().await;
-    for (host, app) in [("shop.example.org", "shop"), ("SHOP.example.org:8080", "shop"), ("a.b.example.org", "blog")] {
+    for (host, app) in
+        [("shop.example.org", "shop"), ("SHOP.example.org:8080", "shop"), ("a.b.example.org", "blog")]
+    {
         assert_eq!(ask(port, host, "/").await.header("x-app"), app, "{host}");
     }
     // The route is for it, and no listener is. By the names of the mesh nobody outside is served.
@@ -140,7 +142,8 @@ async fn listeners_come_and_go_and_a_port_that_cannot_be_had_is_no_end() {
     publish(&[first, third]);
     edge.says(&["outrigger_gateway_port_open", &format!("port=\"{third}\"")], 0).await;
     let closed = "the second port is closed";
-    eventually(DEADLINE, closed, async || client::fetch(at(second), "a", "/").await.is_err().then_some(())).await;
+    eventually(DEADLINE, closed, async || client::fetch(at(second), "a", "/").await.is_err().then_some(()))
+        .await;
     let ready = client::page(edge.admin, "/ready").await.unwrap();
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(ready.text().contains("Another process"), "{}", ready.text());

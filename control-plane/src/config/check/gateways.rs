@@ -53,6 +53,7 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
             }
         };
         let near = nearest(name.value.name(), maps.keys().map(ServiceName::name));
+        let near = near.filter(|near| *near != name.value.name());
         problems.add(|| resource.problem(name.at, field, message).expected(expected).nearest(near));
     }
     let mut taken = Taken::default();
@@ -131,7 +132,7 @@ fn check_reference(
             Carried::Tcp => "a listener of TCP",
             Carried::Tls => "a listener of TLS",
         };
-        let message = format!("{name} has no such listener that takes a {}", resource.kind());
+        let message = format!("{name} has no such listener that takes {}s", resource.kind());
         (at, "", message, expected.to_owned())
     } else if ends(&|listener| listener.attach(route, namespace, home).is_some()) {
         let at = route.hostnames.first().map_or(at, |host| host.at);
@@ -147,7 +148,8 @@ fn check_reference(
 fn not_meant(reference: &GatewayRef, gateway: &Gateway) -> (Spot, &'static str, String, String) {
     let name = &reference.gateway.value;
     let names: Vec<_> = gateway.listeners.iter().map(|listener| listener.name.clone()).collect();
-    let ports: Vec<_> = gateway.listeners.iter().map(|listener| listener.port.to_string()).collect();
+    let mut ports: Vec<_> = gateway.listeners.iter().map(|listener| listener.port.to_string()).collect();
+    ports.dedup();
     let one_of = |words: Vec<String>| format!("one of {}", words.join(", "));
     match (&reference.section, &reference.port) {
         (Some(section), None) => {
@@ -221,7 +223,7 @@ fn clash(
     let (message, expected) = if other.kind() == resource.kind() {
         (
             format!("{what}listener \"{}\" of {name} has a route: {place}", listener.name),
-            "each host once on a listener",
+            if host.is_some() { "each host once on a listener" } else { "one route on a listener" },
         )
     } else {
         let message =

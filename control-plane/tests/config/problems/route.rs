@@ -21,7 +21,9 @@ const CASES: &[(Wrong, &[&str])] = &[
         ],
     ),
     (
-        Wrong::Route("parentRefs: [{kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]"),
+        Wrong::Route(
+            "parentRefs: [{kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]",
+        ),
         &[r#"m.yaml:6:15: spec.parentRefs[0].group: is missing; expected "", the group of Service"#],
     ),
     (
@@ -30,7 +32,7 @@ const CASES: &[(Wrong, &[&str])] = &[
         ),
         &[
             "m.yaml:6:23: spec.parentRefs[0].group: is of another kind; expected gateway.networking.k8s.io",
-            "m.yaml:6:61: spec.parentRefs[1].kind: ListenerSet is not supported by Outrigger yet; expected one of Gateway, Service",
+            "m.yaml:6:62: spec.parentRefs[1].kind: ListenerSet is not supported by Outrigger yet; expected one of Gateway, Service",
         ],
     ),
     (

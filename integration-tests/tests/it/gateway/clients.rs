@@ -44,7 +44,10 @@ impl Site {
             replace(&key, pair.1.as_bytes());
             shown = vec!["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
         }
-        said(&curl(&self.mesh, &self.authority, "shop.example.org", self.port, &[&shown, arguments].concat()).await)
+        said(
+            &curl(&self.mesh, &self.authority, "shop.example.org", self.port, &[&shown, arguments].concat())
+                .await,
+        )
     }
 
     /// What the application was told of the certificate of the last client.
@@ -59,7 +62,8 @@ impl Site {
         let (session, address) = (folder.join("session"), at(self.port).to_string());
         let _ = std::fs::remove_file(&session);
         let (certificate, key) = (folder.join("client.crt"), folder.join("client.key"));
-        let mut arguments = vec!["s_client", "-connect", &address, "-servername", "shop.example.org", version];
+        let mut arguments =
+            vec!["s_client", "-connect", &address, "-servername", "shop.example.org", version];
         if let Some(pair) = pair {
             replace(&certificate, pair.0.as_bytes());
             replace(&key, pair.1.as_bytes());
@@ -67,10 +71,9 @@ impl Site {
         }
         let session = session.to_str().unwrap();
         // The ticket of TLS 1.3 comes after the handshake: with the answer, at the latest.
-        let request = format!("{} -sess_out {session}", arguments.join(" "));
-        let asked = format!(
-            "(printf 'GET / HTTP/1.1\\r\\nhost: shop.example.org\\r\\nconnection: close\\r\\n\\r\\n'; cat) | openssl {request} -ign_eof </dev/null"
-        );
+        let request = "GET / HTTP/1.1\\r\\nhost: shop.example.org\\r\\nconnection: close\\r\\n\\r\\n";
+        let asked =
+            format!("printf '{request}' | openssl {} -ign_eof -sess_out {session}", arguments.join(" "));
         let mut command = Command::new("sh");
         command.args(["-c", &asked]);
         let first = said(&finished(command, DEADLINE).await);
@@ -84,7 +87,8 @@ impl Site {
 }
 
 fn publish(mesh: &Mesh, gateway: String, shop: &App, clients: &Authority) {
-    let resources = [gateway, service("shop", &[shop.addr]), route("shop", &[]), clients.config_map("clients")];
+    let resources =
+        [gateway, service("shop", &[shop.addr]), route("shop", &[]), clients.config_map("clients")];
     mesh.publish_shrunk(&all(&resources));
 }
 
@@ -99,9 +103,11 @@ async fn clients_that_must_prove_themselves_do_and_the_workload_is_told_who_they
     let told = site.told().unwrap();
     assert!(told.starts_with("Hash=") && told.ends_with(";Subject=\"CN=someone\";DNS=client.test"), "{told}");
     assert!(!told.contains("Hash=00;") && told.len() > 64, "{told}");
-    for (pair, reason) in [(None, "missing"), (Some(strangers.certify(&["client.test"], |_| {})), "unknown_issuer")] {
+    for (pair, reason) in
+        [(None, "missing"), (Some(strangers.certify(&["client.test"], |_| {})), "unknown_issuer")]
+    {
         let said = site.call(pair.as_ref(), &[]).await;
-        assert!(said.contains("alert"), "{said}");
+        assert!(!said.contains("HTTP/"), "{said}");
         let counted = ["outrigger_tls_handshakes_total", &format!("result=\"{reason}\"")];
         site.edge.says(&counted, 1).await;
     }
@@ -139,7 +145,7 @@ async fn sessions_are_taken_up_again_only_where_nobody_proves_anything() {
         if mode == "AllowValidOnly" {
             publish(&site.mesh, asking(site.port, mode), &site.shop, &Authority::new());
             eventually(DEADLINE, "the authority is believed no more", async || {
-                site.call(Some(&pair), &[]).await.contains("alert").then_some(())
+                (!site.call(Some(&pair), &[]).await.contains("HTTP/")).then_some(())
             })
             .await;
         }

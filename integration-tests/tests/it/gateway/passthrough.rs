@@ -15,16 +15,22 @@ async fn tls_that_does_not_end_here_is_carried_by_its_host() {
     let [outer, port] = [port::free().port(), port::free().port()];
     // Another gateway is the server of TLS behind the first.
     show(&mesh, &inner, "shop", &["shop.example.org"]);
-    let behind = gateway(&[https("shop", port, "shop.example.org", "shop", "")]).replace("name: edge", "name: behind");
-    let wild = format!("{{name: wild, port: {outer}, hostname: '*.example.org', protocol: TLS, tls: {{mode: Passthrough}}}}");
-    let closed = format!("{{name: closed, port: {outer}, hostname: 'closed.example.org', protocol: TLS, tls: {{mode: Passthrough}}}}");
+    let behind =
+        gateway(&[https("shop", port, "shop.example.org", "shop", "")]).replace("name: edge", "name: behind");
+    let wild = format!(
+        "{{name: wild, port: {outer}, hostname: '*.example.org', protocol: TLS, tls: {{mode: Passthrough}}}}"
+    );
+    let closed = format!(
+        "{{name: closed, port: {outer}, hostname: 'closed.example.org', protocol: TLS, tls: {{mode: Passthrough}}}}"
+    );
     let resources = [
         gateway(&[wild, closed]),
         behind,
         service("shop", &[app.addr]),
         route("shop", &[]).replace("parentRefs: [{name: edge}]", "parentRefs: [{name: behind}]"),
         crate::config::service_of("inner", "TLS", &[at(port)]),
-        tls_route("inner", "*.example.org").replace("parentRefs: [{name: edge}]", "parentRefs: [{name: edge, sectionName: wild}]"),
+        tls_route("inner", "*.example.org")
+            .replace("parentRefs: [{name: edge}]", "parentRefs: [{name: edge, sectionName: wild}]"),
     ];
     mesh.publish(&all(&resources));
     let behind = Gateway::start(&mesh, "behind", &[]).await;

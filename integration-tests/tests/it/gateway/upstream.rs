@@ -21,7 +21,13 @@ impl Server {
         replace(&key, pair.1.as_bytes());
         let mut command = tokio::process::Command::new("openssl");
         command.args(["s_server", "-quiet", "-www", "-accept", &addr.to_string(), "-cert"]).arg(certificate);
-        command.arg("-key").arg(key).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("-key")
+            .arg(key)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = command.kill_on_drop(true).spawn().unwrap();
         let listens = async || tokio::net::TcpStream::connect(addr).await.ok().map(drop);
         eventually(DEADLINE, "openssl s_server listens", listens).await;
@@ -45,18 +51,24 @@ async fn a_server_is_believed_by_its_name_and_who_vouches_for_it() {
     let (servers, strangers, mesh) = (Authority::new(), Authority::new(), Mesh::new());
     let folder = mesh.folder();
     let right = Server::start(folder, "right", &servers.certify(&["api.test"], |_| {}), &[]).await;
-    let expired = servers.certify(&["api.test"], |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let expired =
+        servers.certify(&["api.test"], |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     let expired = Server::start(folder, "expired", &expired, &[]).await;
     let strange = Server::start(folder, "strange", &strangers.certify(&["api.test"], |_| {}), &[]).await;
     let plain = App::start("plain").await;
-    let plain_server = Server { port: plain.addr.port(), _child: tokio::process::Command::new("true").spawn().unwrap() };
+    let plain_server =
+        Server { port: plain.addr.port(), _child: tokio::process::Command::new("true").spawn().unwrap() };
     let named = |names: &str| format!("{BELIEVED}, hostname: api.test, subjectAltNames: [{names}]");
     let resources = [
         service("shop", &[]),
         servers.config_map("servers"),
         outside("right", &right, &format!("{BELIEVED}, hostname: api.test")),
         outside("wrong", &right, &format!("{BELIEVED}, hostname: other.test")),
-        outside("by-name", &right, &named("{type: Hostname, hostname: no.test}, {type: Hostname, hostname: api.test}")),
+        outside(
+            "by-name",
+            &right,
+            &named("{type: Hostname, hostname: no.test}, {type: Hostname, hostname: api.test}"),
+        ),
         outside("no-name", &right, &named("{type: URI, uri: 'spiffe://a.test/b'}")),
         outside("expired", &expired, &format!("{BELIEVED}, hostname: api.test")),
         outside("strange", &strange, &format!("{BELIEVED}, hostname: api.test")),
@@ -107,7 +119,8 @@ async fn a_server_that_asks_for_a_certificate_is_shown_the_one_that_the_policy_n
     let server = Server::start(mesh.folder(), "api", &pair, &asking).await;
     let shows = crate::config::backend_policy("api", "tls: {clientCertificateRef: {name: shop}}");
     let listener = gateway(&[http("web", port::free().port())]);
-    let port = listener.split("port: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap();
+    let port =
+        listener.split("port: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap();
     let outside = outside("api", &server, &format!("{BELIEVED}, hostname: api.test"));
     mesh.publish(&all(&[listener, servers.config_map("servers"), outside, shows, route("api", &[])]));
     let edge = Gateway::start(&mesh, "edge", &[]).await;
