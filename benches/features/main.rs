@@ -20,7 +20,7 @@ use outrigger_proxy::retry::budget::{Budget, BudgetSettings};
 use outrigger_proxy::retry::pushback::Pushback;
 use outrigger_proxy::retry::{Ended, RetryPolicy};
 use outrigger_proxy::telemetry::metrics::Direction;
-use outrigger_snapshot::facts::TlsMode;
+use outrigger_proxy::upstream_tls::Tls;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{Backend, Balance, Filter, Protocol, RateKey, RateLimit, Retry};
 
@@ -50,7 +50,7 @@ fn endpoints(count: u32) -> EndpointSet {
             direction: Direction::Outbound,
             cluster: "shop/cart:80".parse().expect("a cluster's name"),
             address: ([127, 0, 0, 1], 9_000 + id as u16).into(),
-            tls: TlsMode::None,
+            tls: Tls::None,
         };
         Entry { endpoint: Arc::new(Endpoint::new(id, key, Arc::clone(&health))), weight: 1, zone: None }
     };

@@ -1,8 +1,12 @@
 //! What a certificate says, for decisions that TLS does not make and for people.
 
-use rustls_pki_types::UnixTime;
+use outrigger_snapshot::digest::Digest;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::AttributeTypeAndValue;
 
 use crate::problem::Problem;
 
@@ -84,4 +88,58 @@ pub(crate) fn check_leaf_usage(parsed: &X509Certificate<'_>) -> Result<(), Probl
         purposes.value.any || purposes.value.client_auth && purposes.value.server_auth
     });
     if usage && purposes && !parsed.is_ca() { Ok(()) } else { Err(Problem::WrongKeyUsage) }
+}
+
+/// What a workload is told of a certificate that a client has shown, as Envoy spells it in `x-forwarded-client-cert`.
+pub fn forwarded(leaf: &CertificateDer<'_>) -> Result<String, Problem> {
+    let parsed = parse(leaf)?;
+    let mut text = format!("Hash={}", Digest::of(leaf));
+    let subject = subject(&parsed);
+    if !subject.is_empty() {
+        text.push_str(&format!(";Subject={}", quoted(&subject)));
+    }
+    let names = EndEntityCert::try_from(leaf).map_err(|_| Problem::Malformed)?;
+    for uri in names.valid_uri_names() {
+        text.push_str(&format!(";URI={}", unambiguous(uri)));
+    }
+    for name in names.valid_dns_names() {
+        text.push_str(&format!(";DNS={}", unambiguous(name)));
+    }
+    Ok(text)
+}
+
+/// The most specific part first (RFC 4514 §2.1).
+fn subject(parsed: &X509Certificate<'_>) -> String {
+    let part = |attribute: &AttributeTypeAndValue<'_>| {
+        let kind = oid2abbrev(attribute.attr_type(), oid_registry());
+        let kind = kind.map_or_else(|_| attribute.attr_type().to_id_string(), str::to_owned);
+        format!("{kind}={}", escaped(attribute.as_str().unwrap_or_default()))
+    };
+    let mut parts: Vec<String> = parsed.subject().iter_attributes().map(part).collect();
+    parts.reverse();
+    parts.join(",")
+}
+
+/// RFC 4514 §2.4, as far as a part could be taken for several.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=') {
+            escaped.push('\\');
+        }
+        escaped.push(if character.is_control() { '?' } else { character });
+    }
+    escaped
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// What could be taken for more than one value is quoted.
+fn unambiguous(text: &str) -> String {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b';' | b'=' | b'"' | b'\\'));
+    if plain { text.to_owned() } else { quoted(&escaped(text)) }
 }

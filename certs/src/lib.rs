@@ -15,3 +15,4 @@ pub mod request;
 pub mod svid;
 pub mod trust;
 pub mod verify;
+pub mod web;

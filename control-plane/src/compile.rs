@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use outrigger_snapshot::facts::{Facts, PeerCounts, TlsMode};
+use outrigger_snapshot::facts::{Authorities, Facts, PeerCounts};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Policy, SCHEMA};
 
@@ -14,6 +14,7 @@ pub use shrink::{EXCHANGED_MAX, Loss, SHRINK_PERCENT_MAX, Shrink, shrink};
 mod backend;
 mod cluster;
 mod features;
+mod gateway;
 mod index;
 mod shrink;
 #[cfg(test)]
@@ -91,6 +92,15 @@ pub fn compile(checked: &Checked) -> Compiled {
         });
         compiled.scopes.insert(name.clone(), Scope { policy, facts });
     }
+    for (name, gateway) in &index.gateways {
+        let policy = gateway::policy(&index, checked, name, gateway);
+        let mut facts = compile_facts(&index, &Some(policy.services.keys().cloned().collect()));
+        facts.authorities.extend(gateway::authorities(&index, gateway));
+        let scope = Scope { policy: compiled.policies.len(), facts: compiled.facts.len() };
+        compiled.policies.push(policy);
+        compiled.facts.push(facts);
+        compiled.scopes.insert(name.clone(), scope);
+    }
     compiled
 }
 
@@ -124,20 +134,22 @@ fn compile_policy(index: &Index<'_>, view: Option<&str>, selection: &Selection) 
     let services = services
         .map(|(name, service)| (name.clone(), backend::service(index, view, name, service)))
         .collect();
-    Policy { schema: SCHEMA, features: features::of_policy(&services), services }
+    Policy { schema: SCHEMA, features: features::of_policy(&services, None), services, gateway: None }
 }
 
 fn compile_facts(index: &Index<'_>, selection: &Selection) -> Facts {
     let services = || index.services.iter().filter(|(name, _)| selected(selection, name));
-    let tls = |service| if index.mtls(service).is_some() { TlsMode::Mesh } else { TlsMode::None };
+    let clusters: BTreeMap<_, _> =
+        services().flat_map(|(name, service)| cluster::clusters(index, name, service)).collect();
     let trust = index.mesh.and_then(|mesh| mesh.trust.clone());
-    let dialled = services().map(|(_, service)| (*service, tls(service)));
-    Facts {
-        schema: SCHEMA,
-        features: features::of_facts(trust.is_some(), dialled),
-        clusters: services()
-            .flat_map(|(name, service)| cluster::clusters(name, service, tls(service)))
-            .collect(),
-        trust,
-    }
+    let named = clusters.values().filter_map(|cluster| match &cluster.tls.as_ref()?.authorities {
+        Authorities::Listed(names) => Some(names),
+        Authorities::System => None,
+    });
+    let authorities = named.flatten().filter_map(|name| index.authority(name)).collect();
+    let by_mesh =
+        services().filter(|(_, service)| index.mtls(service).is_some()).map(|(_, service)| *service);
+    let by_tls = clusters.values().any(|cluster| cluster.tls.is_some());
+    let features = features::of_facts(trust.is_some(), by_mesh, by_tls);
+    Facts { schema: SCHEMA, features, clusters, trust, authorities }
 }

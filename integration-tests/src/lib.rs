@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod client;
 pub mod enrol;
 pub mod frames;
+pub mod gateway;
 pub mod load;
 pub mod mesh;
 pub mod metrics;

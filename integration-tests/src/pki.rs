@@ -101,6 +101,24 @@ impl Authority {
         }
     }
 
+    /// A certificate for some hosts and its key, in PEM, after a change to what would be right.
+    pub fn certify(&self, hosts: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("hosts are names");
+        params.distinguished_name.push(DnType::CommonName, "someone");
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        change(&mut params);
+        let key = KeyPair::generate().expect("keys can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("an authority can sign");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// The `ConfigMap` that holds it.
+    pub fn config_map(&self, name: &str) -> String {
+        let pem = self.pem.lines().map(|line| format!("    {}\n", line.trim_end())).collect::<String>();
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  ca.crt: |\n{pem}")
+    }
+
     /// The mesh resource that has it believed, with what sidecars ask of callers.
     pub fn mesh(&self, mtls: &str) -> String {
         mesh_of(&[self], mtls)

@@ -70,8 +70,8 @@ pub trait AdminState {
     fn phase(&self) -> Phase;
     /// What the source knows.
     fn source(&self) -> View;
-    /// Why this proxy cannot prove who it is, if it needs to and cannot.
-    fn unproved(&self) -> Option<String>;
+    /// What keeps a proxy with a plan from taking traffic, if anything does.
+    fn trouble(&self) -> Option<String>;
     /// The process.
     fn server_info(&self) -> ServerInfo;
     /// Every cluster of the plan, by name.
@@ -152,7 +152,7 @@ fn ready(state: &dyn AdminState) -> Answer {
     match (state.phase(), state.source().running) {
         (Phase::Draining, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n"),
         (Phase::Starting, _) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: starting\n"),
-        (Phase::Serving, Some(_)) => match state.unproved() {
+        (Phase::Serving, Some(_)) => match state.trouble() {
             None => Answer::text(StatusCode::OK, "ready\n"),
             Some(why) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
@@ -189,7 +189,7 @@ fn metrics(state: &dyn AdminState) -> Answer {
     let view = state.source();
     exposition
         .gauge("outrigger_ready", "Whether /ready answers 200.")
-        .sample(&[], state.phase() == Phase::Serving && view.running.is_some() && state.unproved().is_none());
+        .sample(&[], state.phase() == Phase::Serving && view.running.is_some() && state.trouble().is_none());
     source::metrics::write(&view, state.now_ms(), &mut exposition);
     state.write_metrics(&mut exposition);
     Answer::of(StatusCode::OK, CONTENT_TYPE, exposition.finish())

@@ -16,9 +16,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::listeners::{Listeners, announce, listen_outbound, take_inbound};
 use crate::admin::{self, AdminState, ServerInfo, Surface};
-use crate::applier::Applier;
+use crate::applier::{Applier, Keepers};
+use crate::certificates::Certificates;
 use crate::config::{self, Config};
 use crate::crew::Crew;
+use crate::gateway::Ports;
 use crate::health_check;
 use crate::identity::{self, Keeper};
 use crate::listener::BindError;
@@ -71,6 +73,9 @@ pub enum AppError {
     /// The certificate.
     #[error("cannot prove the identity of --identity-cert and --identity-key")]
     Identity(#[from] FilesError),
+    /// The library of TLS.
+    #[error("cannot set up TLS")]
+    Tls(#[from] tokio_rustls::rustls::Error),
     /// The system.
     #[error("the system refused a thread, a socket or a signal")]
     System(#[from] std::io::Error),
@@ -83,7 +88,7 @@ impl AppError {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
             Self::Key(_) | Self::Store(_) | Self::Identity(_) => Exit::Usage,
-            Self::State(_) | Self::Resolve(_) | Self::System(_) => Exit::Failed,
+            Self::State(_) | Self::Resolve(_) | Self::Tls(_) | Self::System(_) => Exit::Failed,
         }
     }
 }
@@ -100,12 +105,10 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
-    let identity = Keeper::new(config.identity.is_some());
-    if let Some(from) = config.identity.clone() {
-        let source = identity::source::Source::open(from, &config.service, state.clone(), identity.clone())?;
-        tokio::task::spawn_local(source.run());
-    }
-    let crew = start_crew(&config, &plan, &memory, &identity)?;
+    let keepers = keepers(&config, &state)?;
+    let crew = start_crew(&config, &plan, &memory, &keepers.identity)?;
+    let ports = config.gateway.map(|address| Ports::new(address, crew.usher()));
+    let keepers = Keepers { ports, ..keepers };
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
     let names = resolver.metrics().clone();
@@ -119,17 +122,22 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         registry.clone(),
         resolver,
         state.clone(),
-        identity.clone(),
+        keepers.clone(),
         give_back,
     );
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
-    tokio::task::spawn_local(health_check::run(plan.clone(), identity.shared().clone(), checks.clone()));
+    tokio::task::spawn_local(health_check::run(
+        plan.clone(),
+        keepers.identity.shared().clone(),
+        checks.clone(),
+    ));
+    tokio::task::spawn_local(keepers.certificates.clone().run(plan.clone()));
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
         plan,
-        identity,
+        keepers,
         status: source.status(),
         registry,
         workers: crew.stats(),
@@ -157,14 +165,30 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
     let Listeners { outbound, forwards, inbound, inbound_ports, .. } = listeners;
-    listen_outbound(&crew, outbound, forwards).await;
-    tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), overview.identity.clone()));
+    let usher = crew.usher();
+    listen_outbound(&usher, outbound, forwards).await;
+    if let Some(ports) = overview.keepers.ports.clone() {
+        tokio::task::spawn_local(ports.run());
+    }
+    let identity = overview.keepers.identity.clone();
+    tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), identity.clone()));
     let in_order = tokio::select! {
         biased;
-        refused = take_inbound(&crew, inbound, inbound_ports, &config, &overview.identity) => return Err(refused),
+        refused = take_inbound(&usher, inbound, inbound_ports, &config, &identity) => return Err(refused),
         in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state) => in_order,
     };
     Ok(crew.stop() && in_order)
+}
+
+/// What looks after what a plan needs beside itself; a gateway's ports come later.
+fn keepers(config: &Config, state: &Arc<StateDir>) -> Result<Keepers, AppError> {
+    let identity = Keeper::new(config.identity.is_some());
+    if let Some(from) = config.identity.clone() {
+        let source = identity::source::Source::open(from, &config.service, state.clone(), identity.clone())?;
+        tokio::task::spawn_local(source.run());
+    }
+    let certificates = Certificates::new(config.certificates.clone())?;
+    Ok(Keepers { identity, certificates, ports: None })
 }
 
 /// Starts the workers, which serve nothing yet.
@@ -174,8 +198,9 @@ fn start_crew(
     memory: &Arc<Memory>,
     identity: &Keeper,
 ) -> std::io::Result<Crew> {
-    let (limits, proxies) = (config.downstream.into(), Trusted::new(&config.proxy_protocol_from));
-    Crew::start(config.workers.get(), plan, memory, identity.shared(), limits, proxies)
+    let (proxies, trusted) = (Trusted::new(&config.proxy_protocol_from), Trusted::new(&config.trusted));
+    let limits = config.downstream.into();
+    Crew::start(config.workers.get(), plan, memory, identity.shared(), limits, proxies, trusted)
 }
 
 /// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.
@@ -203,7 +228,7 @@ fn start_reports(config: &Config, overview: &Overview) {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
-            .with_identity(overview.identity.clone());
+            .with_identity(overview.keepers.identity.clone());
         let _ = overview.reports.set(reporter.counts()); // empty until here
         tokio::task::spawn_local(reporter.run());
     }

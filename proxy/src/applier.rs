@@ -13,6 +13,8 @@ use outrigger_snapshot::policy::{OnEmpty, Policy};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::certificates::Certificates;
+use crate::gateway::Ports;
 use crate::identity::Keeper;
 use crate::plan::{Local, Plan, Resolved, Version};
 use crate::registry::Registry;
@@ -24,6 +26,17 @@ use crate::worker::CurrentPlan;
 /// How often plans that are out of force are looked through, and changed endpoints written down.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
+/// What looks after what a plan needs beside itself.
+#[derive(Debug, Clone)]
+pub struct Keepers {
+    /// Who this proxy is to others.
+    pub identity: Rc<Keeper>,
+    /// What it shows to strangers.
+    pub certificates: Rc<Certificates>,
+    /// Where strangers come in, if this is a gateway.
+    pub ports: Option<Rc<Ports>>,
+}
+
 /// See the module.
 pub struct Applier {
     plan: CurrentPlan,
@@ -32,7 +45,7 @@ pub struct Applier {
     resolver: Resolver,
     resolved: Resolved,
     state: Arc<StateDir>,
-    identity: Rc<Keeper>,
+    keepers: Keepers,
     /// Plans out of force that a worker may still hold: freeing one takes milliseconds, and must not be a worker's job.
     retired: Vec<Arc<Plan>>,
     /// Endpoints have changed since they were written down.
@@ -57,7 +70,7 @@ impl Applier {
         registry: Rc<RefCell<Registry>>,
         resolver: Resolver,
         state: Arc<StateDir>,
-        identity: Rc<Keeper>,
+        keepers: Keepers,
         give_back: fn(),
     ) -> Self {
         let (resolved, retired) = (Resolved::new(), Vec::new());
@@ -69,7 +82,7 @@ impl Applier {
             resolver,
             resolved,
             state,
-            identity,
+            keepers,
             retired,
             unsaved,
             give_back,
@@ -121,8 +134,13 @@ impl Applier {
             self.resolved.insert(change.cluster, addresses);
         }
         // Before its endpoints are dialled.
-        self.identity.believe(plan.trust.clone());
+        self.keepers.identity.believe(plan.trust.clone());
+        self.keepers.certificates.serve(&plan);
+        let ports = plan.gateway.keys().copied().collect();
         self.retired.extend(self.plan.swap(Some(plan)));
+        if let Some(open) = &self.keepers.ports {
+            open.want(ports);
+        }
         Ok(())
     }
 

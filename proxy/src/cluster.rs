@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Timeouts};
 
 use self::balance::zones::{Preference, ZonePicks};
@@ -15,6 +14,7 @@ use self::health::{ClusterHealth, Rules};
 use crate::proxy_protocol::Version;
 use crate::retry::budget::{Budget, BudgetSettings};
 use crate::retry::quantile::Quantile;
+use crate::upstream_tls::Tls;
 
 pub mod balance;
 pub mod breaker;
@@ -35,7 +35,7 @@ pub struct Cluster {
     /// Where it is dialled, if that is a socket of the machine: the workload alone.
     pub socket: Option<Arc<Path>>,
     /// How its endpoints are dialled by this proxy.
-    pub tls: TlsMode,
+    pub tls: Tls,
     /// How an endpoint is picked.
     pub balance: Balance,
     /// Time limits.
@@ -76,7 +76,7 @@ impl Cluster {
         Self {
             name,
             protocol,
-            tls: TlsMode::None,
+            tls: Tls::None,
             proxy_header: None,
             socket: None,
             balance: backend.balance.clone(),
@@ -109,7 +109,7 @@ impl Cluster {
     pub fn wire(&self, switches: bool) -> Wire {
         match self.protocol {
             Protocol::Http2 | Protocol::Grpc => Wire::Http2,
-            _ if self.tls == TlsMode::Mesh && !switches => Wire::Http2,
+            _ if self.tls == Tls::Mesh && !switches => Wire::Http2,
             _ => Wire::Http1,
         }
     }

@@ -12,7 +12,7 @@ mod rate_limit_store;
 mod target;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,14 +32,20 @@ pub use target::{App, Collector, ReportTarget};
 pub struct Config {
     /// Where snapshots are read: a folder or the URL of a bucket. The path of a folder is absolute.
     pub store: String,
-    /// The service that this proxy stands beside, which is also its scope.
+    /// The service that this proxy stands beside, or the gateway that it is: its scope.
     pub service: ServiceName,
     /// Names this proxy among those beside the service.
     pub node: String,
     /// Where this proxy runs, for endpoints nearby.
     pub zone: Option<String>,
-    /// Where the application's calls are taken.
-    pub outbound: SocketAddr,
+    /// Where the application's calls are taken; `None`: this is a gateway, which has none.
+    pub outbound: Option<SocketAddr>,
+    /// The address that the ports of the gateway are opened on, if this is one.
+    pub gateway: Option<IpAddr>,
+    /// Addresses and networks of those whose word counts at a gateway about where a request comes from.
+    pub trusted: Vec<String>,
+    /// The folder with the certificates that are shown to those outside the mesh, if there is one.
+    pub certificates: Option<PathBuf>,
     /// Where calls to the application are taken, if at all.
     pub inbound: Option<Inbound>,
     /// Listeners for calls to the application that are for one port of its service.

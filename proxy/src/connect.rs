@@ -10,7 +10,6 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use outrigger_certs::mesh::Spoken;
-use outrigger_snapshot::facts::TlsMode;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::cluster::endpoint::Endpoint;
@@ -26,6 +25,7 @@ use crate::pool::http2::{Shared, Stream};
 use crate::pool::{EndpointPool, Lease, OpenConnection};
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::transport::Transport;
+use crate::upstream_tls::Tls;
 
 pub use tls::TlsFailure;
 
@@ -104,21 +104,21 @@ pub async fn reach(
     let address = endpoint.address();
     let failed = |error: io::Error| ProxyError::ConnectFailed { address, error };
     let key = endpoint.key();
-    let mesh = match (key.tls, identity.standing()) {
-        (TlsMode::None, _) | (TlsMode::Mesh, Standing::None) => None,
-        (TlsMode::Mesh, Standing::Proved(mesh)) => Some(mesh),
-        (TlsMode::Mesh, Standing::Awaited) => {
+    let mesh = match (&key.tls, identity.standing()) {
+        (Tls::None | Tls::Server(_), _) | (Tls::Mesh, Standing::None) => None,
+        (Tls::Mesh, Standing::Proved(mesh)) => Some(mesh),
+        (Tls::Mesh, Standing::Awaited) => {
             return Err(ProxyError::Tls { failure: TlsFailure::NoIdentity });
         }
     };
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    match mesh {
-        None => Ok(stream.into()),
-        Some(mesh) => tls::secure(stream, &mesh, &key.cluster, spoken)
-            .await
-            .map_err(|failure| ProxyError::Tls { failure }),
-    }
+    let secured = match (&key.tls, mesh) {
+        (Tls::Server(upstream), _) => tls::secure_server(stream, upstream, spoken).await,
+        (_, Some(mesh)) => tls::secure(stream, &mesh, &key.cluster, spoken).await,
+        (_, None) => return Ok(stream.into()),
+    };
+    secured.map_err(|failure| ProxyError::Tls { failure })
 }
 
 async fn open_http1(

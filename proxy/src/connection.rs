@@ -11,6 +11,7 @@ use tower_service::Service;
 use self::first::{Found, look};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
+use crate::gateway::{Edge, Opening};
 use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::identity::Standing;
 use crate::opaque::{End, Refusal, serve_inbound};
@@ -32,6 +33,8 @@ pub struct Arrival {
     pub direction: Direction,
     /// The port of the own service that it came for, where that is known before its first byte.
     pub port: Option<u16>,
+    /// What it is to a gateway.
+    pub edge: Option<Rc<Edge>>,
     /// Who opened it.
     pub peer: SocketAddr,
     /// Counts it.
@@ -44,7 +47,8 @@ where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
     let mut between = arrival.peer.into();
-    if arrival.direction == Direction::Inbound && arrival.worker.proxies.covers(arrival.peer.ip()) {
+    let from_outside = arrival.direction == Direction::Inbound || arrival.edge.is_some();
+    if from_outside && arrival.worker.proxies.covers(arrival.peer.ip()) {
         match Box::pin(proxied::take(&mut stream, &arrival)).await {
             Ok(Some(said)) => between = said,
             Ok(None) => return,
@@ -71,6 +75,13 @@ async fn serve_tls<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
+    if let Some(edge) = downstream.edge.get().cloned() {
+        return match edge.opening() {
+            Opening::Expected => serve_stranger(stream, downstream, edge, stack).await,
+            // The first bytes are no HTTP, which the client is told.
+            Opening::Plain | Opening::Tls => serve_http1(stream.into(), downstream, stack).await,
+        };
+    }
     let standing = downstream.worker.identity.standing();
     let (Standing::Proved(mesh), Direction::Inbound) = (standing, downstream.direction) else {
         return serve_http1(stream.into(), downstream, stack).await;
@@ -102,8 +113,28 @@ fn called(downstream: &Downstream) -> Result<Arc<InboundPort>, Refusal> {
     let found = downstream.worker.with_plan(|plan| match (named, plan.expected(named)) {
         (_, Expected::Opaque(port) | Expected::Either(Some(port))) => Ok(port),
         (Some(port), Expected::Http) => Err(Refusal::WrongProtocol(port)),
-        (_, Expected::Nothing(port)) => Err(Refusal::NoPort(plan.service.cluster(port))),
+        (_, Expected::Nothing(port)) => Err(Refusal::NoPort(plan.service.cluster(port).to_string())),
         (_, Expected::Http | Expected::Either(None)) => Err(Refusal::NoInboundPort),
     });
     found.unwrap_or(Err(ProxyError::NoPlan.into()))
+}
+
+/// Serves a client of a gateway.
+async fn serve_stranger<S>(stream: TcpStream, downstream: Rc<Downstream>, edge: Rc<Edge>, stack: S)
+where
+    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
+{
+    match tls::admit(stream, &edge, &downstream.worker).await {
+        Ok((transport, spoken)) => {
+            downstream.worker.stats.handshakes[Direction::Inbound as usize].done.add(1);
+            match spoken {
+                Spoken::Http2 => serve_http2(transport, downstream, stack).await,
+                Spoken::Http1 | Spoken::Opaque => serve_http1(transport, downstream, stack).await,
+            }
+        }
+        Err(failure) => {
+            downstream.worker.stats.tls_failed(Direction::Inbound, &failure);
+            tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "a client is refused: {failure}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tower_service::Service;
 
 use self::acceptor::Acceptor;
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::connection;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
+use crate::gateway;
 use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::listener::{accept, accept_queued};
@@ -38,7 +39,7 @@ const HANDOVER_MAX: usize = 1_024;
 pub const CONNECTIONS_MAX: usize = 20_000;
 
 /// What the connections of a listener are taken for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Door {
     /// Which way they go.
     pub direction: Direction,
@@ -46,11 +47,51 @@ pub struct Door {
     pub forward: Option<Arc<Forward>>,
     /// The port of the own service that they are for, if the listener is one port's.
     pub port: Option<u16>,
+    /// The port of the gateway that they came to.
+    pub gateway: Option<u16>,
+    /// The listener is closed when the other side is dropped.
+    pub closed: Option<oneshot::Receiver<()>>,
 }
 
 impl From<Direction> for Door {
     fn from(direction: Direction) -> Self {
-        Self { direction, forward: None, port: None }
+        Self { direction, forward: None, port: None, gateway: None, closed: None }
+    }
+}
+
+/// Where a connection goes.
+#[derive(Debug, Clone)]
+enum Way {
+    /// To be looked into: which way they go, and the port of the own service that they are for.
+    Calls(Direction, Option<u16>),
+    Forward(Arc<Forward>),
+    Gateway(u16),
+}
+
+impl From<&Door> for Way {
+    fn from(door: &Door) -> Self {
+        match (&door.forward, door.gateway) {
+            (Some(forward), _) => Self::Forward(forward.clone()),
+            (None, Some(port)) => Self::Gateway(port),
+            (None, None) => Self::Calls(door.direction, door.port),
+        }
+    }
+}
+
+/// Shows listeners to whoever accepts.
+#[derive(Debug, Clone)]
+pub struct Usher {
+    taker: mpsc::Sender<Handover>,
+    arrivals: Arc<[AtomicU64; 2]>,
+}
+
+impl Usher {
+    /// Accepts from `listener` until the drain, or the door, closes it.
+    pub async fn listen(&self, listener: StdListener, door: impl Into<Door>) {
+        let door = door.into();
+        let arrival = Arrival::new(&self.arrivals, door.direction);
+        // Who takes it is gone only when the process ends.
+        let _ = self.taker.send(Handover::Listener(listener, door, arrival)).await;
     }
 }
 
@@ -58,7 +99,7 @@ impl From<Direction> for Door {
 #[derive(Debug)]
 enum Handover {
     Listener(StdListener, Door, Arrival),
-    Connection(StdStream, SocketAddr, Door, Arrival),
+    Connection(StdStream, SocketAddr, Way, Arrival),
 }
 
 /// What may still become a connection: a listener that accepts, or an accepted socket that no worker has counted yet. A drain that did not
@@ -83,8 +124,9 @@ impl Drop for Arrival {
 #[derive(Debug)]
 pub struct Crew {
     members: Vec<Member>,
-    /// Where listeners go if there are several workers.
+    /// What accepts if there are several workers.
     acceptor: Option<Acceptor>,
+    usher: Usher,
     phase: watch::Sender<Phase>,
     arrivals: Arc<[AtomicU64; 2]>,
     lineages: Arc<Lineages>,
@@ -107,18 +149,25 @@ impl Crew {
         identity: &Arc<Identity>,
         limits: DownstreamLimits,
         proxies: Trusted,
+        trusted: Trusted,
     ) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
         let lineages = Arc::<Lineages>::default();
         let (plan, memory, identity) = (plan.clone(), memory.clone(), identity.clone());
-        let shared =
-            Shared { plan, lineages: lineages.clone(), memory, limits, identity, proxies: Arc::new(proxies) };
+        let proxies = Arc::new(proxies);
+        let shared = Shared { plan, lineages: lineages.clone(), memory, limits, identity, proxies, trusted };
         let members = (0..count).map(|index| Member::start(index, shared.clone(), phases.clone()));
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();
         let acceptor =
             (count > 1).then(|| Acceptor::start(&members, phases.clone(), &arrivals)).transpose()?;
-        Ok(Self { members, acceptor, phase, arrivals, lineages })
+        let taker = match (&acceptor, members.first()) {
+            (Some(acceptor), _) => acceptor.handover.clone(),
+            (None, Some(only)) => only.handover.clone(),
+            (None, None) => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let usher = Usher { taker, arrivals: arrivals.clone() };
+        Ok(Self { members, acceptor, usher, phase, arrivals, lineages })
     }
 
     /// Calls to the workload under way.
@@ -131,17 +180,9 @@ impl Crew {
         self.members.iter().map(|member| member.stats.clone()).collect()
     }
 
-    /// Accepts from `listener` until the drain closes it.
-    pub async fn listen(&self, listener: StdListener, door: impl Into<Door>) {
-        let door = door.into();
-        let arrival = Arrival::new(&self.arrivals, door.direction);
-        let taker = match (&self.acceptor, self.members.first()) {
-            (Some(acceptor), _) => &acceptor.handover,
-            (None, Some(only)) => &only.handover,
-            (None, None) => return,
-        };
-        // Who takes it is gone only when the process ends.
-        let _ = taker.send(Handover::Listener(listener, door, arrival)).await;
+    /// Has listeners accepted from, at any time.
+    pub fn usher(&self) -> Usher {
+        self.usher.clone()
     }
 
     /// Moves every worker to a phase; phases only go forward.
@@ -244,9 +285,9 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
         tokio::select! {
             next = next => match next {
                 None => return,
-                Some((Handover::Connection(stream, peer, door, arrival), place)) => {
+                Some((Handover::Connection(stream, peer, way, arrival), place)) => {
                     if let Ok(stream) = TcpStream::from_std(stream) {
-                        take(&worker, &stack, place, stream, peer, door);
+                        take(&worker, &stack, place, stream, peer, way);
                     }
                     drop(arrival);
                 }
@@ -255,12 +296,13 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
                     let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
+                        let way = Way::from(&door);
                         let take = async |stream, peer| {
                             if let Ok(place) = places.clone().acquire_owned().await {
-                                take(&worker, &stack, place, stream, peer, door.clone());
+                                take(&worker, &stack, place, stream, peer, way.clone());
                             }
                         };
-                        accept_until_drained(listener, door.direction, phases, take).await;
+                        accept_until_drained(listener, door, phases, take).await;
                         drop(accepting);
                     });
                 }
@@ -283,21 +325,31 @@ fn take<S>(
     place: OwnedSemaphorePermit,
     stream: TcpStream,
     peer: SocketAddr,
-    door: Door,
+    way: Way,
 ) where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    if let Some(forward) = door.forward {
-        let carrying = opaque::serve(worker.clone(), forward, stream.into(), peer);
-        tokio::task::spawn_local(async move {
-            carrying.await;
-            drop(place);
-        });
-        return;
-    }
-    let Door { direction, port, .. } = door;
+    let (direction, port) = match way {
+        Way::Calls(direction, port) => (direction, port),
+        Way::Forward(forward) => {
+            let carrying = opaque::serve(worker.clone(), forward, stream.into(), peer);
+            tokio::task::spawn_local(async move {
+                carrying.await;
+                drop(place);
+            });
+            return;
+        }
+        Way::Gateway(port) => {
+            let serving = gateway::serve(worker.clone(), stack.clone(), stream, peer, port);
+            tokio::task::spawn_local(async move {
+                serving.await;
+                drop(place);
+            });
+            return;
+        }
+    };
     let accepted = Accepted::new(&worker.stats, direction);
-    let arrival = connection::Arrival { worker: worker.clone(), direction, port, peer, accepted };
+    let arrival = connection::Arrival { worker: worker.clone(), direction, port, edge: None, peer, accepted };
     let stack = stack.clone();
     tokio::task::spawn_local(async move {
         connection::serve(stream, arrival, stack).await;
@@ -305,17 +357,26 @@ fn take<S>(
     });
 }
 
-/// Takes connections until the drain, and then those that the kernel has accepted in our name already: closing the listener would reset
+/// Takes connections until the drain or the door closes the listener, and then those that the kernel has accepted in our name already: closing the listener would reset
 /// them.
 async fn accept_until_drained(
     listener: TcpListener,
-    direction: Direction,
+    door: Door,
     mut phases: watch::Receiver<Phase>,
     take: impl AsyncFn(TcpStream, SocketAddr),
 ) {
+    let direction = door.direction;
+    let mut closed = std::pin::pin!(async {
+        match door.closed {
+            // Nothing is ever sent.
+            Some(closed) => drop(closed.await),
+            None => std::future::pending().await,
+        }
+    });
     loop {
         let (stream, peer) = tokio::select! {
             accepted = accept(&listener) => accepted,
+            () = &mut closed => break,
             // An error means that the process is going.
             _ = phases.wait_for(|phase| phase.drains(direction)) => break,
         };

@@ -134,8 +134,8 @@ pub enum ProxyError {
         #[source]
         error: std::io::Error,
     },
-    /// No TLS with the other sidecar.
-    #[error("no mutual TLS with the endpoint: {failure}")]
+    /// No TLS with the endpoint.
+    #[error("no TLS with the endpoint: {failure}")]
     Tls {
         /// Why.
         failure: TlsFailure,
@@ -143,6 +143,9 @@ pub enum ProxyError {
     /// The service asks every caller to prove its identity.
     #[error("the service takes only callers that prove their identity by mutual TLS")]
     IdentityRequired,
+    /// A port of a gateway takes only requests inside TLS.
+    #[error("this port takes HTTPS, and the request came in the clear")]
+    TlsRequired,
     /// An access rule, or the lack of one.
     #[error("{}", denied(rule.as_deref()))]
     Denied {
@@ -186,6 +189,7 @@ impl ProxyError {
             | Self::ClientGone
             | Self::Timeout(Timeout::RequestBody)
             | Self::IdentityRequired
+            | Self::TlsRequired
             | Self::Denied { .. } => Side::Downstream,
             Self::NoPlan
             | Self::NoHost

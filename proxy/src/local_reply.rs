@@ -63,6 +63,7 @@ rows! {
     Malformed = "malformed_request", 400, Internal;
     RequestBody = "request_body_timeout", 408, Internal;
     Connect = "connect_unsupported", 501, Unimplemented;
+    TlsRequired = "tls_required", 400, Unauthenticated;
     NoHost = "no_host", 404, Unimplemented;
     NoPort = "no_port", 404, Unimplemented;
     NoRule = "no_rule", 404, Unimplemented;
@@ -146,6 +147,7 @@ fn cause(error: &ProxyError) -> Cause {
         ProxyError::ConnectFailed { .. } => Cause::ConnectFailed,
         ProxyError::Tls { failure } => tls_cause(failure),
         ProxyError::IdentityRequired => Cause::IdentityRequired,
+        ProxyError::TlsRequired => Cause::TlsRequired,
         ProxyError::Denied { .. } => Cause::Denied,
         ProxyError::Reset(_) => Cause::Reset,
         ProxyError::Refused(_) => Cause::Refused,
@@ -161,7 +163,9 @@ fn tls_cause(failure: &TlsFailure) -> Cause {
         TlsFailure::Refused(_) => return Cause::UpstreamTlsRefused,
         TlsFailure::Plaintext => return Cause::UpstreamNotTls,
         TlsFailure::NoIdentity => return Cause::NoIdentity,
-        TlsFailure::Broken(_) | TlsFailure::Late => return Cause::UpstreamTlsFailed,
+        TlsFailure::Broken(_) | TlsFailure::Late | TlsFailure::NoCertificate => {
+            return Cause::UpstreamTlsFailed;
+        }
     };
     match problem {
         Problem::Expired => Cause::PeerExpired,

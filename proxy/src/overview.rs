@@ -9,11 +9,12 @@ use outrigger_snapshot::policy::Balance;
 use tokio::sync::Notify;
 
 use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, ServerInfo};
+use crate::applier::Keepers;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::health::describe;
 use crate::health_check;
-use crate::identity::{self, Keeper};
+use crate::identity;
 use crate::lineage::Lineages;
 use crate::memory::Memory;
 use crate::rate_limit_store::StoreStatus;
@@ -61,8 +62,8 @@ pub struct Overview {
     pub reports: OnceCell<Arc<Counts>>,
     /// How it stands with the store of global rate limits, if there is one.
     pub rate_limit_store: Option<StoreStatus>,
-    /// Who this proxy is to others.
-    pub identity: Rc<Keeper>,
+    /// Who this proxy is to others, what it shows to strangers, and where they come in.
+    pub keepers: Keepers,
 }
 
 impl AdminState for Overview {
@@ -79,8 +80,9 @@ impl AdminState for Overview {
         self.status.view()
     }
 
-    fn unproved(&self) -> Option<String> {
-        self.identity.awaited()
+    fn trouble(&self) -> Option<String> {
+        let ports = || self.keepers.ports.as_ref().and_then(|ports| ports.trouble());
+        self.keepers.identity.awaited().or_else(ports)
     }
 
     fn server_info(&self) -> ServerInfo {
@@ -103,7 +105,11 @@ impl AdminState for Overview {
         write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
         write_connections(&self.registry.borrow().all_connections(), &self.workers, exposition);
         write_workers(&self.workers, exposition);
-        identity::write(&self.identity, exposition);
+        identity::write(&self.keepers.identity, exposition);
+        self.keepers.certificates.write(exposition);
+        if let Some(ports) = &self.keepers.ports {
+            ports.write(exposition);
+        }
         write_overload(&self.registry.borrow().all_overloads(), exposition);
         let limits = self.registry.borrow().rate_limits.all();
         write_limits(&limits, self.rate_limit_store.as_ref(), clock::now_ns(), exposition);

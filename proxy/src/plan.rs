@@ -1,24 +1,27 @@
 //! A plan: the executable form of a snapshot. Workers read the current one; a request resolves once and then holds its rule and its
 //! endpoint, never the plan, so that a stream of three days pins nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use outrigger_certs::trust::TrustBundle;
+use outrigger_certs::web::Shown;
 use outrigger_filters::FilterChain;
 use outrigger_filters::layer::Filters;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{Authorization, Mtls, PriorityRule};
+use outrigger_snapshot::policy::{Authorization, CertificateName, Mtls, PriorityRule};
 use outrigger_snapshot::router::Router;
 
 use self::connection::{ConnectionPorts, InboundPort};
 use crate::cluster::Cluster;
+use crate::gateway::{GatewayPorts, TlsListener};
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::RequestStats;
 use crate::trust::Trusted;
+use crate::upstream_tls::Tls;
 
 pub use build::{App, Local, Refusal, Resolved};
 
@@ -57,8 +60,31 @@ pub struct Plan {
     pub trust: Option<Arc<TrustBundle>>,
     /// Rules for the workload's own connections that are not looked into.
     pub connections: ConnectionPorts,
+    /// What strangers may call, where this is a gateway.
+    pub gateway: GatewayPorts,
     /// Every cluster, by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
+}
+
+impl Plan {
+    /// The listeners that end TLS.
+    pub fn tls_listeners(&self) -> impl Iterator<Item = &Arc<TlsListener>> {
+        self.gateway.values().flat_map(|port| port.tls_listeners())
+    }
+
+    /// What is shown to servers outside the mesh, and where what is in force is put.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&CertificateName, &Arc<Shown>)> {
+        self.clusters.values().filter_map(|cluster| match &cluster.tls {
+            Tls::Server(upstream) => upstream.shown(),
+            Tls::None | Tls::Mesh => None,
+        })
+    }
+
+    /// Every certificate that is shown to anyone outside the mesh.
+    pub fn certificates(&self) -> BTreeSet<CertificateName> {
+        let listeners = self.tls_listeners().flat_map(|listener| listener.certificates());
+        listeners.chain(self.upstreams().map(|(name, _)| name)).cloned().collect()
+    }
 }
 
 /// A rule, ready to run.

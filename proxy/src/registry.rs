@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use outrigger_filters::RateLimits;
+use outrigger_snapshot::facts::Facts;
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::Breaker;
 
@@ -16,6 +17,7 @@ use crate::cluster::{Cluster, ClusterLoad};
 use crate::overload::Overload;
 use crate::telemetry::connections::ConnectionStats;
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
+use crate::upstream_tls::{UpstreamSettings, UpstreamTls};
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub struct Registry {
     clusters: HashMap<(Direction, ClusterName), Arc<ClusterLoad>>,
     /// By their settings, too: any other change keeps them.
     breakers: HashMap<(Direction, ClusterName, Breaker), Arc<ClusterBreaker>>,
+    upstreams: HashMap<UpstreamSettings, Arc<UpstreamTls>>,
     requests: HashMap<RequestLabels, Arc<RequestStats>>,
     connections: HashMap<RequestLabels, Arc<ConnectionStats>>,
     /// Rate limits, by what they belong to.
@@ -46,6 +49,7 @@ impl Registry {
             next_id: 0,
             clusters: HashMap::new(),
             breakers: HashMap::new(),
+            upstreams: HashMap::new(),
             requests: HashMap::new(),
             connections: HashMap::new(),
             rate_limits: RateLimits::default(),
@@ -65,6 +69,12 @@ impl Registry {
             Arc::new(Endpoint::new(id, key.clone(), cluster.health.clone()))
         });
         endpoint.clone()
+    }
+
+    /// TLS towards servers outside the mesh.
+    pub fn upstream(&mut self, settings: UpstreamSettings, facts: &Facts) -> Arc<UpstreamTls> {
+        let fresh = |settings: &UpstreamSettings| Arc::new(UpstreamTls::new(settings.clone(), facts));
+        self.upstreams.entry(settings).or_insert_with_key(fresh).clone()
     }
 
     /// The load of a cluster: the service as others call it, or the workload behind it.
@@ -175,6 +185,7 @@ impl Registry {
             held
         });
         retain_held(&mut self.breakers);
+        retain_held(&mut self.upstreams);
         // An endpoint of a cluster that is gone counts in its health until it is gone itself.
         let held = |load: &ClusterLoad| Arc::strong_count(&load.health) > 1;
         self.clusters.retain(|_, load| Arc::strong_count(load) > 1 || held(load));

@@ -23,6 +23,7 @@ pub use calls::{CALLED_FOR, CALLS_MAX, Calls};
 pub use post::PostError;
 pub(crate) use post::answered;
 pub use tls::TlsError;
+pub(crate) use tls::system_roots;
 
 use crate::clock;
 use crate::config::ReportTarget;

@@ -25,6 +25,7 @@ use crate::delay::DelayLayer;
 use crate::error::{ProxyError, Side};
 use crate::exchange::{Exchange, Reply};
 use crate::forward::{self, GRPC_TIMEOUT, forward};
+use crate::gateway::{Edge, Opening};
 use crate::http::body::Body;
 use crate::http::forwarded::{Certificate, add_forwarded};
 use crate::http::normalize::{Normalized, strip_own_fields};
@@ -70,6 +71,8 @@ pub struct Call {
     pub peer: HeaderValue,
     /// Who it has proved to be.
     pub caller: Option<Rc<Caller>>,
+    /// What is known of a stranger, where this is a gateway.
+    pub edge: Option<Rc<Edge>>,
     /// The version the client speaks.
     pub version: Version,
     /// When it came, on [`crate::clock`].
@@ -142,12 +145,16 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
-    let Call { request, body, direction, port, peer, caller, started_ns, .. } = call;
+    let Call { request, body, direction, port, peer, caller, edge, started_ns, .. } = call;
     let Normalized { mut head, upgrade, trailers, timed, mut marked, .. } = request?;
+    if let Some(edge) = &edge {
+        edge.enter(&mut head, &peer, marked, &worker.trusted)?;
+    }
     let (rule, prefix_bytes) = worker
-        .with_plan(|plan| match direction {
-            Direction::Outbound => outbound(plan, &head),
-            Direction::Inbound => inbound(plan, &head, port),
+        .with_plan(|plan| match (direction, &edge) {
+            (Direction::Outbound, Some(edge)) => edge.route(plan, &head),
+            (Direction::Outbound, None) => outbound(plan, &head),
+            (Direction::Inbound, _) => inbound(plan, &head, port),
         })
         .ok_or(ProxyError::NoPlan)??;
     let destination = rule.draw(worker.random());
@@ -155,7 +162,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     record.stats(resolution.stats().clone());
 
     let parent = match direction {
-        Direction::Outbound => worker.lineages.parent(&head),
+        Direction::Outbound => worker.lineages.parent(&head).filter(|_| edge.is_none()),
         Direction::Inbound => {
             let matters = admit(worker, &resolution.rule, caller.as_deref(), &head)?;
             // Sidecars of the mesh took away what strangers wrote.
@@ -169,9 +176,10 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
             None
         }
     };
-    let certificate = match direction {
-        Direction::Inbound => Certificate::Set(caller.as_ref().map(|caller| &caller.certificate)),
-        Direction::Outbound => Certificate::Keep,
+    let certificate = match (direction, &edge) {
+        (Direction::Inbound, _) => Certificate::Set(caller.as_ref().map(|caller| &caller.certificate)),
+        (Direction::Outbound, Some(edge)) => Certificate::Set(edge.certificate()),
+        (Direction::Outbound, None) => Certificate::Keep,
     };
     let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
     add_forwarded(&mut head, &peer, certificate, &mut || worker.random());
@@ -182,6 +190,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let mut context = Context { prefix_bytes, ..Context::default() };
     if resolution.has_filters() {
         context.source = Some(peer.clone());
+        context.tls = edge.as_ref().is_some_and(|edge| edge.opening() == Opening::Tls);
         context.identity = caller.as_ref().map(|caller| caller.identity.clone());
         (context.now_ns, context.random) = (started_ns, worker.random());
     }

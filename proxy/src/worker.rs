@@ -101,6 +101,8 @@ pub struct Shared {
     pub identity: Arc<Identity>,
     /// Proxies that say for whom they connect to the workload.
     pub proxies: Arc<Trusted>,
+    /// Whose word counts at a gateway about where a request comes from.
+    pub trusted: Trusted,
 }
 
 /// See the module.
@@ -128,6 +130,8 @@ pub struct Worker {
     pub identity: Arc<Identity>,
     /// Proxies that say for whom they connect to the workload.
     pub proxies: Arc<Trusted>,
+    /// Whose word counts at a gateway about where a request comes from.
+    pub trusted: Trusted,
     /// Places for handshakes with callers.
     pub handshakes: Semaphore,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
@@ -138,7 +142,7 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, memory, limits, identity, proxies } = shared;
+        let Shared { plan, lineages, memory, limits, identity, proxies, trusted } = shared;
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
@@ -151,6 +155,7 @@ impl Worker {
             limits,
             identity,
             proxies,
+            trusted,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),

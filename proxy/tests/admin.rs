@@ -32,7 +32,7 @@ impl AdminState for Proxy {
         self.view.borrow().clone()
     }
 
-    fn unproved(&self) -> Option<String> {
+    fn trouble(&self) -> Option<String> {
         self.unproved.borrow().clone()
     }
 

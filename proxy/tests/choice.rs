@@ -61,7 +61,7 @@ fn policy(cart: Backend) -> Policy {
     };
     let services =
         [("cart".parse().unwrap(), service(cart.clone())), ("web".parse().unwrap(), service(cart))];
-    Policy { schema: SCHEMA, features: BTreeSet::new(), services: services.into() }
+    Policy { schema: SCHEMA, features: BTreeSet::new(), services: services.into(), gateway: None }
 }
 
 fn facts() -> Facts {
@@ -73,13 +73,19 @@ fn facts() -> Facts {
             tls: TlsMode::None,
         };
         let endpoints = zones.iter().enumerate().map(endpoint).collect();
-        facts::Cluster { discovery: Discovery::Static(endpoints), peers: 1 }
+        facts::Cluster { discovery: Discovery::Static(endpoints), peers: 1, tls: None }
     };
     let clusters = [
         ("cart:80".parse().unwrap(), cluster(1, &["a", "a", "b", "b", "b", "b", "c", "c"])),
         ("web:80".parse().unwrap(), cluster(2, &["a", "b", "b"])),
     ];
-    Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: clusters.into() }
+    Facts {
+        trust: None,
+        authorities: Default::default(),
+        schema: SCHEMA,
+        features: BTreeSet::new(),
+        clusters: clusters.into(),
+    }
 }
 
 impl Rig {
@@ -100,6 +106,7 @@ impl Rig {
             lineages,
             memory,
             limits,
+            trusted: Default::default(),
         };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run());
@@ -161,6 +168,7 @@ impl Rig {
         }
         let call = Call {
             caller: None,
+            edge: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,

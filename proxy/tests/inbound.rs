@@ -64,7 +64,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
     let services = BTreeMap::from([("cart".parse().unwrap(), service)]);
-    Policy { schema: SCHEMA, features: BTreeSet::new(), services }
+    Policy { schema: SCHEMA, features: BTreeSet::new(), services, gateway: None }
 }
 
 impl Rig {
@@ -82,6 +82,7 @@ impl Rig {
             Shared {
                 identity: Default::default(),
                 proxies: Default::default(),
+                trusted: Default::default(),
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),
@@ -98,8 +99,13 @@ impl Rig {
 
     fn apply(&mut self, policy: &Policy) {
         policy.check().unwrap();
-        let facts =
-            Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
+        let facts = Facts {
+            trust: None,
+            authorities: Default::default(),
+            schema: SCHEMA,
+            features: BTreeSet::new(),
+            clusters: BTreeMap::new(),
+        };
         let app = App::At { host: [127, 0, 0, 1].into(), port: None };
         let local = Local { identity: false, service: "cart".parse().unwrap(), zone: None, app: Some(app) };
         let resolved = BTreeMap::new();
@@ -124,6 +130,7 @@ impl Rig {
         request.headers_mut().entry("host").or_insert(HeaderValue::from_static("cart"));
         let call = Call {
             caller: None,
+            edge: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,

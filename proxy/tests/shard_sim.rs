@@ -14,7 +14,7 @@ use outrigger_proxy::cluster::endpoint::{Endpoint, EndpointKey, InFlight, Outcom
 use outrigger_proxy::cluster::hash_ring::stable_hash;
 use outrigger_proxy::cluster::health::{ClusterHealth, Rules};
 use outrigger_proxy::telemetry::metrics::Direction;
-use outrigger_snapshot::facts::TlsMode;
+use outrigger_proxy::upstream_tls::Tls;
 use outrigger_snapshot::policy::{Balance, HashKey, ShuffleShard};
 
 const MS: u64 = 1_000_000;
@@ -45,7 +45,7 @@ impl Cluster {
                 direction: Direction::Outbound,
                 cluster: "shop/cart:80".parse().unwrap(),
                 address: SocketAddr::from(([10, 0, 0, id as u8], 80)),
-                tls: TlsMode::None,
+                tls: Tls::None,
             };
             let endpoint = Arc::new(Endpoint::new(id, key, health.clone()));
             endpoint.join(0, false, false);

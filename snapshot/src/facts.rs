@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::TrustDomain;
 use crate::name::ClusterName;
+use crate::policy::CertificateName;
 
 /// Callers of a service that is not counted yet.
 pub const PEERS_DEFAULT: u32 = 16;
@@ -41,6 +42,9 @@ pub struct Facts {
     /// Who is believed about identities; `None`: the mesh has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
+    /// Other authorities that policy and clusters name: their certificates, in PEM.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub authorities: BTreeMap<CertificateName, String>,
 }
 
 /// Authorities of a mesh. Facts, since what is taken back must count at once and must not come back with a rollback.
@@ -63,6 +67,41 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// Proxies that call this cluster, rounded to a power of two: shares of per-service budgets.
     pub peers: u32,
+    /// What is asked of its endpoints, where they are dialled by [`TlsMode::Tls`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+}
+
+/// What is asked of a server outside the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// The name that it is asked for (RFC 6066 §3), and that its certificate must be for, unless `names` are given.
+    pub hostname: String,
+    /// Its certificate must be for one of these; empty: for `hostname`.
+    pub names: Vec<AltName>,
+    /// Who is believed about it.
+    pub authorities: Authorities,
+}
+
+/// A name in a certificate (RFC 5280 §4.2.1.6).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AltName {
+    /// Of a host.
+    Dns(String),
+    /// A URI, such as a SPIFFE ID.
+    Uri(String),
+}
+
+/// Who is believed about a server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Authorities {
+    /// Whom the proxy's system believes.
+    System,
+    /// These, from [`Facts::authorities`].
+    Listed(Vec<CertificateName>),
 }
 
 /// Where endpoints come from.
@@ -100,6 +139,8 @@ pub enum TlsMode {
     None,
     /// By mutual TLS between sidecars, where the caller has an identity; in clear text where it has none.
     Mesh,
+    /// By TLS, as [`Cluster::tls`] says.
+    Tls,
 }
 
 /// A name with A or AAAA records.

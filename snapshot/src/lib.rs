@@ -4,6 +4,7 @@ pub mod connections;
 pub mod digest;
 pub mod facts;
 pub mod head;
+pub mod hosts;
 pub mod identity;
 pub mod join_token;
 pub mod keys;

@@ -12,6 +12,9 @@ use crate::name::ServiceName;
 pub use authorization::{Access, AccessRule, Authorization, Conditions, PriorityRule, Subject};
 pub use backend::{Backend, Balance, HashKey, Limits, OnEmpty, ShuffleShard, Timeouts, ZonePreference};
 pub use connection::{ConnectionBackend, ConnectionRule};
+pub use gateway::{
+    CertificateName, ClientCertificates, Gateway, GatewayRoute, Listener, ListenerProtocol, Termination,
+};
 pub use inbound::{Abort, Delay, Fault, Inbound, RateKey, RateLimit, Shed};
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
@@ -20,6 +23,7 @@ pub use resilience::{
 mod authorization;
 mod backend;
 mod connection;
+mod gateway;
 mod inbound;
 mod resilience;
 
@@ -39,6 +43,9 @@ pub struct Policy {
     pub features: BTreeSet<String>,
     /// Every service that can be called from this scope.
     pub services: BTreeMap<ServiceName, Service>,
+    /// What a gateway takes, in the scope of one; `None`: this is the scope of a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
 }
 
 /// One service, as its callers see it.

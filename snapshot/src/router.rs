@@ -10,9 +10,11 @@ use crate::name::{ClusterName, ServiceName};
 use crate::policy::{Policy, Port, Rule, Service};
 
 pub use conditions::{ConditionError, check_regex};
+pub use gateway::GatewayRoutes;
 use table::Table;
 
 mod conditions;
+mod gateway;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -145,7 +147,12 @@ fn build_host<R>(
 ) -> Result<Host<R>, RouterError> {
     let mut ports = Vec::new();
     for port in service.ports.iter().filter(|port| port.protocol.is_http()) {
-        ports.push((port.port, Table::build(name, port, payload)?));
+        let spec = |rule| RuleSpec { service: name, port, rule };
+        let table = match &port.rules[..] {
+            [] => Table::everything(payload(spec(None))),
+            rules => Table::build(rules.iter().map(|rule| (payload(spec(Some(rule))), rule)))?,
+        };
+        ports.push((port.port, table));
     }
     // A request without a port means port 80 where there is one, else the first.
     if let Some(index) = ports.iter().position(|(number, _)| *number == 80) {

@@ -5,19 +5,20 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
-use crate::facts::{Discovery, Facts};
-use crate::name::check_label;
 use crate::policy::{
     Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service,
 };
 
 mod connection;
+mod facts;
+mod gateway;
 mod inbound;
 mod resilience;
 #[cfg(test)]
 mod tests;
 
 pub use connection::HOSTNAMES_MAX;
+pub use gateway::{AUTHORITIES_MAX, CERTIFICATES_MAX, LISTENERS_MAX};
 pub use inbound::{
     ACCESS_RULES_MAX, EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, PRIORITY_MAX, RATE_LIMITS_MAX,
     REQUESTS_MAX, REQUESTS_PER_MS_MAX, TOLERANCE_PERCENTS, TRUSTED_MAX, network,
@@ -35,6 +36,8 @@ pub const FEATURES: &[&str] = &[
     IDENTITY_KEYS,
     PRIORITY_RULES,
     PROXY_PROTOCOL,
+    GATEWAY,
+    UPSTREAM_TLS,
 ];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
@@ -54,6 +57,11 @@ pub const PRIORITY_RULES: &str = "priority_rules";
 
 /// Applications that expect a header of the PROXY protocol.
 pub const PROXY_PROTOCOL: &str = "proxy_protocol";
+
+/// What a gateway takes.
+pub const GATEWAY: &str = "gateway";
+/// Endpoints that are dialled by TLS, whom to believe about them, and what is shown to them.
+pub const UPSTREAM_TLS: &str = "upstream_tls";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;
@@ -124,6 +132,7 @@ impl Policy {
     pub fn check(&self) -> Result<(), Invalid> {
         check_version(self.schema, self.features.iter())?;
         at_most("policy", "services", self.services.len(), SERVICES_MAX)?;
+        self.gateway.as_ref().map_or(Ok(()), gateway::check)?;
         let mut hosts = HashSet::new();
         for (name, service) in &self.services {
             let place = name.to_string();
@@ -140,51 +149,6 @@ impl Policy {
                     &place,
                     format!("it has connection rules, but not the feature {CONNECTION_RULES:?}"),
                 ));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Facts {
-    /// Decodes and checks the content of a facts object.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Invalid> {
-        let facts: Self = parse("facts", bytes)?;
-        facts.check()?;
-        Ok(facts)
-    }
-
-    /// Checks what the types cannot say.
-    pub fn check(&self) -> Result<(), Invalid> {
-        check_version(self.schema, self.features.iter())?;
-        at_most("facts", "clusters", self.clusters.len(), SERVICES_MAX)?;
-        if let Some(trust) = &self.trust {
-            at_most("trust", "bytes of trust bundle", trust.bundle.len(), TRUST_BYTES_MAX)?;
-            at_most("trust", "bytes of revocation lists", trust.revocations.len(), TRUST_BYTES_MAX)?;
-        }
-        for (name, cluster) in &self.clusters {
-            let place = name.to_string();
-            if !cluster.peers.is_power_of_two() {
-                return Err(invalid(&place, format!("{} peers is no power of two", cluster.peers)));
-            }
-            match &cluster.discovery {
-                Discovery::Static(endpoints) => {
-                    at_most(&place, "endpoints", endpoints.len(), ENDPOINTS_MAX)?;
-                    for endpoint in endpoints {
-                        if endpoint.weight == 0
-                            || endpoint.weight > WEIGHT_MAX
-                            || endpoint.address.port() == 0
-                        {
-                            return Err(invalid(
-                                &place,
-                                format!("endpoint {} with weight {}", endpoint.address, endpoint.weight),
-                            ));
-                        }
-                    }
-                }
-                Discovery::Dns(dns) if dns.port == 0 => return Err(invalid(&place, "DNS port 0".into())),
-                Discovery::Dns(dns) => check_dns_name(&place, &dns.name)?,
-                Discovery::Srv(srv) => check_dns_name(&place, &srv.name)?,
             }
         }
         Ok(())
@@ -233,12 +197,6 @@ fn check_host(place: &str, host: &str) -> Result<(), Invalid> {
     } else {
         Err(invalid(place, format!("{host:?} is no host in lower case without a port")))
     }
-}
-
-fn check_dns_name(place: &str, name: &str) -> Result<(), Invalid> {
-    let label = |label: &str| check_label(&label.trim_start_matches('_').to_ascii_lowercase()).is_ok();
-    let valid = !name.is_empty() && name.len() <= 253 && name.split('.').all(label);
-    if valid { Ok(()) } else { Err(invalid(place, format!("{name:?} is no DNS name"))) }
 }
 
 fn check_service(place: &str, service: &Service) -> Result<(), Invalid> {

@@ -86,6 +86,7 @@ fn policy() -> Policy {
         schema: SCHEMA,
         features: Default::default(),
         services: [("cart".parse().unwrap(), service)].into(),
+        gateway: None,
     }
 }
 
@@ -94,13 +95,19 @@ fn facts() -> Facts {
     let endpoint = facts::Endpoint { address, weight: 1, zone: Some("a".into()), tls: TlsMode::None };
     let dns = DnsName { name: "cart.internal".into(), port: 80, tls: TlsMode::None };
     let srv = SrvName { name: "_http._tcp.cart.internal".into(), tls: TlsMode::None };
-    let cluster = |discovery| facts::Cluster { discovery, peers: 16 };
+    let cluster = |discovery| facts::Cluster { discovery, peers: 16, tls: None };
     let clusters = [
         ("cart:80".parse().unwrap(), cluster(Discovery::Static(vec![endpoint]))),
         ("cart:81".parse().unwrap(), cluster(Discovery::Dns(dns))),
         ("cart:82".parse().unwrap(), cluster(Discovery::Srv(srv))),
     ];
-    Facts { trust: None, schema: SCHEMA, features: Default::default(), clusters: clusters.into() }
+    Facts {
+        trust: None,
+        authorities: Default::default(),
+        schema: SCHEMA,
+        features: Default::default(),
+        clusters: clusters.into(),
+    }
 }
 
 /// splitmix64: a seed tells the whole input.

@@ -7,3 +7,4 @@ mod authority;
 mod files;
 mod made;
 mod peers;
+mod web;

@@ -20,7 +20,10 @@ use crate::made::{Authority, DOMAIN, Pair, id, leaf_params, now};
 const CART: &str = "p80.cart.shop.mesh.test";
 
 /// Moves bytes between both sides until nothing moves; the errors of client and server.
-fn shake(client: &mut ClientConnection, server: &mut ServerConnection) -> (Option<Error>, Option<Error>) {
+pub(crate) fn shake(
+    client: &mut ClientConnection,
+    server: &mut ServerConnection,
+) -> (Option<Error>, Option<Error>) {
     let (mut client_error, mut server_error) = (None, None);
     for _ in 0..10 {
         let mut bytes = Vec::new();

@@ -1,6 +1,7 @@
 //! `explain`: what would happen to a request.
 
 mod connection;
+mod gateway;
 mod inbound;
 mod origin;
 mod settings;
@@ -38,7 +39,7 @@ pub(super) struct Explain {
     /// By these files instead, whatever --store says: a file, a folder, or - for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE", env = "OUTRIGGER_FILE")]
     files: Vec<std::path::PathBuf>,
-    /// The service whose sidecar the request goes out through [default: the called one]
+    /// The service whose sidecar, or the gateway, that the request goes out through [default: the called service]
     #[arg(long, value_name = "NAME", env = "OUTRIGGER_SERVICE")]
     service: Option<ServiceName>,
     /// A public key that is believed [default: those that the store offers]
@@ -65,6 +66,12 @@ impl Explain {
             let (authority, host) = (head.authority(), self.server_name.as_deref());
             let lines = connection::verdict(policy, facts, namespace, authority, host, written);
             ("connection", authority.as_str().to_owned(), lines)
+        } else if let Some(gateway) = &policy.gateway {
+            let port =
+                head.authority().port().unwrap_or(if self.url.starts_with("https://") { 443 } else { 80 });
+            let lines = gateway::verdict(policy, gateway, facts, port, &head, written);
+            let url = format!("{} {}{}", head.method(), head.authority().as_str(), head.path_and_query());
+            ("request", url, lines)
         } else {
             let lines = verdict::verdict(policy, facts, namespace, &head, written);
             (

@@ -29,7 +29,10 @@ fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) 
         target_port: port.target_port,
         protocol: port.protocol,
         rules: rules().filter(|_| is_http).map(|(route, rule)| self::rule(index, route, rule)).collect(),
-        connections: rules().filter(|_| !is_http).map(|(route, rule)| connection_rule(route, rule)).collect(),
+        connections: rules()
+            .filter(|_| !is_http)
+            .map(|(route, rule)| connection_rule(route, rule, route.hostnames()))
+            .collect(),
         backend,
         inbound: match is_http {
             true => index.inbound.effective(name, &port.name),
@@ -45,7 +48,27 @@ fn of_connections(inbound: Inbound) -> Option<Inbound> {
     Some(Inbound { shed: None, authorization: Some(authorization), ..Inbound::default() })
 }
 
-fn rule(index: &Index<'_>, route: &Attached<'_>, rule: &Rule) -> policy::Rule {
+/// As a gateway sees it, which goes straight to the endpoints: what strangers may call is said by routes of the gateway's own.
+pub(super) fn bare(index: &Index<'_>, name: &ServiceName, service: &Service) -> policy::Service {
+    let port = |port: &Port| policy::Port {
+        name: port.name.clone(),
+        port: port.port,
+        target_port: port.target_port,
+        protocol: port.protocol,
+        rules: Vec::new(),
+        connections: Vec::new(),
+        backend: index.layers.effective(name, &port.name, port.protocol),
+        inbound: None,
+        proxy_protocol: port.proxy_protocol,
+    };
+    policy::Service {
+        hosts: Vec::new(),
+        ports: service.ports.iter().map(port).collect(),
+        mtls: index.mtls(service),
+    }
+}
+
+pub(super) fn rule(index: &Index<'_>, route: &Attached<'_>, rule: &Rule) -> policy::Rule {
     policy::Rule {
         name: format!("{}/{}#{}", route.namespace, route.name, rule.name),
         grpc: route.grpc,
@@ -67,7 +90,7 @@ fn rule(index: &Index<'_>, route: &Attached<'_>, rule: &Rule) -> policy::Rule {
     }
 }
 
-fn connection_rule(route: &Attached<'_>, rule: &Rule) -> ConnectionRule {
+pub(super) fn connection_rule(route: &Attached<'_>, rule: &Rule, hostnames: Vec<String>) -> ConnectionRule {
     let backend = |backend: &BackendRef| ConnectionBackend {
         service: backend.service.value.clone(),
         port: backend.port.value,
@@ -75,7 +98,7 @@ fn connection_rule(route: &Attached<'_>, rule: &Rule) -> ConnectionRule {
     };
     ConnectionRule {
         name: format!("{}/{}#{}", route.namespace, route.name, rule.name),
-        hostnames: route.hostnames.iter().map(|host| host.value.clone()).collect(),
+        hostnames,
         backends: rule.backends.iter().map(backend).collect(),
     }
 }

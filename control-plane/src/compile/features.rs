@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{CONNECTION_RULES, Filter, Port, RateKey, RateLimit, Service};
+use outrigger_snapshot::policy::{CONNECTION_RULES, Filter, Gateway, Port, RateKey, RateLimit, Service};
 use outrigger_snapshot::validate::{
-    AUTHORIZATION, CONNECTION_ACCESS, GRPC_RULES, IDENTITY_KEYS, MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES,
-    PROXY_PROTOCOL,
+    AUTHORIZATION, CONNECTION_ACCESS, GATEWAY, GRPC_RULES, IDENTITY_KEYS, MESH_CONNECTIONS, MESH_TLS,
+    PRIORITY_RULES, PROXY_PROTOCOL, UPSTREAM_TLS,
 };
 
 use crate::config::model as config;
 
-pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<String> {
+pub(super) fn of_policy(
+    services: &BTreeMap<ServiceName, Service>,
+    gateway: Option<&Gateway>,
+) -> BTreeSet<String> {
     let ports = || services.values().flat_map(|service| &service.ports);
-    let rules = || ports().flat_map(|port| &port.rules);
+    let listeners = || gateway.into_iter().flat_map(|gateway| &gateway.listeners);
+    let routed = || listeners().flat_map(|listener| &listener.routes).flat_map(|route| &route.rules);
+    let rules = || ports().flat_map(|port| &port.rules).chain(routed());
     let inbound = || ports().filter_map(|port| port.inbound.as_ref());
     let access = |is_http: bool| {
         let with = |port: &Port| port.inbound.as_ref().is_some_and(|inbound| inbound.authorization.is_some());
@@ -31,6 +35,8 @@ pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<S
     let used = [
         (MESH_TLS, services.values().any(|service| service.mtls.is_some())),
         (CONNECTION_RULES, ports().any(|port| !port.connections.is_empty())),
+        (GATEWAY, gateway.is_some()),
+        (UPSTREAM_TLS, ports().any(|port| port.backend.client_certificate.is_some())),
         (GRPC_RULES, rules().any(|rule| rule.grpc)),
         (AUTHORIZATION, access(true)),
         (CONNECTION_ACCESS, access(false)),
@@ -41,14 +47,14 @@ pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<S
     used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The same of facts: whether there is someone to believe, and whether connections that are not looked into are dialled by mutual TLS.
+/// The same of facts: whether there is someone to believe, which services are dialled by mutual TLS, and whether any are as servers outside
+/// the mesh.
 pub(super) fn of_facts<'a>(
     trusts: bool,
-    services: impl Iterator<Item = (&'a config::Service, TlsMode)>,
+    mut by_mesh: impl Iterator<Item = &'a config::Service>,
+    by_tls: bool,
 ) -> BTreeSet<String> {
-    let carries = |(service, tls): (&config::Service, TlsMode)| {
-        tls == TlsMode::Mesh && service.ports.iter().any(|port| !port.protocol.is_http())
-    };
-    let used = [(MESH_TLS, trusts), (MESH_CONNECTIONS, { services }.any(carries))];
+    let carries = |service: &config::Service| service.ports.iter().any(|port| !port.protocol.is_http());
+    let used = [(MESH_TLS, trusts), (MESH_CONNECTIONS, by_mesh.any(carries)), (UPSTREAM_TLS, by_tls)];
     used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()
 }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::Mtls;
+use outrigger_snapshot::policy::{CertificateName, Mtls};
 
 use crate::config::layers::Layers;
-use crate::config::model::{Carried, InboundSettings, Mesh, Placed, RouteFilter, Rule, Service, Spec};
-use crate::config::{Checked, parent_ports, service_name};
+use crate::config::model::{
+    BackendTlsPolicy, Carried, Gateway, InboundSettings, Mesh, Route, RouteFilter, Rule, Service, Spec,
+    Target,
+};
+use crate::config::{Checked, Resource, parent_ports, service_name};
 
 /// A port of a service.
 type PortOf = (ServiceName, u16);
@@ -22,8 +25,24 @@ pub(super) struct Attached<'a> {
     /// Whether it is a `GRPCRoute`.
     pub(super) grpc: bool,
     pub(super) rules: &'a [Rule],
-    /// Of a `TLSRoute`.
-    pub(super) hostnames: &'a [Placed<String>],
+    route: &'a Route,
+}
+
+impl<'a> Attached<'a> {
+    pub(super) fn new(resource: &'a Resource, route: &'a Route) -> Self {
+        Self {
+            namespace: resource.namespace(),
+            name: resource.name(),
+            grpc: matches!(route.carried, Carried::Grpc),
+            rules: &route.rules,
+            route,
+        }
+    }
+
+    /// The hosts that it names.
+    pub(super) fn hostnames(&self) -> Vec<String> {
+        self.route.hostnames.iter().map(|host| host.value.clone()).collect()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +62,11 @@ pub(super) struct Index<'a> {
     pub(super) mesh: Option<&'a Mesh>,
     /// The filters that routes name, by namespace and name.
     pub(super) filters: HashMap<(&'a str, &'a str), &'a RouteFilter>,
+    pub(super) gateways: BTreeMap<ServiceName, &'a Gateway>,
+    /// Certificates of authorities.
+    pub(super) authorities: HashMap<CertificateName, &'a str>,
+    /// How services outside the mesh are called, by service and the name of its port; `None`: all ports.
+    upstream: HashMap<(&'a ServiceName, Option<&'a str>), &'a BackendTlsPolicy>,
 }
 
 impl<'a> Index<'a> {
@@ -59,20 +83,27 @@ impl<'a> Index<'a> {
                     index.filters.insert((resource.namespace(), resource.name()), filter);
                 }
                 Spec::Mesh(mesh) => index.mesh = Some(mesh),
+                Spec::Gateway(gateway) => {
+                    index.gateways.extend(service_name(resource).map(|name| (name, gateway)))
+                }
+                Spec::ConfigMap(map) => {
+                    index.authorities.extend(service_name(resource).zip(map.authorities.as_deref()));
+                }
+                Spec::BackendTlsPolicy(policy) => {
+                    let target = |target: &'a Target| {
+                        let section = target.section.as_ref().map(|section| section.value.as_str());
+                        ((&target.service.value, section), policy)
+                    };
+                    index.upstream.extend(policy.targets.iter().map(target));
+                }
                 _ => {}
             }
         }
         // The resources are sorted by namespace and name: so are the routes of each port, which is their order of precedence.
         for resource in resources {
             let Some(route) = resource.spec().route() else { continue };
-            let (namespace, name) = (resource.namespace(), resource.name());
-            let attached = Attached {
-                namespace,
-                name,
-                grpc: matches!(route.carried, Carried::Grpc),
-                rules: &route.rules,
-                hostnames: &route.hostnames,
-            };
+            let namespace = resource.namespace();
+            let attached = Attached::new(resource, route);
             for parent in &route.parents {
                 let service_name = &parent.service.value;
                 let Some(service) = index.services.get(service_name) else { continue };
@@ -95,6 +126,18 @@ impl<'a> Index<'a> {
     pub(super) fn mtls(&self, service: &Service) -> Option<Mtls> {
         let mesh = self.mesh?;
         service.mtls.as_ref().map_or(mesh.mtls, |mtls| mtls.value)
+    }
+
+    /// How a port outside the mesh is called by TLS, if it is. What is said of the port itself wins (Gateway API v1,
+    /// `BackendTLSPolicySpec.targetRefs`).
+    pub(super) fn upstream(&self, service: &ServiceName, port_name: &str) -> Option<&'a BackendTlsPolicy> {
+        let of = |section| self.upstream.get(&(service, section)).copied();
+        of(Some(port_name)).or_else(|| of(None))
+    }
+
+    /// Authorities by their name, as facts have them.
+    pub(super) fn authority(&self, name: &CertificateName) -> Option<(CertificateName, String)> {
+        Some((name.clone(), (*self.authorities.get(name)?).to_owned()))
     }
 
     /// The routes of a port as callers in `view` see them: their own namespace's, if it has any, in place of the service's.

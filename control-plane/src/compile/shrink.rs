@@ -115,7 +115,8 @@ fn too_many(before: usize, removed: usize, after: usize) -> bool {
 fn route_loss(old: &Policy, new: &Policy) -> Option<Loss> {
     let count = |policy: &Policy| -> usize {
         let ports = policy.services.values().flat_map(|service| &service.ports);
-        ports.map(|port| port.rules.len().max(1)).sum()
+        let ports: usize = ports.map(|port| port.rules.len().max(1)).sum();
+        ports + taken(policy).len()
     };
     let removed = |name: &ServiceName, port: &Port| {
         let ports = new.services.get(name).map_or(&[][..], |service| &service.ports);
@@ -128,8 +129,21 @@ fn route_loss(old: &Policy, new: &Policy) -> Option<Loss> {
     let of = |(name, service): (&ServiceName, &Service)| -> usize {
         service.ports.iter().map(|port| removed(name, port)).sum()
     };
-    let (before, removed) = (count(old), old.services.iter().map(of).sum());
+    let (routed, left) = (taken(old), taken(new));
+    let of_listeners = routed.iter().filter(|rule| !left.contains(*rule)).count();
+    let (before, removed) = (count(old), old.services.iter().map(of).sum::<usize>() + of_listeners);
     too_many(before, removed, count(new)).then_some(Loss::Routes { before, removed })
+}
+
+/// The rules of a gateway, each by its listener.
+fn taken(policy: &Policy) -> HashSet<(&str, &str)> {
+    let mut taken = HashSet::new();
+    for listener in policy.gateway.iter().flat_map(|gateway| &gateway.listeners) {
+        let requests = listener.routes.iter().flat_map(|route| &route.rules).map(|rule| &rule.name);
+        let connections = listener.connections.iter().map(|rule| &rule.name);
+        taken.extend(requests.chain(connections).map(|rule| (listener.name.as_str(), rule.as_str())));
+    }
+    taken
 }
 
 /// What makes an endpoint the same as before.

@@ -13,9 +13,11 @@ use super::resource::{Key, Resource};
 
 pub(crate) use routes::parent_ports;
 
+mod backend_tls;
 mod clashes;
 mod connections;
 mod filters;
+mod gateways;
 mod hosts;
 mod inbound;
 mod mesh;
@@ -60,6 +62,9 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
             | Spec::XBackendTrafficPolicy(_)
             | Spec::InboundPolicy(_)
             | Spec::RouteFilter(_)
+            | Spec::Gateway(_)
+            | Spec::BackendTlsPolicy(_)
+            | Spec::ConfigMap(_)
             | Spec::Mesh(_) => {}
         }
     }
@@ -71,6 +76,8 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
     settings::check(resources, &layers, &services, &mut problems);
     inbound::check(resources, &services, &mut problems);
     mesh::check(resources, &services, &mut problems);
+    gateways::check(resources, &services, &mut problems);
+    backend_tls::check(resources, &services, &mut problems);
     scopes::check(resources, &services, &mut problems);
     let mut resources = resources.to_vec();
     resources.sort_by_cached_key(Resource::key);

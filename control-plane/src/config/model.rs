@@ -9,11 +9,13 @@ use outrigger_snapshot::policy::{Filter, Mtls, Protocol, ProxyProtocol, RouteMat
 
 use super::problem::Spot;
 
+pub(crate) use gateway::{BackendTlsPolicy, Clients, ConfigMap, Gateway, GatewayRef, Listener, Termination};
 pub(crate) use inbound::InboundSettings;
 pub(crate) use settings::{
     BreakerSettings, EjectionSettings, HealthCheckSettings, HedgeSettings, RetrySettings, Settings, Switch,
 };
 
+mod gateway;
 mod inbound;
 mod settings;
 
@@ -39,6 +41,9 @@ pub(crate) enum Spec {
     InboundPolicy(InboundPolicy),
     RouteFilter(RouteFilter),
     Mesh(Mesh),
+    Gateway(Gateway),
+    BackendTlsPolicy(BackendTlsPolicy),
+    ConfigMap(ConfigMap),
 }
 
 impl Spec {
@@ -63,12 +68,15 @@ impl Spec {
         match self {
             Self::BackendPolicy(policy) | Self::XBackendTrafficPolicy(policy) => &policy.targets,
             Self::InboundPolicy(policy) => &policy.targets,
+            Self::BackendTlsPolicy(policy) => &policy.targets,
             Self::Service(_)
             | Self::HttpRoute(_)
             | Self::GrpcRoute(_)
             | Self::TcpRoute(_)
             | Self::TlsRoute(_)
             | Self::RouteFilter(_)
+            | Self::Gateway(_)
+            | Self::ConfigMap(_)
             | Self::Mesh(_) => &[],
         }
     }
@@ -137,7 +145,8 @@ pub(crate) struct StaticEndpoint {
 pub(crate) struct Route {
     pub(crate) carried: Carried,
     pub(crate) parents: Vec<Parent>,
-    /// Of a `TLSRoute`; of others they have no effect.
+    pub(crate) gateways: Vec<GatewayRef>,
+    /// Without effect where the parent is a service, but for a `TLSRoute`.
     pub(crate) hostnames: Vec<Placed<String>>,
     pub(crate) rules: Vec<Rule>,
 }

@@ -17,8 +17,10 @@ mod address;
 mod amount;
 mod authorization;
 mod backend_policy;
+mod backend_tls_policy;
 mod connection_route;
 mod filter;
+mod gateway;
 mod inbound_policy;
 mod mesh;
 mod method_match;
@@ -30,8 +32,7 @@ mod service;
 mod traffic_policy;
 
 /// Kinds of the Gateway API that people will try.
-const UNSUPPORTED_KINDS: [&str; 6] =
-    ["BackendTLSPolicy", "Gateway", "GatewayClass", "ListenerSet", "ReferenceGrant", "UDPRoute"];
+const UNSUPPORTED_KINDS: [&str; 4] = ["GatewayClass", "ListenerSet", "ReferenceGrant", "UDPRoute"];
 
 /// The annotation in which kubectl keeps a copy of the whole resource.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -111,6 +112,11 @@ fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) 
         Kind::InboundPolicy => Spec::InboundPolicy(inbound_policy::read(spec, &path, namespace, report)),
         Kind::Mesh => Spec::Mesh(mesh::read(spec, &path, report)),
         Kind::RouteFilter => Spec::RouteFilter(route_filter::read(spec, &path, report)),
+        Kind::Gateway => Spec::Gateway(gateway::read(spec, &path, namespace, report)),
+        Kind::BackendTlsPolicy => {
+            Spec::BackendTlsPolicy(backend_tls_policy::read(spec, &path, namespace, report))
+        }
+        Kind::ConfigMap => Spec::ConfigMap(gateway::config_map(node, report)),
     }
 }
 
@@ -212,7 +218,12 @@ fn service_ref(node: &Node, namespace: &str, position: usize) -> Option<Placed<S
     let is_service = node.field("kind").is_none_or(|kind| kind.text() == Some("Service"));
     let group_known =
         node.field("group").is_none_or(|group| matches!(group.text(), Some("" | "outrigger.dev")));
-    let name = node.field("name").filter(|_| is_service && group_known)?;
+    if is_service && group_known { named_ref(node, namespace, position) } else { None }
+}
+
+/// The resource that a reference names: by `name`, and `namespace` or else that of the referring resource.
+fn named_ref(node: &Node, namespace: &str, position: usize) -> Option<Placed<ServiceName>> {
+    let name = node.field("name")?;
     let namespace = match node.field("namespace") {
         Some(other) => other.text()?,
         None => namespace,

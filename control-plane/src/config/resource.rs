@@ -11,8 +11,8 @@ use outrigger_snapshot::record::Serial;
 use super::model::Spec;
 use super::problem::{Problem, Spot};
 use super::shape::{
-    Object, Shape, backend_policy, connection_route, grpc_route, http_route, ignored, inbound_policy, mesh,
-    required, resource, route_filter, service, traffic_policy,
+    Object, Shape, backend_policy, backend_tls_policy, config_map, connection_route, gateway, grpc_route,
+    http_route, ignored, inbound_policy, mesh, required, resource, route_filter, service, traffic_policy,
 };
 use super::text::Text;
 
@@ -43,11 +43,18 @@ pub enum Kind {
     RouteFilter,
     /// `outrigger.dev/v1alpha1`: what holds for all services.
     Mesh,
+    /// `gateway.networking.k8s.io/v1`: what strangers may call.
+    Gateway,
+    /// `gateway.networking.k8s.io/v1`: services that are called by TLS and are not of the mesh.
+    #[serde(rename = "BackendTLSPolicy")]
+    BackendTlsPolicy,
+    /// `v1`: certificates of authorities.
+    ConfigMap,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Service,
         Self::HttpRoute,
         Self::GrpcRoute,
@@ -58,6 +65,9 @@ impl Kind {
         Self::InboundPolicy,
         Self::RouteFilter,
         Self::Mesh,
+        Self::Gateway,
+        Self::BackendTlsPolicy,
+        Self::ConfigMap,
     ];
 
     /// The name in `kind`.
@@ -73,6 +83,9 @@ impl Kind {
             Self::InboundPolicy => "InboundPolicy",
             Self::RouteFilter => "RouteFilter",
             Self::Mesh => "Mesh",
+            Self::Gateway => "Gateway",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 
@@ -82,9 +95,13 @@ impl Kind {
             Self::Service | Self::BackendPolicy | Self::InboundPolicy | Self::RouteFilter | Self::Mesh => {
                 "outrigger.dev/v1alpha1"
             }
-            Self::HttpRoute | Self::GrpcRoute | Self::TcpRoute | Self::TlsRoute => {
-                "gateway.networking.k8s.io/v1"
-            }
+            Self::HttpRoute
+            | Self::GrpcRoute
+            | Self::TcpRoute
+            | Self::TlsRoute
+            | Self::Gateway
+            | Self::BackendTlsPolicy => "gateway.networking.k8s.io/v1",
+            Self::ConfigMap => "v1",
             Self::XBackendTrafficPolicy => "gateway.networking.x-k8s.io/v1alpha1",
         }
     }
@@ -132,6 +149,11 @@ impl Kind {
             Self::InboundPolicy => whole!("outrigger.dev/v1alpha1", "InboundPolicy", inbound_policy::SPEC),
             Self::RouteFilter => whole!("outrigger.dev/v1alpha1", "RouteFilter", route_filter::SPEC),
             Self::Mesh => whole!("outrigger.dev/v1alpha1", "Mesh", mesh::SPEC),
+            Self::Gateway => whole!("gateway.networking.k8s.io/v1", "Gateway", gateway::SPEC),
+            Self::BackendTlsPolicy => {
+                whole!("gateway.networking.k8s.io/v1", "BackendTLSPolicy", backend_tls_policy::SPEC)
+            }
+            Self::ConfigMap => &config_map::WHOLE,
         }
     }
 }

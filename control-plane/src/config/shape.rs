@@ -7,7 +7,10 @@ use super::problem::{Problem, Problems, Spot};
 use super::text::Text;
 
 pub(crate) mod backend_policy;
+pub(crate) mod backend_tls_policy;
+pub(crate) mod config_map;
 pub(crate) mod connection_route;
+pub(crate) mod gateway;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod inbound_policy;

@@ -52,6 +52,48 @@ fn explaining_a_connection_says_which_route_takes_it() {
     }
 }
 
+const EDGE: &str = "\
+{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: cart}, spec: {ports: [{port: 80, protocol: HTTP}], \
+endpoints: {dns: {name: cart.test, port: 443}}}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge}, spec: {gatewayClassName: x, listeners: [{name: web, \
+port: 443, hostname: '*.a.test', protocol: HTTPS, tls: {certificateRefs: [{name: pair}]}}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: cart}, spec: {parentRefs: [{name: edge}], hostnames: \
+[shop.a.test], rules: [{matches: [{path: {value: /cart}}], backendRefs: [{name: cart, port: 80}]}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: cart}, spec: {targetRefs: [{group: '', kind: Service, \
+name: cart}], validation: {hostname: cart.test, wellKnownCACertificates: System}}}
+";
+
+#[test]
+fn explaining_a_request_to_a_gateway_says_which_listener_takes_it() {
+    let folder = Folder::new();
+    let file = folder.file("mesh.yaml", EDGE);
+    let explain = |url: &str| outrigger(&["explain", "GET", url, "--service", "edge", "-f", &file]);
+    let said = succeeded(&explain("https://shop.a.test/cart/1"));
+    for line in [
+        "listener     web, port 443 (HTTPS) for *.a.test",
+        "tls          shows default/pair; TLS 1.2 at least",
+        "rule         default/cart#0 (HTTPRoute default/cart)",
+        "cluster      default/cart:80, 100.0 % (weight 1 of 1)",
+        "  tls        asked for cart.test, believed by the proxy's system",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    for (url, why) in [
+        (
+            "http://shop.a.test/cart",
+            "no listener for requests is for \"shop.a.test\" on port 80; the gateway has *.a.test (port 443)",
+        ),
+        ("https://shop.a.test/", "no rule of web matches GET /; the proxy would answer 404"),
+        ("https://other.a.test/cart", "no service is called by the host \"other.a.test\""),
+    ] {
+        let said = failed(&explain(url), 1);
+        assert!(said.contains(why), "{url}: {said}");
+    }
+}
+
 #[test]
 fn explaining_a_call_says_who_may_make_it_and_what_matters() {
     let folder = Folder::new();

@@ -6,6 +6,7 @@ use outrigger_control_plane::config::{Checked, Problems, Source, load};
 
 mod connections;
 mod documented;
+mod gateway;
 mod inbound;
 mod narrower;
 mod problems;

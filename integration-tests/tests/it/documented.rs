@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use outrigger_integration_tests::gateway::{self, Gateway};
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::pki::Authority;
 use outrigger_integration_tests::{App, Mesh, Proxy, client, enrol, eventually, port};
@@ -39,6 +40,7 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         authority.mesh("Disabled"),
         service_of("db", "TCP", &[app.addr, port::free()]),
         service_by_dns("named", "named.test", 80),
+        gateway::gateway(&[gateway::https("web", port::free().port(), "shop.test", "nothing", "")]),
     ];
     control_plane.apply(&mesh, &all(&services));
     mesh.published().await;
@@ -73,6 +75,8 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         client::fetch(shop.outbound, "twins", "/").await.unwrap();
     }
     client::fetch(shop.inbound.expect("asked for above"), "shop", "/").await.unwrap();
+    let edge = Gateway::start(&mesh, "edge", &[]).await;
+    edge.ready().await;
     let control_metrics = control_plane.process.listening("--metrics").await;
     let expected = documented();
     assert!(expected.len() > 40, "the document is not read as it is written: {expected:?}");
@@ -80,7 +84,8 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let mut found = Families::new();
     let complete = async {
         eventually(DEADLINE, what, async || {
-            found = exposed(shop.metrics).await;
+            found = exposed(edge.metrics).await;
+            found.extend(exposed(shop.metrics).await);
             found.extend(exposed(control_metrics).await);
             (found == expected).then_some(())
         })

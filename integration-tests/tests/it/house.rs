@@ -45,6 +45,7 @@ const HYPER_MODULES: &[&str] = &[
 const WALL_CLOCK_MODULES: &[&str] = &[
     "proxy/src/app.rs",
     "proxy/src/applier.rs",
+    "proxy/src/certificates.rs",
     "proxy/src/identity.rs",
     "proxy/src/identity/source/ca.rs",
     "proxy/src/identity/source/files.rs",

@@ -14,6 +14,7 @@ mod enrol;
 mod faults;
 mod flags;
 mod flood;
+mod gateway;
 mod global_limits;
 mod harness;
 mod health;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::config::{self, Config};
-use crate::crew::{Crew, Door};
+use crate::crew::{Door, Usher};
 use crate::identity::Keeper;
 use crate::listener::{BindError, bind, listen, reserve_refusing};
 use crate::opaque::Forward;
@@ -20,7 +20,7 @@ const INBOUND_PORT: &str = "inbound-port";
 
 /// The sockets of a proxy.
 pub(super) struct Listeners {
-    pub(super) outbound: StdListener,
+    pub(super) outbound: Option<StdListener>,
     pub(super) forwards: Vec<(StdListener, Arc<Forward>)>,
     pub(super) inbound: Option<StdListener>,
     pub(super) inbound_ports: Vec<(StdListener, config::InboundPort)>,
@@ -31,7 +31,7 @@ pub(super) struct Listeners {
 impl Listeners {
     pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
         Ok(Self {
-            outbound: bind(config.outbound, "--outbound")?,
+            outbound: config.outbound.map(|address| bind(address, "--outbound")).transpose()?,
             forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
             inbound: config
                 .inbound
@@ -50,7 +50,7 @@ impl Listeners {
 
     /// What is bound where; port 0 has become a real one.
     pub(super) fn addresses(&self) -> Vec<(&'static str, String)> {
-        let mut listeners = vec![("outbound", &self.outbound)];
+        let mut listeners: Vec<_> = self.outbound.iter().map(|outbound| ("outbound", outbound)).collect();
         listeners.extend(self.forwards.iter().map(|(forward, _)| ("forward", forward)));
         listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
         listeners.extend(self.inbound_ports.iter().map(|(port, _)| (INBOUND_PORT, port)));
@@ -64,7 +64,7 @@ impl Listeners {
 
 fn bind_forward(forward: &config::Forward) -> Result<(StdListener, Arc<Forward>), BindError> {
     let listener = bind(forward.listen, "--forward")?;
-    Ok((listener, Arc::new(Forward { port: forward.port.clone() })))
+    Ok((listener, Arc::new(Forward::Port(forward.port.clone()))))
 }
 
 /// Says where everything listens: scripts that pass port 0 read it.
@@ -83,7 +83,7 @@ fn announce_one(name: &str, address: &str) {
 
 /// Takes calls to the application once this proxy can prove who it is; returns only why it cannot take them.
 pub(super) async fn take_inbound(
-    crew: &Crew,
+    usher: &Usher,
     inbound: Option<StdListener>,
     ports: Vec<(StdListener, config::InboundPort)>,
     config: &Config,
@@ -94,13 +94,13 @@ pub(super) async fn take_inbound(
         if let Err(error) = begin(&inbound, address.listen, INBOUND, "--inbound") {
             return error;
         }
-        crew.listen(inbound, Direction::Inbound).await;
+        usher.listen(inbound, Direction::Inbound).await;
     }
     for (listener, declared) in ports {
         if let Err(error) = begin(&listener, declared.listen, INBOUND_PORT, "--inbound-port") {
             return error;
         }
-        crew.listen(listener, Door { port: Some(declared.port), ..Direction::Inbound.into() }).await;
+        usher.listen(listener, Door { port: Some(declared.port), ..Direction::Inbound.into() }).await;
     }
     std::future::pending().await
 }
@@ -118,12 +118,14 @@ fn begin(
 
 /// Takes the application's calls.
 pub(super) async fn listen_outbound(
-    crew: &Crew,
-    outbound: StdListener,
+    usher: &Usher,
+    outbound: Option<StdListener>,
     forwards: Vec<(StdListener, Arc<Forward>)>,
 ) {
-    crew.listen(outbound, Direction::Outbound).await;
+    if let Some(outbound) = outbound {
+        usher.listen(outbound, Direction::Outbound).await;
+    }
     for (listener, forward) in forwards {
-        crew.listen(listener, Door { forward: Some(forward), ..Direction::Outbound.into() }).await;
+        usher.listen(listener, Door { forward: Some(forward), ..Direction::Outbound.into() }).await;
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::name::ClusterName;
 
 use super::balance::peak_ewma::PeakEwma;
 use super::hash_ring::mix;
 use super::health::{ClusterHealth, Effect, Health, Report, Standing};
 use crate::telemetry::metrics::Direction;
+use crate::upstream_tls::Tls;
 
 /// A failure counts as a round trip of at least this long: an endpoint that fails fast must not look like a fast one.
 pub const FAILURE_PENALTY: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub struct EndpointKey {
     /// Where it is dialled.
     pub address: SocketAddr,
     /// How it is dialled.
-    pub tls: TlsMode,
+    pub tls: Tls,
 }
 
 /// How a try ended, as far as balancing and health care.
@@ -234,7 +234,7 @@ mod tests {
             direction: Direction::Outbound,
             cluster: "shop/cart:80".parse().unwrap(),
             address: SocketAddr::from(([127, 0, 0, 1], 9001)),
-            tls: TlsMode::None,
+            tls: Tls::None,
         };
         Arc::new(Endpoint::new(3, key, Arc::default()))
     }

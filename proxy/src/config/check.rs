@@ -16,6 +16,7 @@ use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, Sta
 
 /// Longest node id and zone, in bytes.
 const NODE_BYTES_MAX: usize = 128;
+const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);
 const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15006);
 const DNS_PORT: u16 = 53;
 
@@ -27,10 +28,12 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     let store = absolute(
         store.ok_or_else(|| missing("store", "the folder or bucket that snapshots are read from"))?,
     )?;
+    let gateway = gateway(&flags)?;
     let service = flags
         .service
         .clone()
-        .ok_or_else(|| missing("service", "the Service that this sidecar stands beside"))?;
+        .or_else(|| flags.gateway.clone())
+        .ok_or_else(|| missing("service", "the Service that this sidecar stands beside, or --gateway"))?;
     let node = flags.node.clone().unwrap_or_else(|| machine(environment));
     let is_folder = target::is_folder(&store);
     if flags.trust_key.is_empty() && !is_folder {
@@ -51,8 +54,9 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         ));
     }
     let inbound = inbound(&flags)?;
+    let outbound = if gateway.is_some() { None } else { Some(flags.outbound.unwrap_or(OUTBOUND)) };
     check_admin(&flags)?;
-    check_listeners(&flags, inbound.as_ref())?;
+    check_listeners(&flags, outbound, inbound.as_ref())?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
@@ -69,7 +73,10 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         service,
         node,
         zone: flags.zone,
-        outbound: flags.outbound,
+        outbound,
+        gateway,
+        trusted: flags.trusted_sources,
+        certificates: flags.certificates,
         forwards: flags.forward,
         inbound,
         inbound_ports: flags.inbound_port,
@@ -100,7 +107,7 @@ pub(super) fn node(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses one of `--proxy-protocol-from`.
+/// Parses one of `--proxy-protocol-from` and `--trusted-sources`.
 pub(super) fn network(text: &str) -> Result<String, String> {
     let expected = || "expected an address or a network, like 10.1.0.7, 10.1.0.0/16 or fd00::/8".to_owned();
     outrigger_snapshot::validate::network(text).map(|_| text.to_owned()).ok_or_else(expected)
@@ -125,6 +132,34 @@ pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "expected an IP address, with or without a port, such as 10.0.0.2 or 127.0.0.1:5353".to_owned()
     })
+}
+
+/// The address of a gateway; `None`: this is a sidecar. One is not the other.
+fn gateway(flags: &Flags) -> Result<Option<IpAddr>, ConfigError> {
+    let others = [
+        ("--service", flags.service.is_some()),
+        ("--outbound", flags.outbound.is_some()),
+        ("--inbound", flags.inbound.is_some()),
+        ("--app", flags.app.is_some()),
+        ("--forward", !flags.forward.is_empty()),
+        ("--inbound-port", !flags.inbound_port.is_empty()),
+    ];
+    let own = [
+        ("--gateway-address", flags.gateway_address.is_some()),
+        ("--trusted-sources", !flags.trusted_sources.is_empty()),
+    ];
+    let named =
+        |flags: &[(&'static str, bool)]| flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
+    match (&flags.gateway, named(&others), named(&own)) {
+        (Some(gateway), Some(flag), _) => Err(ConfigError::Combination(format!(
+            "{flag} is of a sidecar, and --gateway {gateway} has no application: give one or the other"
+        ))),
+        (None, _, Some(flag)) => {
+            Err(ConfigError::Combination(format!("{flag} goes with --gateway: a sidecar has no strangers")))
+        }
+        (Some(_), None, _) => Ok(Some(flags.gateway_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))),
+        (None, _, None) => Ok(None),
+    }
 }
 
 fn missing(flag: &str, what: &str) -> ConfigError {
@@ -173,8 +208,12 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
     )))
 }
 
-fn check_listeners(flags: &Flags, inbound: Option<&Inbound>) -> Result<(), ConfigError> {
-    let mut seen = vec![("--outbound", flags.outbound)];
+fn check_listeners(
+    flags: &Flags,
+    outbound: Option<SocketAddr>,
+    inbound: Option<&Inbound>,
+) -> Result<(), ConfigError> {
+    let mut seen: Vec<_> = outbound.map(|address| ("--outbound", address)).into_iter().collect();
     for (flag, count, most) in [
         ("--forward", flags.forward.len(), FORWARDS_MAX),
         ("--inbound-port", flags.inbound_port.len(), FORWARDS_MAX),

@@ -1,6 +1,6 @@
 //! The flags as they are typed: each alone makes sense, all together are checked in `check`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,6 +47,7 @@ Examples:
   outrigger-proxy --store ./mesh --service cart
   outrigger-proxy --store ./mesh --service shop/cart --inbound 0.0.0.0:15006 --app 127.0.0.1:8080
   outrigger-proxy --store ./mesh --service shop/db --inbound-port 0.0.0.0:15432=5432 --app 127.0.0.1
+  outrigger-proxy --store ./mesh --gateway edge --certificates /etc/outrigger/certificates
   outrigger-proxy --store ./mesh --service cart --forward 127.0.0.1:5432=shop/db:5432
   outrigger-proxy --store s3://bucket/mesh --service cart --trust-key ed25519:... --report https://cp.internal:15300
   outrigger-proxy --store ./mesh --service cart --ca https://cp.internal:15301 --join-token-file cart.token
@@ -55,7 +56,7 @@ SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now.
 Exit codes: 0 drained or stopped, 1 failed while running, 2 wrong usage, 3 neither the store nor --state-dir has a
 snapshot to start with, 4 an address is taken.";
 
-/// The sidecar of an Outrigger mesh: carries the traffic of the service that it stands beside.
+/// The sidecar of an Outrigger mesh: carries the traffic of the service that it stands beside, or lets strangers in as a gateway.
 #[derive(Debug, Parser)]
 #[command(name = "outrigger-proxy", version, after_help = AFTER_HELP, args_override_self = true, max_term_width = 110)]
 pub(super) struct Flags {
@@ -67,6 +68,22 @@ pub(super) struct Flags {
     #[arg(long, value_name = "NAME")]
     pub(super) service: Option<ServiceName>,
 
+    /// The gateway that this proxy is, in place of --service: NAME or NAMESPACE/NAME of a Gateway
+    #[arg(long, value_name = "NAME")]
+    pub(super) gateway: Option<ServiceName>,
+
+    /// The address that the ports of the gateway are opened on [default: 0.0.0.0]
+    #[arg(long, value_name = "IP")]
+    pub(super) gateway_address: Option<IpAddr>,
+
+    /// Addresses and networks in front of the gateway whose x-forwarded-* and outrigger-* fields are believed; may be repeated
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = check::network)]
+    pub(super) trusted_sources: Vec<String>,
+
+    /// Folder with certificates for those outside the mesh: NAMESPACE/NAME/tls.crt, tls.key and maybe tls.ocsp
+    #[arg(long, value_name = "DIR")]
+    pub(super) certificates: Option<PathBuf>,
+
     /// Names this proxy among those beside the service [default: $POD_NAME, or the name of the machine]
     #[arg(long, value_name = "ID", value_parser = check::node)]
     pub(super) node: Option<String>,
@@ -75,9 +92,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ZONE", value_parser = check::zone)]
     pub(super) zone: Option<String>,
 
-    /// Where the application's calls are taken; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15001")]
-    pub(super) outbound: SocketAddr,
+    /// Where the application's calls are taken; port 0 picks a free one [default: 127.0.0.1:15001]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) outbound: Option<SocketAddr>,
 
     /// Where calls to the application are taken; needs --app [default: 127.0.0.1:15006]
     #[arg(long, value_name = "ADDR")]

@@ -30,7 +30,7 @@ fn store_and_service_are_enough() {
     let config = required(&[], &[]).unwrap();
     assert_eq!(config.service.to_string(), "shop/cart");
     assert_eq!(config.node, "cart-7");
-    assert_eq!(config.outbound.to_string(), "127.0.0.1:15001");
+    assert_eq!(config.outbound.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:15001"));
     assert_eq!(config.inbound, None);
     assert_eq!(config.admin.to_string(), "127.0.0.1:15200");
     assert_eq!(config.metrics.to_string(), "127.0.0.1:15020");

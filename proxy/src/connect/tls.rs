@@ -1,4 +1,4 @@
-//! Mutual TLS with another sidecar.
+//! TLS with endpoints: mutual with other sidecars, and with servers outside the mesh.
 
 use std::io;
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use outrigger_snapshot::name::ClusterName;
 use rustls_pki_types::ServerName as TlsServerName;
 use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::rustls::{AlertDescription, Error, InvalidMessage};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::transport::Transport;
+use crate::upstream_tls::UpstreamTls;
 
 /// Why a handshake came to nothing, on either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum TlsFailure {
     /// This proxy was given an identity that it cannot prove now.
     #[error("this proxy has no valid certificate or no trust bundle now")]
     NoIdentity,
+    /// This gateway has nothing to show to whoever asks for such a host.
+    #[error("there is no usable certificate for the host that is asked for")]
+    NoCertificate,
     /// Anything else.
     #[error("the handshake failed: {0}")]
     Broken(io::ErrorKind),
@@ -42,7 +47,8 @@ pub enum TlsFailure {
 
 impl TlsFailure {
     /// All words in metrics, beside those of problems.
-    pub const CODES: [&'static str; 5] = ["refused", "plaintext", "no_valid_identity", "broken", "late"];
+    pub const CODES: [&'static str; 6] =
+        ["refused", "plaintext", "no_valid_identity", "no_certificate", "broken", "late"];
 
     /// What an error of a handshake says; also one that shows only later, since a caller's certificate is looked at last.
     pub fn of(error: &io::Error) -> Self {
@@ -85,6 +91,7 @@ impl TlsFailure {
             Self::Refused(_) => "refused",
             Self::Plaintext => "plaintext",
             Self::NoIdentity => "no_valid_identity",
+            Self::NoCertificate => "no_certificate",
             Self::Broken(_) => "broken",
             Self::Late => "late",
         }
@@ -94,6 +101,27 @@ impl TlsFailure {
 /// What the library says, inside of what a stream may say.
 fn of_library(error: &io::Error) -> Option<&Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// Calls a server outside the mesh; whoever answers has proved to be the one that was meant.
+pub(super) async fn secure_server(
+    stream: TcpStream,
+    upstream: &UpstreamTls,
+    spoken: Spoken,
+) -> Result<Transport, TlsFailure> {
+    if upstream.lacks_certificate() {
+        return Err(TlsFailure::NoIdentity);
+    }
+    let (name, tls) = upstream.parts().map_err(TlsFailure::Certificate)?;
+    let connector = TlsConnector::from(tls.client(spoken).clone());
+    let shaken = connector.connect(name.clone(), stream).await;
+    let stream = shaken.map_err(|error| TlsFailure::of(&error))?;
+    let agreed = stream.get_ref().1.alpn_protocol();
+    // Whoever names no protocol speaks what everybody speaks.
+    if spoken == Spoken::Http2 && agreed != Some(spoken.alpn()) {
+        return Err(TlsFailure::Refused(AlertDescription::NoApplicationProtocol));
+    }
+    accepted(stream, spoken).await
 }
 
 /// Calls a port of a service; whoever answers has proved to be that service's sidecar.
@@ -108,10 +136,15 @@ pub(super) async fn secure(
     // A name that is too long for DNS is not one that a certificate of the mesh could be asked for.
     let name = name.map_err(|_| TlsFailure::Certificate(Problem::WrongName))?;
     let connector = TlsConnector::from(mesh.client(spoken).clone());
-    let mut stream = connector.connect(name, stream).await.map_err(|error| TlsFailure::of(&error))?;
+    let stream = connector.connect(name, stream).await.map_err(|error| TlsFailure::of(&error))?;
     if stream.get_ref().1.alpn_protocol() != Some(spoken.alpn()) {
         return Err(TlsFailure::Refused(AlertDescription::NoApplicationProtocol));
     }
+    accepted(stream, spoken).await
+}
+
+/// A connection whose handshake is over on our side.
+async fn accepted(mut stream: ClientStream<TcpStream>, spoken: Spoken) -> Result<Transport, TlsFailure> {
     if spoken == Spoken::Http2 {
         // A server looks at our certificate after our side of the handshake is over; its preface (RFC 9113 §3.4) says that it accepts it.
         stream.fill_buf().await.map_err(|error| TlsFailure::of(&error))?;

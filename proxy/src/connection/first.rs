@@ -55,7 +55,8 @@ pub(super) async fn look(stream: &TcpStream, downstream: &Downstream) -> io::Res
         Some(Expected::Either(port)) => look_for_all(stream, downstream, port).await,
         Some(Expected::Nothing(port)) => {
             let name = worker.with_plan(|plan| plan.service.cluster(port));
-            let refusal = name.map_or(Refusal::Request(ProxyError::NoPlan), Refusal::NoPort);
+            let refusal =
+                name.map_or(Refusal::Request(ProxyError::NoPlan), |port| Refusal::NoPort(port.to_string()));
             Ok(Found::Opaque(Err(refusal)))
         }
         // Over HTTP there is an answer that says so; what came for one port may be anything.

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
-use super::{Arrival, Handover, Member, accept_until_drained, start_thread};
+use super::{Arrival, Handover, Member, Way, accept_until_drained, start_thread};
 use crate::telemetry::metrics::WorkerStats;
 use crate::worker::Phase;
 
@@ -63,14 +63,15 @@ async fn work(
                 let Ok(listener) = TcpListener::from_std(listener) else { continue };
                 let (takers, phases, arrivals) = (takers.clone(), listeners.clone(), arrivals.clone());
                 tokio::task::spawn_local(async move {
+                    let (way, direction) = (Way::from(&door), door.direction);
                     let hand_over = async |stream: TcpStream, peer: SocketAddr| {
                         let least = takers.iter().min_by_key(|taker| connections(taker));
                         if let (Some((_, taker)), Ok(stream)) = (least, stream.into_std()) {
-                            let arrival = Arrival::new(&arrivals, door.direction);
-                            let _ = taker.send(Handover::Connection(stream, peer, door.clone(), arrival)).await;
+                            let arrival = Arrival::new(&arrivals, direction);
+                            let _ = taker.send(Handover::Connection(stream, peer, way.clone(), arrival)).await;
                         }
                     };
-                    accept_until_drained(listener, door.direction, phases, hand_over).await;
+                    accept_until_drained(listener, door, phases, hand_over).await;
                     drop(accepting);
                 });
             }

@@ -86,6 +86,7 @@ fn the_future_of_a_request_stays_small() {
         crate::worker::Shared {
             identity: Default::default(),
             proxies: Default::default(),
+            trusted: Default::default(),
             plan: Default::default(),
             lineages: Default::default(),
             memory: Default::default(),

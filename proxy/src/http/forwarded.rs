@@ -9,7 +9,8 @@ use crate::caller::FORWARDED_CERTIFICATE;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// How the client came.
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Names a request across hops.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::connection::Arrival;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
+use crate::gateway::Edge;
 use crate::http::body::{Body, DownstreamBody};
 use crate::http::forwarded::peer_value;
 use crate::http::gather::gather;
@@ -69,6 +70,8 @@ pub struct Downstream {
     pub peer: HeaderValue,
     /// Who the peer has proved to be.
     pub caller: OnceCell<Rc<Caller>>,
+    /// What is known of a stranger, where this is a gateway.
+    pub edge: OnceCell<Rc<Edge>>,
     /// What it is doing.
     pub activity: Rc<Activity>,
     /// When its response is to be cut, over HTTP/1.1: there is one at a time.
@@ -81,9 +84,10 @@ pub struct Downstream {
 impl Downstream {
     /// A connection that nothing was read of.
     pub fn new(arrival: Arrival, between: Between) -> Rc<Self> {
-        let Arrival { worker, direction, port, accepted, .. } = arrival;
+        let Arrival { worker, direction, port, edge, accepted, .. } = arrival;
         let peer = peer_value(between.source.ip());
         let activity = Rc::new(Activity::new(clock::now_ns()));
+        let edge = edge.map_or_else(OnceCell::new, OnceCell::from);
         let (caller, cut_at, tunnel) = (OnceCell::new(), CutAt::default(), RefCell::default());
         Rc::new(Self {
             worker,
@@ -92,6 +96,7 @@ impl Downstream {
             between,
             peer,
             caller,
+            edge,
             activity,
             cut_at,
             tunnel,
@@ -118,8 +123,9 @@ impl Downstream {
         };
         let request = normalize_request(parts);
         let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
+        let edge = self.edge.get().cloned();
         let port = caller.as_ref().and_then(|caller| caller.port).or(self.port);
-        let call = Call { request, body, direction, port, peer, caller, version, started_ns };
+        let call = Call { request, body, direction, port, peer, caller, edge, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());

@@ -1,7 +1,5 @@
 //! Why a connection is not carried. There is no response that could say so: the client sees a reset, and the reason is counted.
 
-use outrigger_snapshot::name::ClusterName;
-
 use super::answer::Answer;
 use crate::detect::client_hello::HelloError;
 use crate::error::ProxyError;
@@ -25,12 +23,12 @@ pub enum Refusal {
     ClientHello(#[source] HelloError),
     /// The snapshot has no such port.
     #[error("there is no port {0} of protocol TCP or TLS")]
-    NoPort(ClusterName),
+    NoPort(String),
     /// No route of the port is for this host.
     #[error("no route of {port} is for {}", host.as_deref().unwrap_or("clients that ask for no host"))]
     NoRule {
         /// The port.
-        port: ClusterName,
+        port: String,
         /// What the client asked for.
         host: Option<Box<str>>,
     },

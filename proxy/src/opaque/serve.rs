@@ -1,11 +1,13 @@
 //! A connection that is carried without being looked into: port → rule → cluster → endpoint, and then bytes.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use outrigger_snapshot::connections::Connections;
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{Access, Mtls, Subject};
 use tokio::time::timeout;
@@ -17,8 +19,10 @@ use super::{Carry, ENDS, End, Ended, Refusal};
 use crate::caller::Caller;
 use crate::clock;
 use crate::error::{ProxyError, Side};
+use crate::gateway::GatewayPort;
 use crate::http::server::Downstream;
 use crate::passage::Accepted;
+use crate::plan::Plan;
 use crate::plan::connection::{ConnectionDestination, ConnectionRule, InboundPort};
 use crate::proxy_protocol::Between;
 use crate::telemetry::connections::{ConnectionShard, ConnectionStats};
@@ -26,11 +30,51 @@ use crate::telemetry::metrics::Direction;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
-/// What connections of a listener are for.
+/// What connections are routed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forward {
-    /// The port of a service that they go to.
-    pub port: ClusterName,
+pub enum Forward {
+    /// The rules of a port of a service.
+    Port(ClusterName),
+    /// The rules of a port of this gateway.
+    Listener(u16),
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => port.fmt(formatter),
+            Self::Listener(port) => write!(formatter, "port {port} of the gateway"),
+        }
+    }
+}
+
+/// The rules of a plan, held for as long as one connection is routed.
+enum Rules {
+    Port(Arc<Connections<Arc<ConnectionRule>>>),
+    Listener(Arc<GatewayPort>),
+}
+
+impl Rules {
+    fn of(plan: &Plan, forward: &Forward) -> Option<Self> {
+        match forward {
+            Forward::Port(port) => plan.connections.get(port).cloned().map(Self::Port),
+            Forward::Listener(port) => plan.gateway.get(port).cloned().map(Self::Listener),
+        }
+    }
+
+    fn by_host(&self) -> bool {
+        match self {
+            Self::Port(rules) => rules.by_host(),
+            Self::Listener(port) => matches!(**port, GatewayPort::Opaque { by_host: true, .. }),
+        }
+    }
+
+    fn find(&self, host: Option<&str>) -> Option<&Arc<ConnectionRule>> {
+        match self {
+            Self::Port(rules) => rules.find(host),
+            Self::Listener(port) => port.connection(host),
+        }
+    }
 }
 
 /// Carries a connection of the workload until it is over, or refuses it.
@@ -45,7 +89,7 @@ pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, mut stream: Transp
         Ok(opened) => crossing.carry(stream, opened).await,
         Err(refusal) => {
             crossing.refuse(&refusal);
-            tracing::debug!(port = %forward.port, "refused a connection: {}", crate::source::chain(&refusal));
+            tracing::debug!(port = %forward, "refused a connection: {}", crate::source::chain(&refusal));
             // An end would say that all is well and there is nothing.
             stream.abort();
         }
@@ -59,9 +103,9 @@ async fn route(
     stream: &mut Transport,
 ) -> Result<(Arc<ConnectionRule>, Bytes), Refusal> {
     let port = worker
-        .with_plan(|plan| plan.connections.get(&forward.port).cloned())
+        .with_plan(|plan| Rules::of(plan, forward))
         .ok_or(ProxyError::NoPlan)?
-        .ok_or_else(|| Refusal::NoPort(forward.port.clone()))?;
+        .ok_or_else(|| Refusal::NoPort(forward.to_string()))?;
     let (host, ahead) = if port.by_host() {
         let (hello, ahead) = hello(worker, stream).await?;
         (hello.server_name, ahead)
@@ -69,7 +113,7 @@ async fn route(
         (None, Bytes::new())
     };
     let rule = port.find(host.as_deref()).cloned();
-    let rule = rule.ok_or_else(|| Refusal::NoRule { port: forward.port.clone(), host })?;
+    let rule = rule.ok_or_else(|| Refusal::NoRule { port: forward.to_string(), host })?;
     Ok((rule, ahead))
 }
 

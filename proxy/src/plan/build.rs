@@ -25,8 +25,10 @@ use crate::registry::Registry;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
 use crate::trust::Trusted;
+use crate::upstream_tls::{Tls, UpstreamSettings};
 
 mod connection;
+mod gateway;
 mod inbound;
 
 /// Why a snapshot became no plan.
@@ -140,6 +142,8 @@ impl Plan {
         }
         let outbound = Router::build(policy, local.service.namespace(), |spec| builder.outbound_rule(spec))?;
         let connections = builder.connections(policy);
+        let gateway = policy.gateway.as_ref().map(|gateway| builder.gateway(gateway));
+        let gateway = gateway.transpose()?.unwrap_or_default();
         let inbound = builder.inbound(policy, local);
         let inbound_connections = builder.inbound_connections(policy, local);
         match builder.refused {
@@ -162,6 +166,7 @@ impl Plan {
                     inbound,
                     inbound_connections,
                     connections,
+                    gateway,
                     trust,
                     clusters,
                 })
@@ -172,7 +177,7 @@ impl Plan {
     /// Puts what DNS said into the cluster; an endpoint that was there keeps its state.
     pub fn resolve(&self, name: &ClusterName, addresses: &[(SocketAddr, u32)], registry: &mut Registry) {
         if let Some(cluster) = self.clusters.get(name) {
-            let listed = addresses.iter().map(|address| listed(*address, cluster.tls));
+            let listed = addresses.iter().map(|address| listed(*address, cluster.tls.clone()));
             let entries = entries(Direction::Outbound, name, listed, registry);
             let now_ns = clock::now_ns();
             cluster.place(entries, now_ns);
@@ -217,9 +222,9 @@ fn tls_of(cluster: &facts::Cluster) -> TlsMode {
     }
 }
 
-type Listed = (SocketAddr, u32, Option<Arc<str>>, TlsMode);
+type Listed = (SocketAddr, u32, Option<Arc<str>>, Tls);
 
-fn listed((address, weight): (SocketAddr, u32), tls: TlsMode) -> Listed {
+fn listed((address, weight): (SocketAddr, u32), tls: Tls) -> Listed {
     (address, weight, None, tls)
 }
 
@@ -257,21 +262,20 @@ impl Builder<'_> {
         let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
         cluster.preference = preference;
         cluster.proxy_header = proxy_header;
-        // A caller without identity has nothing to prove, and its calls stay as they were.
-        let tls = if self.identity { facts.map_or(TlsMode::None, tls_of) } else { TlsMode::None };
-        cluster.tls = tls;
+        let tls = facts.map_or(Tls::None, |facts| self.tls(facts, backend));
+        cluster.tls = tls.clone();
         let entries = match facts.map(|facts| &facts.discovery) {
             None => Vec::new(),
             Some(Discovery::Static(endpoints)) => {
                 let listed = endpoints.iter().map(|endpoint| {
                     let zone = endpoint.zone.as_deref().map(Arc::from);
-                    (endpoint.address, endpoint.weight, zone, tls)
+                    (endpoint.address, endpoint.weight, zone, tls.clone())
                 });
                 entries(Direction::Outbound, &name, listed, self.registry)
             }
             Some(Discovery::Dns(_) | Discovery::Srv(_)) => {
                 let addresses = self.resolved.get(&name).map(Vec::as_slice).unwrap_or_default();
-                let listed = addresses.iter().map(|address| listed(*address, tls));
+                let listed = addresses.iter().map(|address| listed(*address, tls.clone()));
                 entries(Direction::Outbound, &name, listed, self.registry)
             }
         };
@@ -281,12 +285,31 @@ impl Builder<'_> {
         cluster
     }
 
+    /// How the endpoints of a cluster are dialled by this proxy.
+    fn tls(&mut self, facts: &facts::Cluster, backend: &Backend) -> Tls {
+        match (tls_of(facts), &facts.tls) {
+            // A caller without identity has nothing to prove, and its calls stay as they were.
+            (TlsMode::Mesh, _) if self.identity => Tls::Mesh,
+            (TlsMode::Tls, Some(asked)) => {
+                let shown = backend.client_certificate.as_ref();
+                let settings = UpstreamSettings::new(asked, self.facts, shown);
+                Tls::Server(self.registry.upstream(settings, self.facts))
+            }
+            (TlsMode::None | TlsMode::Mesh | TlsMode::Tls, _) => Tls::None,
+        }
+    }
+
     fn outbound_rule(&mut self, spec: RuleSpec<'_>) -> Arc<Rule> {
-        let Some(rule) = spec.rule else {
-            let own = spec.own_cluster();
-            let cluster = self.clusters[&own].clone();
-            return Arc::new(self.single(Direction::Outbound, cluster));
-        };
+        match spec.rule {
+            Some(rule) => self.routed(rule),
+            None => {
+                let cluster = self.clusters[&spec.own_cluster()].clone();
+                Arc::new(self.single(Direction::Outbound, cluster))
+            }
+        }
+    }
+
+    fn routed(&mut self, rule: &policy::Rule) -> Arc<Rule> {
         let name: Arc<str> = rule.name.as_str().into();
         let peers = rule.backends.iter().map(|backend| self.peers(&backend.service.cluster(backend.port)));
         let peers = peers.max().unwrap_or(PEERS_DEFAULT);

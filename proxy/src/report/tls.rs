@@ -65,6 +65,13 @@ pub(crate) fn connector(file: Option<&Path>) -> Result<TlsConnector, TlsError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
+/// The authorities that the system trusts.
+pub(crate) fn system_roots() -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let path = system_file().ok_or(TlsError::NoRoots)?;
+    let certificates = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect);
+    certificates.map_err(|error| TlsError::Unreadable(path, error))
+}
+
 fn system_file() -> Option<PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(SYSTEM_FILES.map(PathBuf::from)).find(|path| path.is_file())

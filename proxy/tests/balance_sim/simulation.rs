@@ -12,7 +12,7 @@ use outrigger_proxy::cluster::balance::{EndpointSet, Entry};
 use outrigger_proxy::cluster::endpoint::{Endpoint, EndpointKey, InFlight, Outcome};
 use outrigger_proxy::cluster::health::{ClusterHealth, Rules};
 use outrigger_proxy::telemetry::metrics::Direction;
-use outrigger_snapshot::facts::TlsMode;
+use outrigger_proxy::upstream_tls::Tls;
 use outrigger_snapshot::policy::{Balance, Ejection};
 
 const MS: u64 = 1_000_000;
@@ -125,7 +125,7 @@ impl Scene {
                 direction: Direction::Outbound,
                 cluster: "cart:80".parse().expect("a cluster name"),
                 address: SocketAddr::from(([10, 0, 0, id as u8], 80)),
-                tls: TlsMode::None,
+                tls: Tls::None,
             };
             let endpoint = Arc::new(Endpoint::new(id as u32, key, health.clone()));
             endpoint.join(0, false, false);

@@ -49,7 +49,7 @@ pub(crate) fn policy(services: &[&str]) -> Vec<u8> {
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
     let services = services.iter().map(|name| (name.parse().unwrap(), service.clone())).collect();
-    canonical::encode(&Policy { schema: SCHEMA, features: BTreeSet::new(), services }).unwrap()
+    canonical::encode(&Policy { schema: SCHEMA, features: BTreeSet::new(), services, gateway: None }).unwrap()
 }
 
 /// Facts of one cluster with some endpoints.
@@ -60,9 +60,20 @@ pub(crate) fn facts(endpoints: u16) -> Vec<u8> {
         zone: None,
         tls: TlsMode::None,
     };
-    let cluster = Cluster { discovery: Discovery::Static((0..endpoints).map(endpoint).collect()), peers: 16 };
+    let cluster = Cluster {
+        discovery: Discovery::Static((0..endpoints).map(endpoint).collect()),
+        peers: 16,
+        tls: None,
+    };
     let clusters = BTreeMap::from([("cart:80".parse().unwrap(), cluster)]);
-    canonical::encode(&Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters }).unwrap()
+    canonical::encode(&Facts {
+        trust: None,
+        authorities: Default::default(),
+        schema: SCHEMA,
+        features: BTreeSet::new(),
+        clusters,
+    })
+    .unwrap()
 }
 
 /// See the module.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Breaker, Ejection, HealthCheck, Hedge, Protocol, Retry};
+use super::{Breaker, CertificateName, Ejection, HealthCheck, Hedge, Protocol, Retry};
 
 /// How a cluster is used: complete, the compiler has filled in every default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Backend {
     pub slow_start_ms: u64,
     /// How far requests stay in the proxy's own zone; `None`: zones are not looked at.
     pub zone_preference: Option<ZonePreference>,
+    /// What is shown to endpoints that are dialled by TLS and ask for a certificate; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateName>,
 }
 
 /// Requests stay in the zone that they come from, as far as every endpoint keeps its share of them.
@@ -145,6 +148,7 @@ impl Backend {
             health_check: None,
             slow_start_ms: 0,
             zone_preference: None,
+            client_certificate: None,
         }
     }
 }

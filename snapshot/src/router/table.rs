@@ -1,4 +1,4 @@
-//! The routes of one port, in the order of precedence of the Gateway API (`HTTPRouteRule.matches`): exact path, then regular
+//! The routes of one port or host, in the order of precedence of the Gateway API (`HTTPRouteRule.matches`): exact path, then regular
 //! expression, then longest prefix; then a method, more headers, more query parameters; then the operator's order.
 //!
 //! The specification leaves the place of regular expressions open. They come before prefixes, since after them a catch-all `/` would
@@ -7,11 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use super::RouterError;
 use super::conditions::{Conditions, WholeMatch};
-use super::{RouterError, RuleSpec};
 use crate::head::RequestHead;
-use crate::name::ServiceName;
-use crate::policy::{PathMatch, Port, RouteMatch};
+use crate::policy::{PathMatch, RouteMatch, Rule};
 
 #[derive(Debug)]
 pub(super) struct Table<R> {
@@ -32,11 +31,21 @@ struct Entry {
 }
 
 impl<R> Table<R> {
-    pub(super) fn build(
-        service: &ServiceName,
-        port: &Port,
-        payload: &mut impl FnMut(RuleSpec<'_>) -> R,
-    ) -> Result<Self, RouterError> {
+    /// Of a port without routes.
+    pub(super) fn everything(payload: R) -> Self {
+        let entry = Entry { conditions: Conditions::default(), rule: 0 };
+        let prefixes = HashMap::from([("".into(), vec![entry])]);
+        Self {
+            rules: vec![payload],
+            exact: HashMap::new(),
+            regexes: Vec::new(),
+            prefixes,
+            prefix_depth_max: 0,
+        }
+    }
+
+    /// Of rules, each with its payload.
+    pub(super) fn build<'a>(rules: impl IntoIterator<Item = (R, &'a Rule)>) -> Result<Self, RouterError> {
         let mut table = Self {
             rules: Vec::new(),
             exact: HashMap::new(),
@@ -44,21 +53,16 @@ impl<R> Table<R> {
             prefixes: HashMap::new(),
             prefix_depth_max: 0,
         };
-        if port.rules.is_empty() {
-            table.rules.push(payload(RuleSpec { service, port, rule: None }));
-            table.prefixes.insert("".into(), vec![Entry { conditions: Conditions::default(), rule: 0 }]);
-            return Ok(table);
-        }
-        let mut matches: Vec<(usize, &RouteMatch)> = Vec::new();
-        for (index, rule) in port.rules.iter().enumerate() {
-            table.rules.push(payload(RuleSpec { service, port, rule: Some(rule) }));
-            matches.extend(rule.matches.iter().map(|route_match| (index, route_match)));
+        let mut matches: Vec<(usize, &Rule, &RouteMatch)> = Vec::new();
+        for (index, (payload, rule)) in rules.into_iter().enumerate() {
+            table.rules.push(payload);
+            matches.extend(rule.matches.iter().map(|route_match| (index, rule, route_match)));
         }
         // Stable: what is equal stays in the operator's order.
-        matches.sort_by_key(|(_, route_match)| precedence(route_match));
-        for (rule, route_match) in matches {
-            let refused = |error| RouterError { rule: port.rules[rule].name.clone(), error };
-            let entry = Entry { conditions: Conditions::compile(route_match).map_err(refused)?, rule };
+        matches.sort_by_key(|(_, _, route_match)| precedence(route_match));
+        for (index, rule, route_match) in matches {
+            let refused = |error| RouterError { rule: rule.name.clone(), error };
+            let entry = Entry { conditions: Conditions::compile(route_match).map_err(refused)?, rule: index };
             match &route_match.path {
                 PathMatch::Exact(path) => table.exact.entry(path.as_str().into()).or_default().push(entry),
                 PathMatch::Regex(pattern) => {

@@ -65,7 +65,7 @@ fn router(services: Vec<(&str, Vec<&str>, Vec<Port>)>) -> Router<String> {
             )
         })
         .collect();
-    let policy = Policy { schema: SCHEMA, features: Default::default(), services };
+    let policy = Policy { schema: SCHEMA, features: Default::default(), services, gateway: None };
     let name = |spec: RuleSpec<'_>| {
         spec.rule.map_or_else(|| spec.own_cluster().to_string(), |rule| rule.name.clone())
     };
@@ -217,6 +217,7 @@ fn unusable_conditions_are_refused() {
         let policy = Policy {
             schema: SCHEMA,
             features: Default::default(),
+            gateway: None,
             services: BTreeMap::from([(
                 "cart".parse().unwrap(),
                 Service {

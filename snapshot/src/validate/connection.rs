@@ -16,17 +16,22 @@ pub(super) fn check(place: &str, port: &Port) -> Result<(), Invalid> {
     if port.protocol.is_http() {
         return Err(invalid(place, "rules for connections on a port that carries requests".into()));
     }
+    check_rules(place, rules, port.protocol)
+}
+
+/// Rules that share a port or a listener of this protocol.
+pub(super) fn check_rules(place: &str, rules: &[ConnectionRule], protocol: Protocol) -> Result<(), Invalid> {
     at_most(place, "connection rules", rules.len(), RULES_MAX)?;
     let mut hosts = HashSet::new();
     for rule in rules {
-        check_rule(&format!("{place} rule {}", rule.name), rule, port.protocol)?;
+        check_rule(&format!("{place} rule {}", rule.name), rule, protocol)?;
         for host in &rule.hostnames {
             if !hosts.insert(host.as_str()) {
                 return Err(invalid(place, format!("the host {host:?} stands twice")));
             }
         }
     }
-    if port.protocol == Protocol::Tcp && rules.len() > 1 {
+    if protocol == Protocol::Tcp && rules.len() > 1 {
         return Err(invalid(place, "two rules and nothing to tell their connections apart".into()));
     }
     Ok(())

@@ -32,7 +32,8 @@ pub(super) fn verdict(
     let origins = Origins::new(written);
     let mut lines = Lines::new(&origins);
     lines.add("service", format!("{name}, port {} ({}, {})", port.port, port.protocol.name(), port.name));
-    let connections: Connections<Option<&ConnectionRule>> = Connections::build(port, |rule| rule);
+    let connections: Connections<Option<&ConnectionRule>> =
+        Connections::build(&port.connections, |rule| rule);
     let rule = connections.find(host).ok_or_else(|| NoRoute::ServerName {
         service: name.cluster(port.port).to_string(),
         host: host.map_or_else(|| "no host".to_owned(), |host| format!("the host {host:?}")),

@@ -1,6 +1,6 @@
 //! What would happen to a request, found by the router that proxies run.
 
-use outrigger_snapshot::facts::{Discovery, Endpoint, Facts};
+use outrigger_snapshot::facts::{AltName, Authorities, Discovery, Endpoint, Facts, UpstreamTls};
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{
@@ -28,6 +28,16 @@ pub(crate) enum NoRoute {
     Host {
         /// What was asked for.
         host: String,
+        /// What there is.
+        known: String,
+    },
+    /// The gateway takes nothing for this host on this port.
+    #[error("no listener for requests is for {host:?} on port {port}; the gateway has {known}")]
+    Listener {
+        /// What was asked for.
+        host: String,
+        /// The port.
+        port: u16,
         /// What there is.
         known: String,
     },
@@ -109,25 +119,38 @@ pub(crate) fn verdict(
     };
     let place = Place { service, port_name: &port.name };
     let route = origins.route(place, &rule.name);
+    let of_filters = |backend| origins.filters(place, &rule.name, backend);
+    routed(&mut lines, rule, found.prefix, &route, of_filters, policy, facts);
+    Ok(lines.lines)
+}
+
+/// A rule, and where it leads; `of_filters` says where its filters come from, or those of one of its backends.
+pub(super) fn routed(
+    lines: &mut Lines<'_>,
+    rule: &Rule,
+    prefix: Option<&str>,
+    route: &str,
+    of_filters: impl Fn(Option<usize>) -> Vec<String>,
+    policy: &Policy,
+    facts: &Facts,
+) {
     lines.add("rule", format!("{} ({route})", rule.name));
     for (index, condition) in rule.matches.iter().enumerate() {
         lines.add(if index == 0 { "matches" } else { "or" }, match_text(condition));
     }
-    if let Some(prefix) = found.prefix {
+    if let Some(prefix) = prefix {
         lines.add("prefix", format!("{:?} matched", if prefix.is_empty() { "/" } else { prefix }));
     }
-    lines.filters("filter", &rule.filters, &origins.filters(place, &rule.name, None), &route);
+    lines.filters("filter", &rule.filters, &of_filters(None), route);
     let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
     for (index, backend) in rule.backends.iter().enumerate() {
         let cluster = backend.service.cluster(backend.port);
-        lines.cluster(&cluster, &share(backend.weight, total), policy, facts, Some((rule, &route)));
-        let of_filters = origins.filters(place, &rule.name, Some(index));
-        lines.filters("  filter", &backend.filters, &of_filters, &route);
+        lines.cluster(&cluster, &share(backend.weight, total), policy, facts, Some((rule, route)));
+        lines.filters("  filter", &backend.filters, &of_filters(Some(index)), route);
     }
     if total == 0 && !rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_))) {
         lines.add("cluster", "none has a share: the proxy would answer 500".to_owned());
     }
-    Ok(lines.lines)
 }
 
 /// What is said, line by line.
@@ -174,6 +197,9 @@ impl<'a> Lines<'a> {
         self.add("cluster", format!("{name}, {share}"));
         let discovery = facts.clusters.get(name).map(|cluster| &cluster.discovery);
         self.add("  endpoints", discovery.map_or_else(|| "none".to_owned(), discovery_text));
+        if let Some(tls) = facts.clusters.get(name).and_then(|cluster| cluster.tls.as_ref()) {
+            self.add("  tls", upstream_text(tls));
+        }
         let port = policy
             .services
             .get(&name.service)
@@ -197,6 +223,27 @@ impl<'a> Lines<'a> {
     }
 }
 
+impl NoRoute {
+    /// That none of these rules matches.
+    pub(super) fn of_rules<'a>(
+        service: &str,
+        head: &RequestHead,
+        rules: impl Iterator<Item = &'a Rule>,
+    ) -> Self {
+        let line = |rule: &Rule| {
+            let conditions: Vec<String> = rule.matches.iter().map(match_text).collect();
+            format!("  {}: {}", rule.name, conditions.join(" or "))
+        };
+        let rules: Vec<String> = rules.map(line).collect();
+        Self::Rule {
+            service: service.to_owned(),
+            method: head.method().to_string(),
+            path: head.path_and_query().to_string(),
+            rules: rules.join("\n"),
+        }
+    }
+}
+
 fn no_route(miss: Miss, policy: &Policy, namespace: &str, head: &RequestHead) -> NoRoute {
     let host = head.authority().host().to_owned();
     let called = policy.services.iter().find(|(name, service)| called_by(&host, name, service, namespace));
@@ -210,17 +257,7 @@ fn no_route(miss: Miss, policy: &Policy, namespace: &str, head: &RequestHead) ->
         }
         (Miss::Rule, Some((name, service))) => {
             let rules = service.ports.iter().flat_map(|port| &port.rules);
-            let line = |rule: &Rule| {
-                let conditions: Vec<String> = rule.matches.iter().map(match_text).collect();
-                format!("  {}: {}", rule.name, conditions.join(" or "))
-            };
-            let rules: Vec<String> = rules.map(line).collect();
-            NoRoute::Rule {
-                service: name.to_string(),
-                method: head.method().to_string(),
-                path: head.path_and_query().to_string(),
-                rules: rules.join("\n"),
-            }
+            NoRoute::of_rules(&name.to_string(), head, rules)
         }
         _ => no_host(policy, host),
     }
@@ -265,6 +302,17 @@ fn discovery_text(discovery: &Discovery) -> String {
         Discovery::Dns(name) => format!("A and AAAA records of {}, port {}", name.name, name.port),
         Discovery::Srv(name) => format!("SRV records of {}", name.name),
     }
+}
+
+fn upstream_text(tls: &UpstreamTls) -> String {
+    let names: Vec<&str> =
+        tls.names.iter().map(|(AltName::Dns(name) | AltName::Uri(name))| name.as_str()).collect();
+    let names = if names.is_empty() { String::new() } else { format!(", as one of {}", names.join(", ")) };
+    let believed = match &tls.authorities {
+        Authorities::System => "the proxy's system".to_owned(),
+        Authorities::Listed(listed) => listed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    format!("asked for {}{names}, believed by {believed}", tls.hostname)
 }
 
 fn endpoint_text(endpoint: &Endpoint) -> String {

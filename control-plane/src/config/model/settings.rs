@@ -1,8 +1,8 @@
 //! What policies set, and what that comes to.
 
 use outrigger_snapshot::policy::{
-    Backend, Balance, Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, OnEmpty, Probe, Protocol, Retry,
-    ZonePreference,
+    Backend, Balance, Breaker, BreakerWindow, CertificateName, Ejection, HealthCheck, Hedge, OnEmpty, Probe,
+    Protocol, Retry, ZonePreference,
 };
 
 /// What a hedge waits for where nothing is said: a share of recent answers, per cent.
@@ -36,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) health_check: Option<Switch<HealthCheckSettings>>,
     pub(crate) slow_start_ms: Option<u64>,
     pub(crate) zones: ZoneSettings,
+    pub(crate) client_certificate: Option<CertificateName>,
 }
 
 /// What a policy says of something that is off by default.
@@ -172,6 +173,9 @@ impl Settings {
         self.ejection.apply(&mut backend.ejection);
         self.breaker.apply(&mut backend.breaker);
         set(&mut backend.slow_start_ms, &self.slow_start_ms);
+        if self.client_certificate.is_some() {
+            backend.client_certificate.clone_from(&self.client_certificate);
+        }
     }
 }
 

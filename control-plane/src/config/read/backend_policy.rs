@@ -10,6 +10,7 @@ use super::super::node::{Node, Path};
 use super::super::problem::Spot;
 use super::super::shape::Report;
 use super::amount::{limited, number};
+use super::gateway;
 
 mod health_check;
 mod resilience;
@@ -40,6 +41,12 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         Some("drain") => Some(OnEmpty::Drain),
         _ => None,
     };
+    if let Some(tls) = spec.field("tls") {
+        let (field, path) = ("clientCertificateRef", path.field("tls"));
+        let shown = tls.field(field);
+        settings.client_certificate =
+            shown.and_then(|shown| gateway::reference(shown, &path.field(field), namespace, report));
+    }
     BackendPolicy { targets: targets(spec, namespace), settings, written: written(spec) }
 }
 

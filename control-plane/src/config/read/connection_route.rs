@@ -25,9 +25,11 @@ pub(super) fn read(
         retry: None,
         backends: backends(item, namespace),
     };
+    let (parents, gateways) = parents(spec, path, namespace, report);
     Route {
         carried,
-        parents: parents(spec, namespace),
+        parents,
+        gateways,
         hostnames: hostnames(spec, path, report),
         rules: spec.list("rules").iter().enumerate().map(rule).collect(),
     }
@@ -42,7 +44,7 @@ fn backends(rule: &Node, namespace: &str) -> Vec<BackendRef> {
     rule.list("backendRefs").iter().enumerate().filter_map(backend).collect()
 }
 
-fn hostnames(spec: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Vec<Placed<String>> {
+pub(super) fn hostnames(spec: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Vec<Placed<String>> {
     let path = path.field("hostnames");
     let mut first: HashMap<&str, usize> = HashMap::new();
     let mut hostnames = Vec::new();

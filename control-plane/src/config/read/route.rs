@@ -4,14 +4,17 @@ use std::collections::HashMap;
 
 use outrigger_snapshot::policy::{Filter, RuleRetry};
 
-use super::super::model::{BackendRef, Carried, Parent, Placed, Route, Rule, RuleFilter};
+use super::super::model::{BackendRef, Carried, GatewayRef, Parent, Placed, Route, Rule, RuleFilter};
 use super::super::node::{Node, Path};
 use super::super::resource::Kind;
 use super::super::shape::Report;
 use super::super::shape::http_route::ROUTE_MATCHES_MAX;
 use super::amount::{distinct, limited, number, status};
 use super::filter::{self, Place};
-use super::{method_match, route_match};
+use super::{connection_route, method_match, route_match};
+
+/// The group of what routes attach to where they do not say it.
+const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
 pub(super) fn read(
     spec: &Node,
@@ -20,6 +23,8 @@ pub(super) fn read(
     namespace: &str,
     report: &mut Report<'_>,
 ) -> Route {
+    let (parents, gateways) = parents(spec, path, namespace, report);
+    let hostnames = connection_route::hostnames(spec, path, report);
     let path = path.field("rules");
     let rules: Vec<Rule> = spec
         .list("rules")
@@ -35,20 +40,39 @@ pub(super) fn read(
         report.unexpected(at, &path, format!("have {matches} matches"), expected);
     }
     let carried = if kind == Kind::GrpcRoute { Carried::Grpc } else { Carried::Http };
-    Route { carried, parents: parents(spec, namespace), hostnames: Vec::new(), rules }
+    Route { carried, parents, gateways, hostnames, rules }
 }
 
-pub(super) fn parents(spec: &Node, namespace: &str) -> Vec<Parent> {
-    let parent = |(position, item): (usize, &Node)| {
-        // Unlike in a backend, here they stand for a Gateway if absent.
-        item.field("group").and(item.field("kind"))?;
-        Some(Parent {
-            service: super::service_ref(item, namespace, position)?,
-            section: super::placed_text(item, "sectionName"),
-            port: super::placed_port(item, "port"),
-        })
-    };
-    spec.list("parentRefs").iter().enumerate().filter_map(parent).collect()
+/// The services and the gateways that it attaches to.
+pub(super) fn parents(
+    spec: &Node,
+    path: &Path<'_>,
+    namespace: &str,
+    report: &mut Report<'_>,
+) -> (Vec<Parent>, Vec<GatewayRef>) {
+    let path = path.field("parentRefs");
+    let (mut services, mut gateways) = (Vec::new(), Vec::new());
+    for (position, item) in spec.list("parentRefs").iter().enumerate() {
+        let group = item.text_of("group").unwrap_or(GATEWAY_GROUP);
+        let (section, port) = (super::placed_text(item, "sectionName"), super::placed_port(item, "port"));
+        let (expected, fits) = match item.text_of("kind").unwrap_or("Gateway") {
+            "Service" => ("\"\", the group of Service", matches!(group, "" | "outrigger.dev")),
+            "Gateway" => (GATEWAY_GROUP, group == GATEWAY_GROUP),
+            _ => continue,
+        };
+        if !fits {
+            let at = item.field("group").map_or(item.at, |group| group.at);
+            let message = if item.field("group").is_some() { "is of another kind" } else { "is missing" };
+            report.unexpected(at, &path.item(position).field("group"), message, expected);
+        } else if group == GATEWAY_GROUP {
+            let gateway = super::named_ref(item, namespace, position);
+            gateways.extend(gateway.map(|gateway| GatewayRef { gateway, section, port }));
+        } else {
+            let service = super::service_ref(item, namespace, position);
+            services.extend(service.map(|service| Parent { service, section, port }));
+        }
+    }
+    (services, gateways)
 }
 
 /// Names and positions share one space: both stand in metrics.

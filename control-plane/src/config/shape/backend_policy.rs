@@ -3,6 +3,7 @@
 use outrigger_snapshot::validate::{ENDPOINTS_MAX, SHARD_ENDPOINTS_MAX};
 
 use super::super::text::Text;
+use super::gateway;
 use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
 use super::{Object, Shape, Word, optional, required, word};
 
@@ -58,6 +59,7 @@ pub(crate) static SPEC: Object = Object {
             "whether requests stay in the zone that they come from, as far as every endpoint keeps its share",
         ),
         optional("discovery", Shape::Object(&DISCOVERY), "how DNS answers are taken"),
+        optional("tls", Shape::Object(&TLS), "what is shown where a `BackendTLSPolicy` has it called by TLS"),
     ],
 };
 
@@ -148,6 +150,14 @@ static DISCOVERY: Object = Object {
         "onEmpty",
         Shape::Choice(&ON_EMPTY),
         "what an empty or \"no such name\" DNS answer means: `keep` the last endpoints for the stale time, or `drain` them",
+    )],
+};
+
+static TLS: Object = Object {
+    fields: &[optional(
+        "clientCertificateRef",
+        Shape::Object(&gateway::CERTIFICATE),
+        "the certificate that is shown to endpoints that ask for one; absent, none",
     )],
 };
 

@@ -2,14 +2,14 @@
 
 use super::super::text::Text;
 use super::http_route::{LIST_MAX, PARENTS_MAX};
-use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
+use super::resource::{PARENT_GROUPS, PARENT_KINDS, SERVICE_GROUPS, SERVICE_KINDS};
 use super::service::{PORT, WEIGHT_MAX};
 use super::{Object, Shape, optional, required, unsupported};
 
 /// `spec` of a `TCPRoute`.
 pub(crate) static TCP_SPEC: Object = Object {
     fields: &[
-        required("parentRefs", PARENTS, "the services whose connections the route takes"),
+        required("parentRefs", PARENTS, "the gateways and services whose connections the route takes"),
         required("rules", RULES, "where they go; there is nothing to tell them apart by"),
         unsupported("useDefaultGateways", "attaching to default gateways"),
     ],
@@ -18,7 +18,7 @@ pub(crate) static TCP_SPEC: Object = Object {
 /// `spec` of a `TLSRoute`.
 pub(crate) static TLS_SPEC: Object = Object {
     fields: &[
-        required("parentRefs", PARENTS, "the services whose connections the route takes"),
+        required("parentRefs", PARENTS, "the gateways and services whose connections the route takes"),
         required(
             "hostnames",
             Shape::List {
@@ -37,16 +37,20 @@ const PARENTS: Shape = Shape::List { of: &Shape::Object(&PARENT), least: 1, most
 
 static PARENT: Object = Object {
     fields: &[
-        required("group", Shape::Choice(&SERVICE_GROUPS), "\"\", the group of Service"),
-        required("kind", Shape::Choice(&SERVICE_KINDS), "Service"),
         optional(
-            "namespace",
-            Shape::Text(Text::Label),
-            "the namespace of the Service; the route's if absent",
+            "group",
+            Shape::Choice(&PARENT_GROUPS),
+            "the group of the parent: \"\" for a Service, which must be written; that of Gateway if absent",
         ),
-        required("name", Shape::Text(Text::Label), "the name of a Service"),
-        optional("sectionName", Shape::Text(Text::Label), "one port of it, by name"),
-        optional("port", PORT, "one port of it, by number; without either, all of the route's protocol"),
+        optional("kind", Shape::Choice(&PARENT_KINDS), "`Gateway` if absent"),
+        optional("namespace", Shape::Text(Text::Label), "the namespace of the parent; the route's if absent"),
+        required("name", Shape::Text(Text::Label), "the name of a Gateway or Service"),
+        optional("sectionName", Shape::Text(Text::Label), "one listener or port of it, by name"),
+        optional(
+            "port",
+            PORT,
+            "its listeners or its port of this number; without either, all of the route's protocol",
+        ),
     ],
 };
 

@@ -2,12 +2,12 @@
 
 use super::super::text::Text;
 use super::http_route::{
-    EXTENSION, HEADER_EDIT, HEADER_MATCH, HOSTNAMES_MAX, LIST_MAX, MATCHES_MAX, PARENT, PARENTS_MAX,
-    RULES_MAX, VALUE_TYPES,
+    EXTENSION, HEADER_EDIT, HEADER_MATCH, HOSTNAMES, LIST_MAX, MATCHES_MAX, PARENT, PARENTS_MAX, RULES_MAX,
+    VALUE_TYPES,
 };
 use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
 use super::service::{PORT, WEIGHT_MAX};
-use super::{Object, Shape, Word, inert, optional, required, unsupported, unsupported_word, word};
+use super::{Object, Shape, Word, optional, required, unsupported, unsupported_word, word};
 
 /// `spec`.
 pub(crate) static SPEC: Object = Object {
@@ -15,13 +15,9 @@ pub(crate) static SPEC: Object = Object {
         required(
             "parentRefs",
             Shape::List { of: &Shape::Object(&PARENT), least: 1, most: PARENTS_MAX },
-            "the services whose requests the route takes",
+            "the gateways and services whose requests the route takes",
         ),
-        inert(
-            "hostnames",
-            Shape::List { of: &Shape::Text(Text::HostPattern), least: 0, most: HOSTNAMES_MAX },
-            "without effect where the parent is a Service, as GAMMA has it",
-        ),
+        HOSTNAMES,
         required(
             "rules",
             Shape::List { of: &Shape::Object(&RULE), least: 1, most: RULES_MAX },

@@ -2,9 +2,9 @@
 
 use super::super::text::Text;
 use super::backend_policy::resilience::{ATTEMPTS, STATUSES};
-use super::resource::{SERVICE_GROUPS, SERVICE_KINDS};
+use super::resource::{PARENT_GROUPS, PARENT_KINDS, SERVICE_GROUPS, SERVICE_KINDS};
 use super::service::{PORT, WEIGHT_MAX};
-use super::{Object, Shape, Word, inert, optional, required, unsupported, unsupported_word, word};
+use super::{Field, Object, Shape, Word, optional, required, unsupported, unsupported_word, word};
 
 // The bounds of the Gateway API v1.
 pub(super) const PARENTS_MAX: usize = 32;
@@ -21,13 +21,9 @@ pub(crate) static SPEC: Object = Object {
         required(
             "parentRefs",
             Shape::List { of: &Shape::Object(&PARENT), least: 1, most: PARENTS_MAX },
-            "the services whose requests the route takes",
+            "the gateways and services whose requests the route takes",
         ),
-        inert(
-            "hostnames",
-            Shape::List { of: &Shape::Text(Text::HostPattern), least: 0, most: HOSTNAMES_MAX },
-            "without effect where the parent is a Service, as GAMMA has it",
-        ),
+        HOSTNAMES,
         required(
             "rules",
             Shape::List { of: &Shape::Object(&RULE), least: 1, most: RULES_MAX },
@@ -37,18 +33,29 @@ pub(crate) static SPEC: Object = Object {
     ],
 };
 
+/// The hosts of a route.
+pub(super) const HOSTNAMES: Field = optional(
+    "hostnames",
+    Shape::List { of: &Shape::Text(Text::HostPattern), least: 0, most: HOSTNAMES_MAX },
+    "the hosts that it is for, where the parent is a Gateway; absent, those of its listeners; without effect where the parent is a Service, as GAMMA has it",
+);
+
 pub(super) static PARENT: Object = Object {
     fields: &[
-        required("group", Shape::Choice(&SERVICE_GROUPS), "\"\", the group of Service"),
-        required("kind", Shape::Choice(&SERVICE_KINDS), "Service"),
         optional(
-            "namespace",
-            Shape::Text(Text::Label),
-            "the namespace of the Service; the route's if absent",
+            "group",
+            Shape::Choice(&PARENT_GROUPS),
+            "the group of the parent: \"\" for a Service, which must be written; that of Gateway if absent",
         ),
-        required("name", Shape::Text(Text::Label), "the name of a Service"),
-        optional("sectionName", Shape::Text(Text::Label), "one port of it, by name"),
-        optional("port", PORT, "one port of it, by number; without either, all its HTTP ports"),
+        optional("kind", Shape::Choice(&PARENT_KINDS), "`Gateway` if absent"),
+        optional("namespace", Shape::Text(Text::Label), "the namespace of the parent; the route's if absent"),
+        required("name", Shape::Text(Text::Label), "the name of a Gateway or Service"),
+        optional("sectionName", Shape::Text(Text::Label), "one listener or port of it, by name"),
+        optional(
+            "port",
+            PORT,
+            "its listeners or its port of this number; without either, all that carry HTTP",
+        ),
     ],
 };
 

@@ -28,6 +28,14 @@ pub(crate) static METADATA: Object = Object {
 pub(crate) static SERVICE_GROUPS: [Word; 3] =
     [word(""), word("outrigger.dev"), unsupported_word("gateway.networking.k8s.io")];
 
-/// The kinds that a route or policy may name.
+/// Groups of what a route attaches to.
+pub(crate) static PARENT_GROUPS: [Word; 3] =
+    [word("gateway.networking.k8s.io"), word(""), word("outrigger.dev")];
+
+/// Kinds of what a route attaches to.
+pub(crate) static PARENT_KINDS: [Word; 4] =
+    [word("Gateway"), word("Service"), unsupported_word("ListenerSet"), unsupported_word("ServiceImport")];
+
+/// The kinds that a policy or a backend may name.
 pub(crate) static SERVICE_KINDS: [Word; 3] =
     [word("Service"), unsupported_word("Gateway"), unsupported_word("ServiceImport")];

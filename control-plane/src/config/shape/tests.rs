@@ -108,16 +108,29 @@ fn assert_table(name: &str, kind: Kind) {
 
 #[test]
 fn the_table_of_the_gateway_api_is_what_the_parser_does() {
-    for kind in
-        [Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute, Kind::TlsRoute, Kind::XBackendTrafficPolicy]
-    {
+    for kind in [
+        Kind::Gateway,
+        Kind::HttpRoute,
+        Kind::GrpcRoute,
+        Kind::TcpRoute,
+        Kind::TlsRoute,
+        Kind::BackendTlsPolicy,
+        Kind::XBackendTrafficPolicy,
+    ] {
         assert_table("GATEWAY-API.md", kind);
     }
 }
 
 #[test]
 fn the_reference_is_what_the_parser_does() {
-    for kind in [Kind::Mesh, Kind::Service, Kind::BackendPolicy, Kind::InboundPolicy, Kind::RouteFilter] {
+    for kind in [
+        Kind::Mesh,
+        Kind::Service,
+        Kind::BackendPolicy,
+        Kind::InboundPolicy,
+        Kind::RouteFilter,
+        Kind::ConfigMap,
+    ] {
         assert_table("CONFIG.md", kind);
     }
 }

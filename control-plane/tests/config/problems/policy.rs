@@ -164,7 +164,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: http}], retries: {}"),
         &[
-            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery",
+            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery, tls",
         ],
     ),
 ];

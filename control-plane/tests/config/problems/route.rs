@@ -17,17 +17,22 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Route("parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]"),
         &[
-            r#"m.yaml:6:15: spec.parentRefs[0].group: is missing; expected "", the group of Service"#,
-            "m.yaml:6:15: spec.parentRefs[0].kind: is missing; expected Service",
+            r#"m.yaml:6:22: spec.parentRefs[0].name: there is no Gateway default/edge; expected a Gateway of this push or of the mesh, or kind: Service and group: """#,
         ],
     ),
     (
         Wrong::Route(
-            "parentRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]",
+            "parentRefs: [{kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]",
+        ),
+        &[r#"m.yaml:6:15: spec.parentRefs[0].group: is missing; expected "", the group of Service"#],
+    ),
+    (
+        Wrong::Route(
+            r#"parentRefs: [{group: "", kind: Gateway, name: edge}, {kind: ListenerSet, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]"#,
         ),
         &[
-            r#"m.yaml:6:23: spec.parentRefs[0].group: gateway.networking.k8s.io is not supported by Outrigger yet; expected one of "", outrigger.dev"#,
-            "m.yaml:6:56: spec.parentRefs[0].kind: Gateway is not supported by Outrigger yet; expected Service",
+            "m.yaml:6:23: spec.parentRefs[0].group: is of another kind; expected gateway.networking.k8s.io",
+            "m.yaml:6:62: spec.parentRefs[1].kind: ListenerSet is not supported by Outrigger yet; expected one of Gateway, Service",
         ],
     ),
     (

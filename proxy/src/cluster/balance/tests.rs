@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use outrigger_snapshot::facts::TlsMode;
+use crate::upstream_tls::Tls;
 use outrigger_snapshot::policy::HashKey;
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn set(weights: &[u32], balance: &Balance) -> EndpointSet {
             direction: Direction::Outbound,
             cluster: "cart:80".parse().unwrap(),
             address: SocketAddr::from(([10, 0, (id / 256) as u8, id as u8], 80)),
-            tls: TlsMode::None,
+            tls: Tls::None,
         };
         Entry {
             endpoint: Arc::new(Endpoint::new(id as u32, key, health.clone())),

@@ -9,9 +9,13 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 37] = [
+const VALUES: [(&str, [&str; 3]); 41] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
+    ("gateway", ["a/x", "b/x", "c"]),
+    ("gateway-address", ["127.0.0.1", "127.0.0.2", "::1"]),
+    ("trusted-sources", ["10.0.0.1", "10.0.0.0/8", "::1"]),
+    ("certificates", ["/a", "/b", "/c"]),
     ("node", ["a", "b", "c"]),
     ("zone", ["a", "b", "c"]),
     ("outbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),

@@ -70,6 +70,7 @@ impl Rig {
                 Shared {
                     identity: Default::default(),
                     proxies: Default::default(),
+                    trusted: Default::default(),
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),

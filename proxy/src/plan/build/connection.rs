@@ -20,7 +20,8 @@ impl Builder<'_> {
         for (service, spec) in &policy.services {
             for port in spec.ports.iter().filter(|port| !port.protocol.is_http()) {
                 let own = service.cluster(port.port);
-                let table = Connections::build(port, |rule| Arc::new(self.connection_rule(&own, rule)));
+                let table =
+                    Connections::build(&port.connections, |rule| Arc::new(self.connection_rule(&own, rule)));
                 ports.insert(own, Arc::new(table));
             }
         }
@@ -33,15 +34,19 @@ impl Builder<'_> {
         own: &ClusterName,
         rule: Option<&policy::ConnectionRule>,
     ) -> ConnectionRule {
-        let name: Arc<str> = rule.map_or_else(|| own.to_string().into(), |rule| rule.name.as_str().into());
-        let destinations: Vec<_> = match rule {
-            Some(rule) => rule
-                .backends
-                .iter()
-                .map(|backend| (backend.service.cluster(backend.port), backend.weight))
-                .collect(),
-            None => vec![(own.clone(), 1)],
-        };
+        match rule {
+            Some(rule) => self.listed_connection_rule(rule),
+            None => self.connections_to(own.to_string().into(), vec![(own.clone(), 1)]),
+        }
+    }
+
+    pub(super) fn listed_connection_rule(&mut self, rule: &policy::ConnectionRule) -> ConnectionRule {
+        let backends = rule.backends.iter();
+        let backends = backends.map(|backend| (backend.service.cluster(backend.port), backend.weight));
+        self.connections_to(rule.name.as_str().into(), backends.collect())
+    }
+
+    fn connections_to(&mut self, name: Arc<str>, destinations: Vec<(ClusterName, u32)>) -> ConnectionRule {
         let destinations: Vec<_> = destinations
             .into_iter()
             .map(|(cluster, weight)| self.connection_destination(&name, cluster, weight))

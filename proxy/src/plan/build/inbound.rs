@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{
     self, Backend, Breaker, Ejection, Inbound, Limits, Mtls, Policy, Protocol, ProxyWriter,
@@ -18,6 +17,7 @@ use crate::plan::{Gate, Rule};
 use crate::proxy_protocol::Version;
 use crate::telemetry::metrics::Direction;
 use crate::trust::Trusted;
+use crate::upstream_tls::Tls;
 
 impl Builder<'_> {
     /// One rule per HTTP port of the own service, to the workload's address. A port of a service that the snapshot does not know yet
@@ -142,7 +142,7 @@ impl Builder<'_> {
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
         let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
         cluster.socket = app.socket();
-        let listed = std::iter::once(listed((app.address(target_port), 1), TlsMode::None));
+        let listed = std::iter::once(listed((app.address(target_port), 1), Tls::None));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.place(entries, clock::now_ns());
         cluster

@@ -25,7 +25,12 @@ fn policy(protocol: Protocol, connections: Vec<ConnectionRule>) -> Policy {
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
     let services = BTreeMap::from([("default/db".parse().unwrap(), service)]);
-    Policy { schema: SCHEMA, features: BTreeSet::from([CONNECTION_RULES.to_owned()]), services }
+    Policy {
+        schema: SCHEMA,
+        features: BTreeSet::from([CONNECTION_RULES.to_owned()]),
+        services,
+        gateway: None,
+    }
 }
 
 fn said(policy: &Policy) -> Option<String> {

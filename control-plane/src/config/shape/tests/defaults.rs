@@ -36,6 +36,7 @@ fn the_reference_has_the_default_of_each_field() {
             "healthCheck.http",
             "healthCheck.grpc",
             "healthCheck.tcp",
+            "tls.clientCertificateRef",
         ];
         let group = matches!(row.field.shape(), Some(Shape::Object(_)));
         if !group && !other.iter().any(|prefix| field.starts_with(prefix)) {

@@ -100,6 +100,7 @@ fn samples(kind: Kind) -> Vec<Value> {
                     "limits": { "connections": 1, "pending": 1, "requests": 1, "endpointRequests": 1 },
                     "zonePreference": { "enabled": false, "minEndpoints": 3 },
                     "discovery": { "onEmpty": "drain" },
+                    "tls": { "clientCertificateRef": { "group": "", "kind": "Secret", "namespace": "default", "name": "pair" } },
                 });
                 if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), resilience) {
                     spec.extend(more);
@@ -137,8 +138,62 @@ fn samples(kind: Kind) -> Vec<Value> {
         Kind::Mesh => vec![json!({
             "trustDomain": "mesh.test", "trustBundle": ROOT, "revocations": REVOCATIONS, "mtls": "Permissive",
         })],
+        Kind::Gateway => vec![gateway()],
+        Kind::BackendTlsPolicy => backend_tls_policies(),
+        Kind::ConfigMap => return vec![config_map()],
     };
     specs.into_iter().map(|spec| whole(kind, spec)).collect()
+}
+
+fn gateway() -> Value {
+    let authorities = json!([{ "group": "", "kind": "ConfigMap", "namespace": "default", "name": "ca" }]);
+    let validation = json!({ "validation": { "caCertificateRefs": authorities, "mode": "AllowValidOnly" } });
+    json!({
+        "gatewayClassName": "outrigger",
+        "listeners": [{
+            "name": "https", "hostname": "*.example", "port": 443, "protocol": "HTTPS",
+            "tls": {
+                "mode": "Terminate",
+                "certificateRefs": [{ "group": "", "kind": "Secret", "namespace": "default", "name": "pair" }],
+                "options": { "outrigger.dev/min-version": "1.3" },
+            },
+            "allowedRoutes": {
+                "namespaces": { "from": "All" },
+                "kinds": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute" }],
+            },
+        }],
+        "tls": { "frontend": { "default": validation, "perPort": [{ "port": 443, "tls": validation }] } },
+    })
+}
+
+fn backend_tls_policies() -> Vec<Value> {
+    let policy = |validation: Value| {
+        json!({
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "outside", "sectionName": "http" }],
+            "validation": validation,
+        })
+    };
+    let authorities = json!([{ "group": "", "kind": "ConfigMap", "name": "ca" }]);
+    vec![
+        policy(json!({
+            "caCertificateRefs": authorities, "hostname": "a.example",
+            "subjectAltNames": [{ "type": "Hostname", "hostname": "b.example" }],
+        })),
+        policy(json!({
+            "wellKnownCACertificates": "System", "hostname": "a.example",
+            "subjectAltNames": [{ "type": "URI", "uri": "spiffe://a.example/b" }],
+        })),
+    ]
+}
+
+fn config_map() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": "ca", "namespace": "default", "labels": { "a": "b" }, "annotations": { "a": "b" } },
+        "data": { "ca.crt": ROOT },
+        "immutable": true,
+    })
 }
 
 /// What requests can be counted by.
@@ -172,15 +227,24 @@ fn surroundings() -> String {
         { "port": 5432, "name": "tcp", "protocol": "TCP" },
     ] });
     let limit = json!({ "rateLimit": { "name": "calls", "requests": 1, "period": "1s" } });
-    let [web, limit] = [(Kind::Service, web, "web"), (Kind::RouteFilter, limit, "limit")]
-        .map(|(kind, spec, name)| whole(kind, spec).to_string().replace("cart", name));
-    format!("{web}\n---\n{limit}")
+    let outside =
+        json!({ "mtls": "Disabled", "ports": [{ "port": 80, "name": "http", "protocol": "HTTP" }] });
+    let around = [
+        (Kind::Service, web, "web"),
+        (Kind::Service, outside, "outside"),
+        (Kind::RouteFilter, limit, "limit"),
+    ];
+    let around = around.map(|(kind, spec, name)| whole(kind, spec).to_string().replace("cart", name));
+    around.join("\n---\n")
 }
 
 /// The sample, and what it refers to.
 fn in_its_surroundings(kind: Kind, sample: &Value) -> String {
     let mesh = samples(Kind::Mesh).swap_remove(0);
-    let around = surroundings();
+    let mut around = surroundings();
+    if kind != Kind::ConfigMap {
+        around = format!("{around}\n---\n{}", config_map());
+    }
     if kind == Kind::Mesh {
         format!("{around}\n---\n{sample}")
     } else {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use outrigger_snapshot::facts::TlsMode;
+use crate::upstream_tls::Tls;
 use outrigger_snapshot::policy::{Balance, Ejection, HashKey, ShuffleShard};
 
 use crate::cluster::balance::{EndpointSet, Entry};
@@ -23,7 +23,7 @@ fn set(ids: impl IntoIterator<Item = u8>, size: u32) -> EndpointSet {
             direction: Direction::Outbound,
             cluster: "cart:80".parse().unwrap(),
             address: SocketAddr::from(([10, 0, 0, id], 80)),
-            tls: TlsMode::None,
+            tls: Tls::None,
         };
         let endpoint = Arc::new(Endpoint::new(id.into(), key, health.clone()));
         endpoint.join(0, false, false);

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use outrigger_snapshot::facts::TlsMode;
+use crate::upstream_tls::Tls;
 use outrigger_snapshot::policy::Ejection;
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn seen_from(zone: &str, callers: &[(&str, u64)], endpoints: &[&str], balance: &
             direction: Direction::Outbound,
             cluster: "cart:80".parse().unwrap(),
             address: SocketAddr::from(([10, 0, 0, id as u8], 80)),
-            tls: TlsMode::None,
+            tls: Tls::None,
         };
         let endpoint = Arc::new(Endpoint::new(id as u32, key, health.clone()));
         endpoint.join(0, false, false);
@@ -192,7 +192,7 @@ fn nothing_is_preferred_where_too_little_is_known_or_well() {
             direction: Direction::Outbound,
             cluster: "own:80".parse().unwrap(),
             address: SocketAddr::from(([10, 1, 0, unwell], 80)),
-            tls: TlsMode::None,
+            tls: Tls::None,
         };
         let endpoint = Endpoint::new(u32::from(unwell), key, callers.health.clone());
         endpoint.join(0, false, false);

@@ -1,0 +1,153 @@
+//! Certificates that clients show, and sessions that are taken up again.
+
+use super::*;
+
+/// What is asked of the clients of the gateway.
+fn asking(port: u16, mode: &str) -> String {
+    let listener = https("shop", port, "shop.example.org", "shop", "");
+    let authorities = "caCertificateRefs: [{group: '', kind: ConfigMap, name: clients}]";
+    let tls = format!("  tls: {{frontend: {{default: {{validation: {{{authorities}, mode: {mode}}}}}}}}}\n");
+    gateway(&[listener]) + &tls
+}
+
+struct Site {
+    authority: Authority,
+    mesh: Mesh,
+    shop: App,
+    port: u16,
+    edge: Gateway,
+}
+
+impl Site {
+    /// A gateway that asks its clients for certificates of `clients`, if it does.
+    async fn new(mode: Option<&str>, clients: &Authority) -> Self {
+        let (authority, mesh, shop) = (Authority::new(), Mesh::new(), App::start("shop").await);
+        let port = port::free().port();
+        show(&mesh, &authority, "shop", &["shop.example.org"]);
+        let gateway = match mode {
+            Some(mode) => asking(port, mode),
+            None => gateway(&[https("shop", port, "shop.example.org", "shop", "")]),
+        };
+        publish(&mesh, gateway, &shop, clients);
+        let edge = Gateway::start(&mesh, "edge", &[]).await;
+        edge.ready().await;
+        Self { authority, mesh, shop, port, edge }
+    }
+
+    /// A call by a client that shows a pair, if it has one.
+    async fn call(&self, pair: Option<&(String, String)>, arguments: &[&str]) -> String {
+        let folder = self.mesh.folder();
+        let (certificate, key) = (folder.join("client.crt"), folder.join("client.key"));
+        let mut shown = Vec::new();
+        if let Some(pair) = pair {
+            replace(&certificate, pair.0.as_bytes());
+            replace(&key, pair.1.as_bytes());
+            shown = vec!["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        }
+        said(
+            &curl(&self.mesh, &self.authority, "shop.example.org", self.port, &[&shown, arguments].concat())
+                .await,
+        )
+    }
+
+    /// What the application was told of the certificate of the last client.
+    fn told(&self) -> Option<String> {
+        let head = self.shop.last()?;
+        head.headers.get("x-forwarded-client-cert").map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    /// Two handshakes, the second with what the first left; whether a session was taken up again.
+    async fn resumes(&self, pair: Option<&(String, String)>, version: &str) -> bool {
+        let folder = self.mesh.folder();
+        let (session, address) = (folder.join("session"), at(self.port).to_string());
+        let _ = std::fs::remove_file(&session);
+        let (certificate, key) = (folder.join("client.crt"), folder.join("client.key"));
+        let mut arguments =
+            vec!["s_client", "-connect", &address, "-servername", "shop.example.org", version];
+        if let Some(pair) = pair {
+            replace(&certificate, pair.0.as_bytes());
+            replace(&key, pair.1.as_bytes());
+            arguments.extend(["-cert", certificate.to_str().unwrap(), "-key", key.to_str().unwrap()]);
+        }
+        let session = session.to_str().unwrap();
+        // The ticket of TLS 1.3 comes after the handshake: with the answer, at the latest.
+        let request = "GET / HTTP/1.1\\r\\nhost: shop.example.org\\r\\nconnection: close\\r\\n\\r\\n";
+        let asked =
+            format!("printf '{request}' | openssl {} -ign_eof -sess_out {session}", arguments.join(" "));
+        let mut command = Command::new("sh");
+        command.args(["-c", &asked]);
+        let first = said(&finished(command, DEADLINE).await);
+        assert!(first.contains("HTTP/1.1 200"), "{first}");
+        if !std::path::Path::new(session).exists() {
+            return false;
+        }
+        let again = openssl(&[&arguments[..], &["-sess_in", session]].concat()).await;
+        again.contains("Reused, ")
+    }
+}
+
+fn publish(mesh: &Mesh, gateway: String, shop: &App, clients: &Authority) {
+    let resources =
+        [gateway, service("shop", &[shop.addr]), route("shop", &[]), clients.config_map("clients")];
+    mesh.publish_shrunk(&all(&resources));
+}
+
+#[tokio::test]
+async fn clients_that_must_prove_themselves_do_and_the_workload_is_told_who_they_are() {
+    let (clients, strangers) = (Authority::new(), Authority::new());
+    let site = Site::new(Some("AllowValidOnly"), &clients).await;
+    let pair = clients.certify(&["client.test"], |_| {});
+    let forged = ["--header", "x-forwarded-client-cert: Hash=00"];
+    let said = site.call(Some(&pair), &forged).await;
+    assert!(said.contains("HTTP/2 200"), "{said}");
+    let told = site.told().unwrap();
+    assert!(told.starts_with("Hash=") && told.ends_with(";Subject=\"CN=someone\";DNS=client.test"), "{told}");
+    assert!(!told.contains("Hash=00;") && told.len() > 64, "{told}");
+    for (pair, reason) in
+        [(None, "missing"), (Some(strangers.certify(&["client.test"], |_| {})), "unknown_issuer")]
+    {
+        let said = site.call(pair.as_ref(), &[]).await;
+        assert!(!said.contains("HTTP/"), "{said}");
+        let counted = ["outrigger_tls_handshakes_total", &format!("result=\"{reason}\"")];
+        site.edge.says(&counted, 1).await;
+    }
+    assert_eq!(site.shop.requests(), 1);
+}
+
+#[tokio::test]
+async fn clients_that_need_not_prove_themselves_count_as_nobody_unless_they_do() {
+    let (clients, strangers) = (Authority::new(), Authority::new());
+    let site = Site::new(Some("AllowInsecureFallback"), &clients).await;
+    for (pair, is_told) in [
+        (None, false),
+        (Some(strangers.certify(&["client.test"], |_| {})), false),
+        (Some(clients.certify(&["client.test"], |_| {})), true),
+    ] {
+        let said = site.call(pair.as_ref(), &["--header", "x-forwarded-client-cert: Hash=00"]).await;
+        assert!(said.contains("HTTP/2 200"), "{said}");
+        assert_eq!(site.told().is_some(), is_told);
+    }
+}
+
+/// A session that was taken up again would let a client in whose authority is believed no more.
+#[tokio::test]
+async fn sessions_are_taken_up_again_only_where_nobody_proves_anything() {
+    let clients = Authority::new();
+    let open = Site::new(None, &clients).await;
+    assert!(open.resumes(None, "-tls1_3").await && open.resumes(None, "-tls1_2").await);
+    drop(open);
+    for mode in ["AllowValidOnly", "AllowInsecureFallback"] {
+        let site = Site::new(Some(mode), &clients).await;
+        let pair = clients.certify(&["client.test"], |_| {});
+        for version in ["-tls1_3", "-tls1_2"] {
+            assert!(!site.resumes(Some(&pair), version).await, "{mode} {version}");
+        }
+        if mode == "AllowValidOnly" {
+            publish(&site.mesh, asking(site.port, mode), &site.shop, &Authority::new());
+            eventually(DEADLINE, "the authority is believed no more", async || {
+                (!site.call(Some(&pair), &[]).await.contains("HTTP/")).then_some(())
+            })
+            .await;
+        }
+    }
+}

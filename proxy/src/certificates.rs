@@ -1,0 +1,154 @@
+//! The certificates that are shown to strangers, from folders that something else renews. Kept by the control thread; what is in force is
+//! taken by each handshake.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_certs::web::{Folder, Pair, Tickets};
+use outrigger_snapshot::policy::CertificateName;
+use rustls_pki_types::UnixTime;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::rustls;
+
+use crate::plan::Plan;
+use crate::telemetry::exposition::Exposition;
+use crate::worker::CurrentPlan;
+
+/// How often the folders are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is known of one folder.
+#[derive(Debug)]
+struct Known {
+    folder: Folder,
+    /// The last that could be used.
+    pair: Option<Arc<Pair>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Certificates {
+    folder: Option<PathBuf>,
+    tickets: Tickets,
+    known: RefCell<BTreeMap<CertificateName, Known>>,
+    renewals: Cell<u64>,
+    refusals: Cell<u64>,
+}
+
+impl Certificates {
+    /// Below `folder`, as `NAMESPACE/NAME/tls.crt` and `tls.key`.
+    pub fn new(folder: Option<PathBuf>) -> Result<Rc<Self>, rustls::Error> {
+        let known = RefCell::default();
+        let (renewals, refusals) = (Cell::new(0), Cell::new(0));
+        Ok(Rc::new(Self { folder, tickets: Tickets::new()?, known, renewals, refusals }))
+    }
+
+    /// Reads what a plan names, before it comes into force, and forgets the rest.
+    pub fn serve(&self, plan: &Plan) {
+        let named = plan.certificates();
+        let mut known = self.known.borrow_mut();
+        known.retain(|name, _| named.contains(name));
+        for name in named {
+            if known.contains_key(&name) {
+                continue;
+            }
+            let Some(folder) = &self.folder else {
+                tracing::error!(certificate = %name, "a certificate is wanted, and there is no --certificates to find it in");
+                continue;
+            };
+            let folder = Folder::new(folder.join(name.namespace()).join(name.name()));
+            let mut fresh = Known { folder, pair: None };
+            self.look(&name, &mut fresh);
+            known.insert(name, fresh);
+        }
+        drop(known);
+        self.show(plan);
+    }
+
+    /// Looks at the folders again and again.
+    pub async fn run(self: Rc<Self>, plan: CurrentPlan) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let mut renewed = false;
+            for (name, known) in &mut *self.known.borrow_mut() {
+                renewed |= self.look(name, known);
+            }
+            if renewed && let Some(plan) = &*plan.load() {
+                self.show(plan);
+            }
+        }
+    }
+
+    /// Takes what is new in a folder; what cannot be used changes nothing. Whether anything changed.
+    fn look(&self, name: &CertificateName, known: &mut Known) -> bool {
+        match known.folder.look(UnixTime::now()) {
+            None => false,
+            Some(Ok(pair)) => {
+                if known.folder.is_key_open() {
+                    tracing::warn!(certificate = %name, "others than its owner may read the key of a certificate");
+                }
+                tracing::info!(certificate = %name, until_unix = pair.leaf().not_after_unix, "a certificate is put into force");
+                known.pair = Some(Arc::new(pair));
+                self.renewals.set(self.renewals.get() + 1);
+                true
+            }
+            Some(Err(error)) => {
+                self.refusals.set(self.refusals.get() + 1);
+                let kept = known.pair.as_ref().map(|pair| pair.leaf().not_after_unix);
+                tracing::error!(
+                    certificate = %name,
+                    error = &error as &dyn std::error::Error,
+                    kept_until_unix = kept,
+                    "a certificate is not put into force"
+                );
+                false
+            }
+        }
+    }
+
+    /// Has the listeners and the upstreams of a plan show what there is.
+    fn show(&self, plan: &Plan) {
+        let known = self.known.borrow();
+        let pair = |name: &CertificateName| known.get(name).and_then(|known| known.pair.clone());
+        for listener in plan.tls_listeners() {
+            listener.renew(pair, &self.tickets);
+        }
+        for (name, shown) in plan.upstreams() {
+            shown.set(pair(name).as_deref());
+        }
+    }
+
+    /// Writes when certificates end, and whether new ones come.
+    pub fn write(&self, exposition: &mut Exposition) {
+        if self.folder.is_none() {
+            return;
+        }
+        exposition
+            .counter(
+                "outrigger_edge_certificate_renewals_total",
+                "Times that a certificate of --certificates was put into force.",
+            )
+            .sample(&[], self.renewals.get());
+        exposition
+            .counter(
+                "outrigger_edge_certificate_refusals_total",
+                "Times that what was found in --certificates was not put into force.",
+            )
+            .sample(&[], self.refusals.get());
+        for (name, known) in &*self.known.borrow() {
+            let until = known.pair.as_ref().map_or(0, |pair| pair.leaf().not_after_unix.max(0) as u64);
+            exposition
+                .gauge(
+                    "outrigger_edge_certificate_expiry_timestamp_seconds",
+                    "When a certificate of --certificates ends, in seconds since 1970; 0 if there is none that can be used.",
+                )
+                .sample(&[("certificate", &name.to_string())], until);
+        }
+    }
+}

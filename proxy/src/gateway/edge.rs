@@ -1,0 +1,114 @@
+//! The connection of a stranger, and what its requests may say.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::router::Miss;
+
+use crate::error::ProxyError;
+use crate::http::forwarded::FORWARDED_PROTO;
+use crate::http::normalize::strip_own_fields;
+use crate::plan::{Plan, Rule};
+use crate::trust::Trusted;
+
+/// What the names of fields begin with by which proxies say who asked.
+const FORWARDED_FIELDS: &str = "x-forwarded-";
+/// The same in one field (RFC 7239).
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+/// Whether a connection is inside TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// It is not, and need not be.
+    Plain,
+    /// It is not yet, and must be.
+    Expected,
+    /// It is.
+    Tls,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Edge {
+    port: u16,
+    opening: Cell<Opening>,
+    /// What the workload is told of the certificate that the client has shown.
+    certificate: OnceCell<HeaderValue>,
+}
+
+impl Edge {
+    /// A connection to a port.
+    pub fn new(port: u16, opening: Opening) -> Rc<Self> {
+        Rc::new(Self { port, opening: Cell::new(opening), certificate: OnceCell::new() })
+    }
+
+    /// The port that it came to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether it is inside TLS.
+    pub fn opening(&self) -> Opening {
+        self.opening.get()
+    }
+
+    /// It is inside TLS from now on; `certificate` is of a client that has proved who it is.
+    pub fn secured(&self, certificate: Option<HeaderValue>) {
+        self.opening.set(Opening::Tls);
+        if let Some(certificate) = certificate {
+            // Empty until here.
+            let _ = self.certificate.set(certificate);
+        }
+    }
+
+    /// What the workload is told of the certificate that the client has shown.
+    pub fn certificate(&self) -> Option<&HeaderValue> {
+        self.certificate.get()
+    }
+
+    /// The rule for a request: of the listener that is for its host, and nobody else's.
+    pub fn route(&self, plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
+        let port = plan.gateway.get(&self.port).ok_or(ProxyError::NoHost)?;
+        let listeners = port.http().ok_or(ProxyError::NoHost)?;
+        let listener = listeners.find(Some(head.authority().host())).ok_or(ProxyError::NoHost)?;
+        match listener.find(head) {
+            Ok((rule, prefix)) => Ok((rule.clone(), prefix.map(str::len))),
+            Err(Miss::Host) => Err(ProxyError::NoHost),
+            Err(Miss::Port | Miss::Rule) => Err(ProxyError::NoRule),
+        }
+    }
+
+    /// Takes away what a stranger says to proxies and of itself, and says how it came.
+    pub fn enter(
+        &self,
+        head: &mut RequestHead,
+        peer: &HeaderValue,
+        marked: bool,
+        trusted: &Trusted,
+    ) -> Result<(), ProxyError> {
+        let scheme = match self.opening.get() {
+            Opening::Plain => "http",
+            Opening::Expected => return Err(ProxyError::TlsRequired),
+            Opening::Tls => "https",
+        };
+        if trusted.contains(peer) {
+            if head.header(&FORWARDED_PROTO).is_none() {
+                head.set_header(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+            }
+            return Ok(());
+        }
+        if marked {
+            strip_own_fields(head);
+        }
+        let said = |name: &&HeaderName| name.as_str().starts_with(FORWARDED_FIELDS) || **name == FORWARDED;
+        let names: Vec<HeaderName> = head.header_names().filter(said).cloned().collect();
+        for name in names {
+            head.remove_header(&name);
+        }
+        head.set_header(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        Ok(())
+    }
+}
