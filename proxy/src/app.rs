@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::crew::{Crew, Door};
 use crate::gateway::Ports;
 use crate::health_check;
-use crate::identity::Keeper;
+use crate::identity::{Identity, Keeper};
 use crate::listener::{BindError, listen};
 use crate::memory::{self, Memory};
 use crate::opaque::Forward;
@@ -110,12 +110,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = Keeper::new(config.identity.clone())?;
-    let (shared, limits) = (identity.shared().clone(), config.downstream.into());
-    let trusted = Trusted::new(&config.trusted);
-    let crew = Crew::start(config.workers.get(), &plan, &memory, &shared, limits, &trusted)?;
-    let certificates = Certificates::new(config.certificates.clone())?;
-    let ports = config.gateway.map(|address| Ports::new(address, crew.usher()));
-    let keepers = Keepers { identity, certificates, ports };
+    let crew = crew(&config, &plan, &memory, identity.shared())?;
+    let keepers = keepers(&config, identity, &crew)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
     let names = resolver.metrics().clone();
@@ -134,7 +130,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     );
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
-    tokio::task::spawn_local(health_check::run(plan.clone(), shared, checks.clone()));
+    let identity = keepers.identity.shared().clone();
+    tokio::task::spawn_local(health_check::run(plan.clone(), identity, checks.clone()));
     tokio::task::spawn_local(keepers.identity.clone().run());
     tokio::task::spawn_local(keepers.certificates.clone().run(plan.clone()));
     let overview = Rc::new(Overview {
@@ -172,6 +169,23 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone()));
     let in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state).await;
     Ok(crew.stop() && in_order)
+}
+
+fn crew(
+    config: &Config,
+    plan: &CurrentPlan,
+    memory: &Arc<Memory>,
+    identity: &Arc<Identity>,
+) -> std::io::Result<Crew> {
+    let trusted = Trusted::new(&config.trusted);
+    Crew::start(config.workers.get(), plan, memory, identity, config.downstream.into(), &trusted)
+}
+
+/// What looks after certificates, and after the ports of a gateway.
+fn keepers(config: &Config, identity: Rc<Keeper>, crew: &Crew) -> Result<Keepers, AppError> {
+    let certificates = Certificates::new(config.certificates.clone())?;
+    let ports = config.gateway.map(|address| Ports::new(address, crew.usher()));
+    Ok(Keepers { identity, certificates, ports })
 }
 
 /// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.
