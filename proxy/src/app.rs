@@ -105,10 +105,9 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
-    let keepers = keepers(&config, &state)?;
-    let crew = start_crew(&config, &plan, &memory, &keepers.identity)?;
-    let ports = config.gateway.map(|address| Ports::new(address, crew.usher()));
-    let keepers = Keepers { ports, ..keepers };
+    let identity = prove(&config, &state)?;
+    let crew = start_crew(&config, &plan, &memory, &identity)?;
+    let keepers = keepers(&config, identity, &crew)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
     let names = resolver.metrics().clone();
@@ -127,11 +126,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     );
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
-    tokio::task::spawn_local(health_check::run(
-        plan.clone(),
-        keepers.identity.shared().clone(),
-        checks.clone(),
-    ));
+    let identity = keepers.identity.shared().clone();
+    tokio::task::spawn_local(health_check::run(plan.clone(), identity, checks.clone()));
     tokio::task::spawn_local(keepers.certificates.clone().run(plan.clone()));
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
@@ -180,15 +176,14 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     Ok(crew.stop() && in_order)
 }
 
-/// What looks after what a plan needs beside itself; a gateway's ports come later.
-fn keepers(config: &Config, state: &Arc<StateDir>) -> Result<Keepers, AppError> {
-    let identity = Keeper::new(config.identity.is_some());
+/// Gets the certificate that the flags name a source of, at any time.
+fn prove(config: &Config, state: &Arc<StateDir>) -> Result<Rc<Keeper>, AppError> {
+    let keeper = Keeper::new(config.identity.is_some());
     if let Some(from) = config.identity.clone() {
-        let source = identity::source::Source::open(from, &config.service, state.clone(), identity.clone())?;
+        let source = identity::source::Source::open(from, &config.service, state.clone(), keeper.clone())?;
         tokio::task::spawn_local(source.run());
     }
-    let certificates = Certificates::new(config.certificates.clone())?;
-    Ok(Keepers { identity, certificates, ports: None })
+    Ok(keeper)
 }
 
 /// Starts the workers, which serve nothing yet.
@@ -201,6 +196,13 @@ fn start_crew(
     let (proxies, trusted) = (Trusted::new(&config.proxy_protocol_from), Trusted::new(&config.trusted));
     let limits = config.downstream.into();
     Crew::start(config.workers.get(), plan, memory, identity.shared(), limits, proxies, trusted)
+}
+
+/// What looks after certificates, and after the ports of a gateway.
+fn keepers(config: &Config, identity: Rc<Keeper>, crew: &Crew) -> Result<Keepers, AppError> {
+    let certificates = Certificates::new(config.certificates.clone())?;
+    let ports = config.gateway.map(|address| Ports::new(address, crew.usher()));
+    Ok(Keepers { identity, certificates, ports })
 }
 
 /// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.

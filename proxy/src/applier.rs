@@ -120,6 +120,14 @@ impl Applier {
 
     /// Builds and swaps; the error is a sentence, and leaves everything as it was.
     fn apply(&mut self, policy: &Policy, facts: &Facts, version: Version) -> Result<(), String> {
+        // One has no ports for the other's calls.
+        if self.keepers.ports.is_some() != policy.gateway.is_some() {
+            let (flag, kind) =
+                if policy.gateway.is_some() { ("--service", "Gateway") } else { ("--gateway", "Service") };
+            return Err(format!(
+                "{flag} names a {kind}: --gateway is for a Gateway, --service for a Service"
+            ));
+        }
         let mut resolved = self.resolved.clone();
         resolved.retain(|name, _| facts.clusters.contains_key(name));
         let mut registry = self.registry.borrow_mut();

@@ -173,6 +173,6 @@ fn what_a_client_writes_into_its_certificate_cannot_be_taken_for_more() {
     assert_eq!(hash.len(), "Hash=".len() + 64);
     assert_eq!(
         rest,
-        "Subject=\"CN=someone,O=A\\\\, \\\\\\\"B\\\\\\\"\\\\; C\\\\=D\";URI=\"spiffe://a.test/b\\\\;URI\\\\=spiffe://a.test/admin\\\\,Hash\\\\=0\";DNS=a.test"
+        "Subject=\"O=A\\\\, \\\\\\\"B\\\\\\\"\\\\; C\\\\=D,CN=someone\";URI=\"spiffe://a.test/b\\\\;URI\\\\=spiffe://a.test/admin\\\\,Hash\\\\=0\";DNS=a.test"
     );
 }

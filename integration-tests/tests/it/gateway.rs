@@ -156,6 +156,19 @@ async fn listeners_come_and_go_and_a_port_that_cannot_be_had_is_no_end() {
 }
 
 #[tokio::test]
+async fn a_service_is_no_gateway() {
+    let (mesh, port) = (Mesh::new(), port::free().port());
+    mesh.publish(&all(&[gateway(&[http("web", port)]), service("shop", &[])]));
+    let edge = Gateway::start(&mesh, "shop", &[]).await;
+    let why = "--gateway names a Service";
+    eventually(DEADLINE, why, async || {
+        let ready = client::page(edge.admin, "/ready").await.ok()?;
+        ready.text().contains(why).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_gateway_proves_itself_to_sidecars_as_a_service_does() {
     let (authority, mesh, app) = (Authority::new(), Mesh::new(), App::start("shop").await);
     let (inbound, port) = (port::free(), port::free().port());

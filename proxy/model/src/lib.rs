@@ -37,3 +37,8 @@ pub mod telemetry {
         pub use outrigger_proxy::telemetry::metrics::Direction;
     }
 }
+
+/// See [`outrigger_proxy::upstream_tls`].
+pub mod upstream_tls {
+    pub use outrigger_proxy::upstream_tls::Tls;
+}

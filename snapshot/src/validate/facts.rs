@@ -4,7 +4,7 @@ use super::{
     ENDPOINTS_MAX, Invalid, SERVICES_MAX, TRUST_BYTES_MAX, WEIGHT_MAX, at_most, check_version, gateway,
     invalid, parse,
 };
-use crate::facts::{Authorities, Discovery, Facts, UpstreamTls};
+use crate::facts::{Authorities, Discovery, DnsName, Facts, SrvName, TlsMode, UpstreamTls};
 use crate::name::check_label;
 
 impl Facts {
@@ -31,8 +31,13 @@ impl Facts {
             if !cluster.peers.is_power_of_two() {
                 return Err(invalid(&place, format!("{} peers is no power of two", cluster.peers)));
             }
-            if let Some(tls) = &cluster.tls {
-                check_upstream(&place, tls)?;
+            match &cluster.tls {
+                Some(tls) => check_upstream(&place, tls)?,
+                // They would be dialled in the clear.
+                None if dials_servers(&cluster.discovery) => {
+                    return Err(invalid(&place, "endpoints of TLS, and nothing is asked of them".into()));
+                }
+                None => {}
             }
             match &cluster.discovery {
                 Discovery::Static(endpoints) => {
@@ -58,6 +63,13 @@ impl Facts {
     }
 }
 
+fn dials_servers(discovery: &Discovery) -> bool {
+    match discovery {
+        Discovery::Static(endpoints) => endpoints.iter().any(|endpoint| endpoint.tls == TlsMode::Tls),
+        Discovery::Dns(DnsName { tls, .. }) | Discovery::Srv(SrvName { tls, .. }) => *tls == TlsMode::Tls,
+    }
+}
+
 fn check_upstream(place: &str, tls: &UpstreamTls) -> Result<(), Invalid> {
     at_most(place, "names", tls.names.len(), gateway::AUTHORITIES_MAX)?;
     check_dns_name(place, &tls.hostname)?;
@@ -74,4 +86,35 @@ fn check_dns_name(place: &str, name: &str) -> Result<(), Invalid> {
     let label = |label: &str| check_label(&label.trim_start_matches('_').to_ascii_lowercase()).is_ok();
     let valid = !name.is_empty() && name.len() <= 253 && name.split('.').all(label);
     if valid { Ok(()) } else { Err(invalid(place, format!("{name:?} is no DNS name"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::facts::Cluster;
+    use crate::policy::SCHEMA;
+
+    #[test]
+    fn endpoints_of_tls_come_with_what_is_asked_of_them() {
+        let facts = |mode: TlsMode, tls: Option<UpstreamTls>| {
+            let discovery = Discovery::Dns(DnsName { name: "a.test".into(), port: 443, tls: mode });
+            let cluster = Cluster { discovery, peers: 16, tls };
+            let clusters = BTreeMap::from([("a:443".parse().unwrap(), cluster)]);
+            Facts {
+                schema: SCHEMA,
+                features: Default::default(),
+                clusters,
+                trust: None,
+                authorities: BTreeMap::new(),
+            }
+        };
+        let asked =
+            |authorities| Some(UpstreamTls { hostname: "a.test".into(), names: Vec::new(), authorities });
+        assert!(facts(TlsMode::Tls, asked(Authorities::System)).check().is_ok());
+        assert!(facts(TlsMode::Tls, None).check().is_err());
+        assert!(facts(TlsMode::Tls, asked(Authorities::Listed(Vec::new()))).check().is_err());
+        assert!(facts(TlsMode::None, None).check().is_ok());
+    }
 }
