@@ -1,3 +1,4 @@
 //! What a connection speaks, by its first bytes.
 
+pub mod asked;
 pub mod client_hello;

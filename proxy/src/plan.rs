@@ -22,6 +22,7 @@ use crate::trust::Trusted;
 
 pub use build::{App, Local, Refusal, Resolved};
 
+pub mod addresses;
 pub mod build;
 pub mod connection;
 
