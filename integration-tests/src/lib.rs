@@ -11,6 +11,7 @@ pub mod frames;
 pub mod load;
 pub mod mesh;
 pub mod metrics;
+pub mod netns;
 pub mod pki;
 pub mod port;
 pub mod process;

@@ -9,6 +9,7 @@ mod forward;
 mod layers;
 mod rate_limit_store;
 mod target;
+mod transparent;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub use forward::{FORWARDS_MAX, Forward};
 pub use layers::Origin;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
+pub use transparent::{Transparent, UnknownDestinations};
 
 /// What a proxy needs to know before it has seen a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Config {
     pub outbound: SocketAddr,
     /// Where calls to the application are taken, if at all.
     pub inbound: Option<Inbound>,
+    /// How intercepted connections are treated, if there are any.
+    pub transparent: Option<Transparent>,
     /// Where the application's connections are taken that are not looked into.
     pub forwards: Vec<Forward>,
     /// Where the admin endpoints are served.

@@ -11,11 +11,14 @@ use outrigger_snapshot::name::ServiceName;
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
 use super::forward::FORWARDS_MAX;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
+use super::transparent::transparent;
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 
 /// Longest node id and zone, in bytes.
 const NODE_BYTES_MAX: usize = 128;
 const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15006);
+/// The same where connections are intercepted, which come by any address.
+const INBOUND_ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15006);
 const DNS_PORT: u16 = 53;
 
 type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
@@ -52,6 +55,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     let inbound = inbound(&flags)?;
     check_admin(&flags)?;
     check_listeners(&flags, inbound)?;
+    let transparent = transparent(&flags, inbound)?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
@@ -70,6 +74,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         outbound: flags.outbound,
         forwards: flags.forward,
         inbound,
+        transparent,
         admin: flags.admin,
         metrics: flags.metrics,
         state,
@@ -137,7 +142,10 @@ fn absolute(store: String) -> Result<String, ConfigError> {
 
 fn inbound(flags: &Flags) -> Result<Option<Inbound>, ConfigError> {
     match (flags.inbound, flags.app) {
-        (listen, Some(app)) => Ok(Some(Inbound { listen: listen.unwrap_or(INBOUND), app })),
+        (listen, Some(app)) => {
+            let usual = if flags.transparent { INBOUND_ANY } else { INBOUND };
+            Ok(Some(Inbound { listen: listen.unwrap_or(usual), app }))
+        }
         (None, None) => Ok(None),
         (Some(listen), None) => Err(ConfigError::Combination(format!(
             "--inbound {listen} takes calls to the application, but --app does not say where it is: give --app HOST[:PORT], or leave \

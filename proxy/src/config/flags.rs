@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::forward::Forward;
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
+use super::transparent::UnknownDestinations;
 use super::{check, duration};
 
 /// Shortest `--poll`.
@@ -79,6 +80,15 @@ pub(super) struct Flags {
     /// The application: its address, and its port unless the Service's target port is meant
     #[arg(long, value_name = "HOST")]
     pub(super) app: Option<App>,
+
+    /// Connections come through the rules of `outrigger intercept install`: ask the kernel where each was going. --inbound is then on all
+    /// addresses [default: 0.0.0.0:15006]
+    #[arg(long)]
+    pub(super) transparent: bool,
+
+    /// What becomes of intercepted connections to what the mesh does not know [default: allow]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(super) unknown_destinations: Option<UnknownDestinations>,
 
     /// A listener for the application's connections to a port of protocol TCP or TLS; may be repeated
     #[arg(long, value_name = "ADDR=SERVICE:PORT", value_delimiter = ',')]

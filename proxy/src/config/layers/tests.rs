@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 30] = [
+const VALUES: [(&str, [&str; 3]); 32] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
@@ -17,6 +17,8 @@ const VALUES: [(&str, [&str; 3]); 30] = [
     ("outbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("inbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("app", ["127.0.0.1:1", "localhost", "[::1]:3"]),
+    ("transparent", SWITCH),
+    ("unknown-destinations", ["allow", "refuse", "allow"]),
     ("forward", ["127.0.0.1:1=a:1", "127.0.0.1:2=b/a:2", "[::1]:3=c:3"]),
     ("admin", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("expose-admin", SWITCH),
