@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use outrigger_snapshot::facts::{Facts, PeerCounts, TlsMode};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Policy, SCHEMA};
-use outrigger_snapshot::validate::MESH_TLS;
 
 use crate::config::Checked;
 
@@ -129,13 +128,14 @@ fn compile_policy(index: &Index<'_>, view: Option<&str>, selection: &Selection) 
 }
 
 fn compile_facts(index: &Index<'_>, selection: &Selection) -> Facts {
-    let services = index.services.iter().filter(|(name, _)| selected(selection, name));
+    let services = || index.services.iter().filter(|(name, _)| selected(selection, name));
     let tls = |service| if index.mtls(service).is_some() { TlsMode::Mesh } else { TlsMode::None };
     let trust = index.mesh.and_then(|mesh| mesh.trust.clone());
+    let dialled = services().map(|(_, service)| (*service, tls(service)));
     Facts {
         schema: SCHEMA,
-        features: trust.iter().map(|_| MESH_TLS.to_owned()).collect(),
-        clusters: services
+        features: features::of_facts(trust.is_some(), dialled),
+        clusters: services()
             .flat_map(|(name, service)| cluster::clusters(name, service, tls(service)))
             .collect(),
         trust,

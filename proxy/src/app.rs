@@ -1,8 +1,6 @@
 //! The composition root: the only file that knows everyone.
 
 use std::cell::RefCell;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,15 +14,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::listeners::{Listeners, announce, take_calls};
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::Applier;
-use crate::config::{self, Config};
-use crate::crew::{Crew, Door};
+use crate::config::Config;
+use crate::crew::Crew;
 use crate::health_check;
 use crate::identity::Keeper;
-use crate::listener::{BindError, bind, listen, reserve_refusing};
+use crate::listener::BindError;
 use crate::memory::{self, Memory};
-use crate::opaque::Forward;
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
@@ -35,8 +33,9 @@ use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, Resolver
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
-use crate::telemetry::metrics::Direction;
 use crate::worker::{CurrentPlan, Phase};
+
+mod listeners;
 
 /// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
@@ -86,50 +85,6 @@ impl AppError {
             Self::State(_) | Self::Resolve(_) | Self::System(_) => Exit::Failed,
         }
     }
-}
-
-/// The listener that begins to listen only when its calls can be served: callers find another endpoint meanwhile.
-const INBOUND: &str = "inbound";
-
-/// The sockets of a proxy.
-struct Listeners {
-    outbound: StdListener,
-    forwards: Vec<(StdListener, Arc<Forward>)>,
-    inbound: Option<StdListener>,
-    admin: StdListener,
-    metrics: StdListener,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Self, BindError> {
-        Ok(Self {
-            outbound: bind(config.outbound, "--outbound")?,
-            forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
-            inbound: config
-                .inbound
-                .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
-                .transpose()?,
-            admin: bind(config.admin, "--admin")?,
-            metrics: bind(config.metrics, "--metrics")?,
-        })
-    }
-
-    /// What is bound where; port 0 has become a real one.
-    fn addresses(&self) -> Vec<(&'static str, String)> {
-        let mut listeners = vec![("outbound", &self.outbound)];
-        listeners.extend(self.forwards.iter().map(|(forward, _)| ("forward", forward)));
-        listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
-        listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
-        let address = |listener: &StdListener| {
-            listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
-        };
-        listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
-    }
-}
-
-fn bind_forward(forward: &config::Forward) -> Result<(StdListener, Arc<Forward>), BindError> {
-    let listener = bind(forward.listen, "--forward")?;
-    Ok((listener, Arc::new(Forward { port: forward.port.clone() })))
 }
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
@@ -220,17 +175,6 @@ fn local(config: &Config) -> Local {
     }
 }
 
-/// Takes the application's calls, and calls to it.
-async fn take_calls(crew: &Crew, listeners: Listeners, config: &Config) -> Result<(), AppError> {
-    listen_outbound(crew, listeners.outbound, listeners.forwards).await;
-    if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
-        listen(&inbound, address.listen, "--inbound")?;
-        announce_one(INBOUND, &inbound.local_addr()?.to_string());
-        crew.listen(inbound, Direction::Inbound).await;
-    }
-    Ok(())
-}
-
 /// Says what runs here to whoever the flags name, if anyone.
 fn start_reports(config: &Config, overview: &Overview) {
     if let Some(target) = config.report.clone() {
@@ -267,31 +211,12 @@ fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> Serv
     }
 }
 
-/// Says where everything listens: scripts that pass port 0 read it.
-fn announce(listeners: &Listeners) {
-    for (name, address) in listeners.addresses().into_iter().filter(|(name, _)| *name != INBOUND) {
-        announce_one(name, &address);
-    }
-}
-
-fn announce_one(name: &str, address: &str) {
-    // Nobody reads a closed stderr.
-    let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
-}
-
 fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {
     for (listener, surface) in [(&listeners.admin, Surface::Admin), (&listeners.metrics, Surface::Metrics)] {
         let listener = TcpListener::from_std(listener.try_clone()?)?;
         tokio::task::spawn_local(admin::serve(listener, surface, overview.clone() as Rc<dyn AdminState>));
     }
     Ok(())
-}
-
-async fn listen_outbound(crew: &Crew, outbound: StdListener, forwards: Vec<(StdListener, Arc<Forward>)>) {
-    crew.listen(outbound, Direction::Outbound).await;
-    for (listener, forward) in forwards {
-        crew.listen(listener, Door { direction: Direction::Outbound, forward: Some(forward) }).await;
-    }
 }
 
 /// Waits until someone wants the process to end that has not begun to serve.

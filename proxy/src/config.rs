@@ -22,7 +22,7 @@ use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
-pub use forward::{FORWARDS_MAX, Forward};
+pub use forward::{FORWARDS_MAX, Forward, InboundPort};
 pub use layers::Origin;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
@@ -45,6 +45,8 @@ pub struct Config {
     pub inbound: Option<Inbound>,
     /// How intercepted connections are treated, if there are any.
     pub transparent: Option<Transparent>,
+    /// Listeners for calls to the application that are for one port of its service.
+    pub inbound_ports: Vec<InboundPort>,
     /// Where the application's connections are taken that are not looked into.
     pub forwards: Vec<Forward>,
     /// Where the admin endpoints are served.
@@ -95,6 +97,8 @@ pub struct Downstream {
     pub head: Duration,
     /// For all of its requests, over HTTP/2.
     pub age: Duration,
+    /// Until its first bytes say what it speaks, where that may be something else than HTTP.
+    pub detect: Duration,
 }
 
 /// How a drain goes.

@@ -1,60 +1,35 @@
 //! One downstream connection: what it speaks, then serving it.
 
-use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
 
 use outrigger_certs::mesh::Spoken;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::clock;
+use self::first::{Found, look};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
-use crate::http::server::{Downstream, UNSPOKEN_NS, serve_http1, serve_http2};
+use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::identity::Standing;
-use crate::sweep::Timer;
+use crate::opaque::{Refusal, serve_inbound};
+use crate::plan::connection::{Expected, InboundPort};
 use crate::telemetry::metrics::Direction;
 
+mod first;
 mod tls;
-
-/// RFC 9113 §3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// What the first bytes say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Detected {
-    Http1,
-    Http2,
-    /// A handshake (RFC 8446 §5.1).
-    Tls,
-    /// Could still be either.
-    Undecided,
-}
-
-fn detect(first: &[u8]) -> Detected {
-    match first {
-        [] => Detected::Undecided,
-        [0x16, ..] => Detected::Tls,
-        _ if first.starts_with(PREFACE) => Detected::Http2,
-        _ if PREFACE.starts_with(first) => Detected::Undecided,
-        _ => Detected::Http1,
-    }
-}
 
 /// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come.
 pub async fn serve<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    match first_bytes(&stream, &downstream).await {
-        Ok(Some(Detected::Tls)) => Box::pin(serve_tls(stream, downstream, stack)).await,
-        Ok(Some(Detected::Http1)) => Box::pin(serve_http1(stream.into(), downstream, stack)).await,
-        Ok(Some(Detected::Http2)) => Box::pin(serve_http2(stream.into(), downstream, stack)).await,
-        // It left, said nothing for too long, or the proxy drains.
-        Ok(Some(Detected::Undecided) | None) | Err(_) => {}
+    match look(&stream, &downstream).await {
+        Ok(Found::Tls) => Box::pin(serve_tls(stream, downstream, stack)).await,
+        Ok(Found::Http1) => Box::pin(serve_http1(stream.into(), downstream, stack)).await,
+        Ok(Found::Http2) => Box::pin(serve_http2(stream.into(), downstream, stack)).await,
+        Ok(Found::Opaque(port)) => Box::pin(serve_inbound(downstream, port, stream.into())).await,
+        Ok(Found::Over) | Err(_) => {}
     }
 }
 
@@ -74,7 +49,11 @@ where
             drop(mesh);
             match spoken {
                 Spoken::Http2 => serve_http2(transport, downstream, stack).await,
-                Spoken::Http1 | Spoken::Opaque => serve_http1(transport, downstream, stack).await,
+                Spoken::Http1 => serve_http1(transport, downstream, stack).await,
+                Spoken::Opaque => {
+                    let port = called(&downstream);
+                    serve_inbound(downstream, port, transport).await;
+                }
             }
         }
         Err(failure) => {
@@ -84,65 +63,14 @@ where
     }
 }
 
-/// Looks at the first bytes without taking them. A preface that stops half-way has as long as a head has.
-async fn first_bytes(stream: &TcpStream, downstream: &Downstream) -> io::Result<Option<Detected>> {
-    let worker = &downstream.worker;
-    let mut timer = Timer::new(&worker.sweep);
-    let mut seen = 0;
-    let mut hurried = false;
-    let mut due_ns = clock::now_ns().saturating_add(worker.limits.idle_ns);
-    loop {
-        let mut bytes = [0; PREFACE.len()];
-        let peeked = poll_fn(|context| {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            let polled = stream.poll_peek(context, &mut buffer);
-            if polled.is_ready() {
-                return polled;
-            }
-            if timer.fired() {
-                return Poll::Ready(Ok(0));
-            }
-            if worker.phase().drains(downstream.direction) && !hurried {
-                hurried = true;
-                due_ns = due_ns.min(clock::now_ns() + UNSPOKEN_NS);
-            }
-            timer.arm(due_ns, context.waker());
-            Poll::Pending
-        });
-        let count = peeked.await?;
-        match detect(&bytes[..count]) {
-            _ if count == 0 => return Ok(None),
-            Detected::Undecided => {}
-            detected => return Ok(Some(detected)),
-        }
-        if seen == 0 {
-            due_ns = clock::now_ns().saturating_add(worker.limits.head_ns);
-        }
-        if count == seen && clock::now_ns() >= due_ns {
-            return Ok(None);
-        }
-        seen = count;
-        // The socket stays readable while the rest of the preface is under way: looking again at once would spin.
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_preface_is_told_from_everything_else() {
-        for (first, detected) in [
-            (&b""[..], Detected::Undecided),
-            (b"P", Detected::Undecided),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", Detected::Undecided),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Detected::Http2),
-            (b"PUT / HTTP/1.1\r\n", Detected::Http1),
-            (b"PRI * HTTP/1.1\r\n", Detected::Http1),
-            (b"\x16\x03\x01", Detected::Tls),
-        ] {
-            assert_eq!(detect(first), detected, "{first:?}");
-        }
-    }
+/// The port that a caller of the mesh connects to; where it names none, that of the listener.
+fn called(downstream: &Downstream) -> Result<Arc<InboundPort>, Refusal> {
+    let named = downstream.caller.get().and_then(|caller| caller.port).or(downstream.port);
+    let found = downstream.worker.with_plan(|plan| match (named, plan.expected(named)) {
+        (_, Expected::Opaque(port) | Expected::Either(Some(port))) => Ok(port),
+        (Some(port), Expected::Http) => Err(Refusal::WrongProtocol(port)),
+        (_, Expected::Nothing(port)) => Err(Refusal::NoPort(plan.service.cluster(port))),
+        (_, Expected::Http | Expected::Either(None)) => Err(Refusal::NoInboundPort),
+    });
+    found.unwrap_or(Err(ProxyError::NoPlan.into()))
 }

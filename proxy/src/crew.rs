@@ -18,7 +18,6 @@ use crate::clock;
 use crate::connection::serve;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
-use crate::http::forwarded::peer_value;
 use crate::http::server::Downstream;
 use crate::identity::Identity;
 use crate::lineage::Lineages;
@@ -44,11 +43,13 @@ pub struct Door {
     pub direction: Direction,
     /// Where they go, if they are not looked into.
     pub forward: Option<Arc<Forward>>,
+    /// The port of the own service that they are for, if the listener is one port's.
+    pub port: Option<u16>,
 }
 
 impl From<Direction> for Door {
     fn from(direction: Direction) -> Self {
-        Self { direction, forward: None }
+        Self { direction, forward: None, port: None }
     }
 }
 
@@ -284,14 +285,14 @@ fn take<S>(
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
     if let Some(forward) = door.forward {
-        let carrying = opaque::serve(worker.clone(), forward, stream, Some(peer.ip()));
+        let carrying = opaque::serve(worker.clone(), forward, stream.into(), Some(peer.ip()));
         tokio::task::spawn_local(async move {
             carrying.await;
             drop(place);
         });
         return;
     }
-    let downstream = Downstream::new(worker.clone(), door.direction, peer_value(peer.ip()));
+    let downstream = Downstream::new(worker.clone(), door.direction, door.port, peer.ip());
     let stack = stack.clone();
     tokio::task::spawn_local(async move {
         serve(stream, downstream, stack).await;

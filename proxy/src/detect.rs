@@ -2,3 +2,4 @@
 
 pub mod asked;
 pub mod client_hello;
+pub mod spoken;

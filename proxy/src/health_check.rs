@@ -81,13 +81,18 @@ struct Target {
     endpoint: Arc<Endpoint>,
     check: HealthCheck,
     http2: bool,
+    /// Nothing is known of what is spoken.
+    opaque: bool,
     /// The service's name, for a check that names no host.
     host: String,
 }
 
 impl Target {
     fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.endpoint, &other.endpoint) && self.check == other.check && self.http2 == other.http2
+        let spoken = |target: &Self| (target.http2, target.opaque);
+        Arc::ptr_eq(&self.endpoint, &other.endpoint)
+            && self.check == other.check
+            && spoken(self) == spoken(other)
     }
 }
 
@@ -144,6 +149,7 @@ impl Rounds {
                     endpoint: entry.endpoint.clone(),
                     check: check.clone(),
                     http2: cluster.is_http2(),
+                    opaque: !cluster.protocol.is_http(),
                     host: format!("{}.{}", service.name(), service.namespace()),
                 };
                 targets.insert(entry.endpoint.key().clone(), target);

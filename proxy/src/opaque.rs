@@ -12,13 +12,15 @@ use bytes::Bytes;
 
 use self::flow::Flow;
 use crate::clock;
+use crate::error::Side;
 use crate::sweep::{Sweep, Timer};
 
 pub use end::End;
 pub use pipe::Pipes;
 pub use refusal::{REASONS, Refusal, reason};
-pub use serve::{Forward, serve};
+pub use serve::{Forward, serve, serve_inbound};
 
+pub mod answer;
 mod end;
 mod flow;
 mod hello;
@@ -43,8 +45,8 @@ pub enum Ended {
     Done,
     /// Nothing has moved for too long.
     Idle,
-    /// A connection broke.
-    Broken(io::Error),
+    /// The connection of this side broke.
+    Broken(Side, io::Error),
 }
 
 /// How connections end, as metrics spell it.
@@ -56,7 +58,7 @@ impl Ended {
         match self {
             Self::Done => 0,
             Self::Idle => 1,
-            Self::Broken(_) => 2,
+            Self::Broken(..) => 2,
         }
     }
 }
@@ -108,10 +110,13 @@ impl<D: End, U: End, F: FnMut(Way, u64)> Carry<D, U, F> {
         }
     }
 
-    fn poll_ways(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_ways(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         let before = (self.up.moved(), self.down.moved());
-        let up = self.up.poll(context, &mut self.downstream, &mut self.upstream, &self.pipes)?;
-        let down = self.down.poll(context, &mut self.upstream, &mut self.downstream, &self.pipes)?;
+        let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
+        let up = self.up.poll(context, downstream, upstream, &self.pipes);
+        let up = up.map_err(|fault| fault.between(Side::Downstream, Side::Upstream))?;
+        let down = self.down.poll(context, upstream, downstream, &self.pipes);
+        let down = down.map_err(|fault| fault.between(Side::Upstream, Side::Downstream))?;
         let moved = (self.up.moved() - before.0, self.down.moved() - before.1);
         if moved != (0, 0) {
             self.idle.moved_ns = clock::now_ns();
@@ -122,6 +127,12 @@ impl<D: End, U: End, F: FnMut(Way, u64)> Carry<D, U, F> {
             (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
             _ => Poll::Pending,
         }
+    }
+
+    /// Ends both sides in order, as far as that can be said at once.
+    fn take_leave(&mut self, context: &mut Context<'_>) {
+        let _ = Pin::new(&mut self.downstream).poll_shutdown(context);
+        let _ = Pin::new(&mut self.upstream).poll_shutdown(context);
     }
 
     fn abort(&self) {
@@ -137,14 +148,15 @@ impl<D: End, U: End, F: FnMut(Way, u64) + Unpin> Future for Carry<D, U, F> {
         let this = self.get_mut();
         let ended = match this.poll_ways(context) {
             Poll::Ready(Ok(())) => Ended::Done,
-            Poll::Ready(Err(error)) => {
+            Poll::Ready(Err(broken)) => {
                 this.abort();
-                Ended::Broken(error)
+                broken
             }
             Poll::Pending if this.idle.is_over(context) => {
                 // Where bytes are stuck, their receiver must not take what it has for everything.
-                if this.up.is_stuck() || this.down.is_stuck() {
-                    this.abort();
+                match this.up.is_stuck() || this.down.is_stuck() {
+                    true => this.abort(),
+                    false => this.take_leave(context),
                 }
                 Ended::Idle
             }

@@ -12,7 +12,7 @@ use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{Authorization, Mtls, PriorityRule};
 use outrigger_snapshot::router::Router;
 
-use self::connection::ConnectionPorts;
+use self::connection::{ConnectionPorts, InboundPort};
 use crate::cluster::Cluster;
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
@@ -52,6 +52,8 @@ pub struct Plan {
     pub outbound: Router<Arc<Rule>>,
     /// Rules for calls to the workload: by port of its service, the default first.
     pub inbound: Vec<(u16, Arc<Rule>)>,
+    /// The same for connections to the workload that are not looked into.
+    pub inbound_connections: Vec<Arc<InboundPort>>,
     /// Who is believed about identities.
     pub trust: Option<Arc<TrustBundle>>,
     /// Rules for the workload's own connections that are not looked into.

@@ -64,6 +64,8 @@ pub struct Call {
     pub body: Body,
     /// Which way it goes.
     pub direction: Direction,
+    /// The port of the own service that it is for, where the connection says so.
+    pub port: Option<u16>,
     /// The downstream peer.
     pub peer: HeaderValue,
     /// Who it has proved to be.
@@ -140,12 +142,12 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
-    let Call { request, body, direction, peer, caller, started_ns, .. } = call;
+    let Call { request, body, direction, port, peer, caller, started_ns, .. } = call;
     let Normalized { mut head, upgrade, trailers, timed, mut marked, .. } = request?;
     let (rule, prefix_bytes) = worker
         .with_plan(|plan| match direction {
             Direction::Outbound => outbound(plan, &head),
-            Direction::Inbound => inbound(plan, &head, caller.as_deref()),
+            Direction::Inbound => inbound(plan, &head, port),
         })
         .ok_or(ProxyError::NoPlan)??;
     let destination = rule.draw(worker.random());
@@ -217,12 +219,15 @@ fn outbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>
 fn inbound(
     plan: &Plan,
     head: &RequestHead,
-    caller: Option<&Caller>,
+    port: Option<u16>,
 ) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
     let authority = head.authority();
     let own = || plan.outbound.service(authority.host()) == Some(&plan.service);
     let said = || authority.port().filter(|_| plan.inbound.len() > 1 && own());
-    let port = caller.and_then(|caller| caller.port).or_else(said);
+    let port = port.or_else(said);
+    if port.is_some_and(|port| plan.inbound_port(port).is_some()) {
+        return Err(ProxyError::NoPort);
+    }
     let named = port.and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
     let (_, rule) = named.or(plan.inbound.first()).ok_or(ProxyError::NoPort)?;
     Ok((rule.clone(), None))

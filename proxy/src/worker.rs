@@ -36,6 +36,8 @@ pub struct DownstreamLimits {
     pub idle_ns: u64,
     /// A request head must be complete this long after its first byte.
     pub head_ns: u64,
+    /// What a connection to the workload speaks must show this long after it was accepted, where it may be something else than HTTP.
+    pub detect_ns: u64,
     /// An HTTP/2 connection is told to end after this.
     pub age_ns: u64,
     /// Streams of one HTTP/2 connection.
@@ -51,6 +53,7 @@ impl From<Downstream> for DownstreamLimits {
         Self {
             idle_ns: nanoseconds(limits.idle),
             head_ns: nanoseconds(limits.head),
+            detect_ns: nanoseconds(limits.detect),
             age_ns: nanoseconds(limits.age),
             streams: STREAMS_MAX,
         }

@@ -87,6 +87,7 @@ impl Rig {
             idle_ns: u64::MAX / 2,
             head_ns: u64::MAX / 2,
             age_ns: u64::MAX / 2,
+            detect_ns: u64::MAX / 2,
             streams: 1,
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
@@ -155,6 +156,7 @@ impl Rig {
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,
+            port: None,
             peer: HeaderValue::from_static("127.0.0.1"),
             version: Version::HTTP_11,
             started_ns,

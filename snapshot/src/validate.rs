@@ -25,13 +25,25 @@ pub use inbound::{
 pub use resilience::{ATTEMPTS_MAX, REPLAY_BYTES_MAX};
 
 /// Features beyond the first schema that this build understands.
-pub const FEATURES: &[&str] =
-    &[MESH_TLS, AUTHORIZATION, CONNECTION_RULES, GRPC_RULES, IDENTITY_KEYS, PRIORITY_RULES];
+pub const FEATURES: &[&str] = &[
+    MESH_TLS,
+    MESH_CONNECTIONS,
+    AUTHORIZATION,
+    CONNECTION_ACCESS,
+    CONNECTION_RULES,
+    GRPC_RULES,
+    IDENTITY_KEYS,
+    PRIORITY_RULES,
+];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
 pub const MESH_TLS: &str = "mesh_tls";
+/// Endpoints of ports that carry no requests that are dialled by mutual TLS.
+pub const MESH_CONNECTIONS: &str = "mesh_connections";
 /// Who may call what.
 pub const AUTHORIZATION: &str = "authorization";
+/// Who may connect to ports that carry no requests.
+pub const CONNECTION_ACCESS: &str = "connection_access";
 /// Rules that say that they are of a `GRPCRoute`.
 pub const GRPC_RULES: &str = "grpc_rules";
 /// Rate limits by identity.

@@ -1,7 +1,7 @@
 //! A service as its callers see it.
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{self, ConnectionBackend, ConnectionRule, WeightedBackend};
+use outrigger_snapshot::policy::{self, ConnectionBackend, ConnectionRule, Inbound, WeightedBackend};
 
 use super::index::{Attached, Index};
 use crate::config::model::{BackendRef, Port, Rule, RuleFilter, Service};
@@ -31,8 +31,17 @@ fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) 
         rules: rules().filter(|_| is_http).map(|(route, rule)| self::rule(index, route, rule)).collect(),
         connections: rules().filter(|_| !is_http).map(|(route, rule)| connection_rule(route, rule)).collect(),
         backend,
-        inbound: is_http.then(|| index.inbound.effective(name, &port.name)).flatten(),
+        inbound: match is_http {
+            true => index.inbound.effective(name, &port.name),
+            false => index.inbound.effective(name, &port.name).and_then(of_connections),
+        },
     }
+}
+
+/// Of what is said of requests, what connections have too: who may call.
+fn of_connections(inbound: Inbound) -> Option<Inbound> {
+    let authorization = inbound.authorization?;
+    Some(Inbound { shed: None, authorization: Some(authorization), ..Inbound::default() })
 }
 
 fn rule(index: &Index<'_>, route: &Attached<'_>, rule: &Rule) -> policy::Rule {

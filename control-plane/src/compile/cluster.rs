@@ -11,8 +11,6 @@ use crate::config::model::{Endpoints, Port, Service};
 pub(super) fn clusters(name: &ServiceName, service: &Service, tls: TlsMode) -> Vec<(ClusterName, Cluster)> {
     let Some(endpoints) = &service.endpoints else { return Vec::new() };
     let cluster = |port: &Port| {
-        // Sidecars carry what is not HTTP from their application, and not yet to it.
-        let tls = if port.protocol.is_http() { tls } else { TlsMode::None };
         let discovery = discovery(endpoints, port, tls);
         (name.cluster(port.port), Cluster { discovery, peers: PEERS_DEFAULT })
     };

@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 use crate::config::{all, backend_policy, service, service_of};
 
 mod endings;
+mod inbound;
+mod mutual;
 mod passthrough;
 mod trouble;
 

@@ -9,7 +9,7 @@ use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
 
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
-use super::forward::FORWARDS_MAX;
+use super::forward::{FORWARDS_MAX, InboundPort};
 use super::target::{self, Collector, ReportTarget, ReportUrl};
 use super::transparent::transparent;
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
@@ -61,6 +61,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
             idle: flags.downstream_idle,
             head: flags.downstream_head,
             age: flags.downstream_age,
+            detect: flags.detect_wait,
         },
         drain: drain(&flags)?,
         identity: identity(&flags)?,
@@ -75,6 +76,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         forwards: flags.forward,
         inbound,
         transparent,
+        inbound_ports: flags.inbound_port,
         admin: flags.admin,
         metrics: flags.metrics,
         state,
@@ -141,6 +143,12 @@ fn absolute(store: String) -> Result<String, ConfigError> {
 }
 
 fn inbound(flags: &Flags) -> Result<Option<Inbound>, ConfigError> {
+    if let (Some(listener), None) = (flags.inbound_port.first(), flags.app) {
+        let InboundPort { listen, port } = listener;
+        return Err(ConfigError::Combination(format!(
+            "--inbound-port {listen}={port} takes calls to the application, but --app does not say where it is: give --app HOST"
+        )));
+    }
     match (flags.inbound, flags.app) {
         (listen, Some(app)) => {
             let usual = if flags.transparent { INBOUND_ANY } else { INBOUND };
@@ -167,15 +175,17 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
 
 fn check_listeners(flags: &Flags, inbound: Option<Inbound>) -> Result<(), ConfigError> {
     let mut seen = vec![("--outbound", flags.outbound)];
-    if flags.forward.len() > FORWARDS_MAX {
-        let what =
-            format!("--forward is given {} times, at most {FORWARDS_MAX} are allowed", flags.forward.len());
-        return Err(ConfigError::Combination(what));
+    for (flag, count) in [("--forward", flags.forward.len()), ("--inbound-port", flags.inbound_port.len())] {
+        if count > FORWARDS_MAX {
+            let what = format!("{flag} is given {count} times, at most {FORWARDS_MAX} are allowed");
+            return Err(ConfigError::Combination(what));
+        }
     }
     let inbound = inbound.map(|inbound| ("--inbound", inbound.listen));
     let own = [("--admin", flags.admin), ("--metrics", flags.metrics)];
     let forwards = flags.forward.iter().map(|forward| ("--forward", forward.listen));
-    for (flag, address) in inbound.into_iter().chain(own).chain(forwards) {
+    let ports = flags.inbound_port.iter().map(|port| ("--inbound-port", port.listen));
+    for (flag, address) in inbound.into_iter().chain(own).chain(forwards).chain(ports) {
         let taken = seen.iter().find(|(_, other)| *other == address && address.port() != 0);
         if let Some((other, _)) = taken {
             return Err(ConfigError::Combination(format!(

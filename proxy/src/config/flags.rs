@@ -10,7 +10,7 @@ use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 use tracing_subscriber::EnvFilter;
 
-use super::forward::Forward;
+use super::forward::{Forward, InboundPort};
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::transparent::UnknownDestinations;
@@ -32,6 +32,10 @@ const MEMORY_MIB_MAX: u64 = 1 << 20;
 const DOWNSTREAM_MIN: Duration = Duration::from_millis(100);
 /// Longest limit of a downstream connection.
 const DOWNSTREAM_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Shortest `--detect-wait`.
+const DETECT_MIN: Duration = Duration::from_millis(10);
+/// Longest `--detect-wait`.
+const DETECT_MAX: Duration = Duration::from_secs(60);
 /// Longest `--drain-grace` and `--drain-deadline`.
 const DRAIN_MAX: Duration = Duration::from_secs(24 * 3_600);
 
@@ -42,6 +46,7 @@ commas between them), or as a key of the file of --config. A flag wins over the 
 Examples:
   outrigger-proxy --store ./mesh --service cart
   outrigger-proxy --store ./mesh --service shop/cart --inbound 0.0.0.0:15006 --app 127.0.0.1:8080
+  outrigger-proxy --store ./mesh --service shop/db --inbound-port 0.0.0.0:15432=5432 --app 127.0.0.1
   outrigger-proxy --store ./mesh --service cart --forward 127.0.0.1:5432=shop/db:5432
   outrigger-proxy --store s3://bucket/mesh --service cart --trust-key ed25519:... --report https://cp.internal:15300
 
@@ -76,6 +81,10 @@ pub(super) struct Flags {
     /// Where calls to the application are taken; needs --app [default: 127.0.0.1:15006]
     #[arg(long, value_name = "ADDR")]
     pub(super) inbound: Option<SocketAddr>,
+
+    /// A listener for calls to one port of the own service, for callers that do not say which they mean; may be repeated, needs --app
+    #[arg(long, value_name = "ADDR=PORT", value_delimiter = ',')]
+    pub(super) inbound_port: Vec<InboundPort>,
 
     /// The application: its address, and its port unless the Service's target port is meant
     #[arg(long, value_name = "HOST")]
@@ -168,6 +177,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = downstream)]
     pub(super) downstream_age: Duration,
 
+    /// How long a connection to the application may be silent before it is taken for one of a port of protocol TCP or TLS, if its
+    /// listener can have such
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = detect)]
+    pub(super) detect_wait: Duration,
+
     /// How long a drain still takes new connections
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = drain)]
     pub(super) drain_grace: Duration,
@@ -206,6 +220,11 @@ fn downstream(text: &str) -> Result<Duration, String> {
     } else {
         Err("expected 100ms to 24h".to_owned())
     }
+}
+
+fn detect(text: &str) -> Result<Duration, String> {
+    let wait = duration::parse(text)?;
+    if (DETECT_MIN..=DETECT_MAX).contains(&wait) { Ok(wait) } else { Err("expected 10ms to 1m".to_owned()) }
 }
 
 fn drain(text: &str) -> Result<Duration, String> {

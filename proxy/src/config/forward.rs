@@ -1,11 +1,11 @@
-//! `--forward`: listeners for connections that are not looked into.
+//! `--forward` and `--inbound-port`: listeners for one port each.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 
-/// Most that one proxy has.
+/// Most of each that one proxy has.
 pub const FORWARDS_MAX: usize = 64;
 
 /// A listener and where its connections go.
@@ -32,6 +32,30 @@ impl FromStr for Forward {
             format!(
                 "{text:?} is no listener; expected ADDRESS=SERVICE:PORT, such as 127.0.0.1:5432=shop/db:5432"
             )
+        })
+    }
+}
+
+/// A listener for calls to the application that are for one port of its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboundPort {
+    /// Where connections are taken.
+    pub listen: SocketAddr,
+    /// The port of the service.
+    pub port: u16,
+}
+
+impl FromStr for InboundPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (listen, port) = text.split_once('=')?;
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            Some(Self { listen: listen.parse().ok()?, port })
+        };
+        read().ok_or_else(|| {
+            format!("{text:?} is no listener; expected ADDRESS=PORT, such as 0.0.0.0:15432=5432, where PORT is one of the own service")
         })
     }
 }

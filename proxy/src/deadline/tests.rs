@@ -79,7 +79,8 @@ async fn an_answer_in_time_passes_and_a_late_one_does_not() {
 /// Every idle HTTP/1.1 connection keeps room for one of these, and every HTTP/2 stream moves one.
 #[test]
 fn the_future_of_a_request_stays_small() {
-    let limits = crate::worker::DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, streams: 1 };
+    let limits =
+        crate::worker::DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, detect_ns: 1, streams: 1 };
     let worker = crate::worker::Worker::new(
         0,
         crate::worker::Shared {

@@ -9,11 +9,13 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::policy::Probe;
+use tokio::io::AsyncWriteExt;
 
 use super::{Target, grpc};
 use crate::connect::{self, TlsFailure};
 use crate::error::ProxyError;
 use crate::identity::Identity;
+use crate::opaque::answer;
 use crate::transport::Transport;
 
 /// Answer that is read, in bytes.
@@ -33,6 +35,9 @@ pub(super) enum Unwell {
     /// No TLS.
     #[error("{0}")]
     Tls(TlsFailure),
+    /// Its sidecar carries no connection to it.
+    #[error("its sidecar answers: {0:?}")]
+    Turned(answer::Answer),
     /// The connection broke.
     #[error("no answer: {0}")]
     Exchange(hyper::Error),
@@ -65,15 +70,29 @@ pub(super) async fn probe(target: &Target, identity: &Identity) -> Result<(), Un
 
 async fn ask(target: &Target, identity: &Identity) -> Result<(), Unwell> {
     let http2 = target.http2 || matches!(target.check.probe, Probe::Grpc { .. });
-    let spoken = if http2 { Spoken::Http2 } else { Spoken::Http1 };
+    let spoken = match http2 {
+        _ if target.opaque => Spoken::Opaque,
+        true => Spoken::Http2,
+        false => Spoken::Http1,
+    };
     let reached = connect::reach(&target.endpoint, identity, spoken).await;
-    let stream = reached.map_err(|error| match error {
+    let mut stream = reached.map_err(|error| match error {
         ProxyError::Tls { failure } => Unwell::Tls(failure),
         ProxyError::ConnectFailed { error, .. } => Unwell::Connect(error),
         other => Unwell::Connect(std::io::Error::other(other)),
     })?;
+    if target.opaque {
+        match answer::read(&mut stream).await.map_err(Unwell::Connect)? {
+            answer::Answer::Carried => {}
+            turned => return Err(Unwell::Turned(turned)),
+        }
+    }
     match &target.check.probe {
-        Probe::Tcp => Ok(()),
+        Probe::Tcp => {
+            // It was opened, and that is all: the end is for the workload behind a sidecar.
+            let _ = stream.shutdown().await;
+            Ok(())
+        }
         Probe::Http { path, host } => {
             let host = host.as_ref().unwrap_or(&target.host);
             let request = request(Method::GET, host, path, target.http2, Bytes::new())?;

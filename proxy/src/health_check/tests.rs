@@ -30,7 +30,7 @@ fn target(address: SocketAddr, probe: Probe, http2: bool) -> Target {
     endpoint.join(0, false, false);
     let check =
         HealthCheck { interval_ms: 2, fast_interval_ms: 1, timeout_ms: 2_000, ..HealthCheck::new(probe) };
-    Target { endpoint, check, http2, host: "cart.shop".into() }
+    Target { endpoint, check, http2, opaque: false, host: "cart.shop".into() }
 }
 
 /// Answers every connection with `answer`, and remembers the last request.

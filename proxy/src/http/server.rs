@@ -4,6 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -23,6 +24,7 @@ use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, DownstreamBody};
+use crate::http::forwarded::peer_value;
 use crate::http::gather::gather;
 use crate::http::io::FlatIo;
 use crate::http::normalize::normalize_request;
@@ -58,7 +60,11 @@ pub struct Downstream {
     pub worker: Rc<Worker>,
     /// Which listener it came through.
     pub direction: Direction,
+    /// The port of the own service that it came for, where that is known before its first byte.
+    pub port: Option<u16>,
     /// The peer's address.
+    pub address: IpAddr,
+    /// The same as a field value.
     pub peer: HeaderValue,
     /// Who the peer has proved to be.
     pub caller: OnceCell<Rc<Caller>>,
@@ -73,11 +79,23 @@ pub struct Downstream {
 
 impl Downstream {
     /// A connection that was just accepted.
-    pub fn new(worker: Rc<Worker>, direction: Direction, peer: HeaderValue) -> Rc<Self> {
+    pub fn new(worker: Rc<Worker>, direction: Direction, port: Option<u16>, address: IpAddr) -> Rc<Self> {
+        let peer = peer_value(address);
         let activity = Rc::new(Activity::new(clock::now_ns()));
         let accepted = Accepted::new(&worker.stats, direction);
         let (caller, cut_at, tunnel) = (OnceCell::new(), CutAt::default(), RefCell::default());
-        Rc::new(Self { worker, direction, peer, caller, activity, cut_at, tunnel, _accepted: accepted })
+        Rc::new(Self {
+            worker,
+            direction,
+            port,
+            address,
+            peer,
+            caller,
+            activity,
+            cut_at,
+            tunnel,
+            _accepted: accepted,
+        })
     }
 
     async fn answer<S>(
@@ -99,7 +117,8 @@ impl Downstream {
         };
         let request = normalize_request(parts);
         let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
-        let call = Call { request, body, direction, peer, caller, version, started_ns };
+        let port = caller.as_ref().and_then(|caller| caller.port).or(self.port);
+        let call = Call { request, body, direction, port, peer, caller, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());

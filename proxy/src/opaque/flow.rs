@@ -10,8 +10,10 @@ use bytes::{Buf, Bytes};
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::Ended;
 use super::end::End;
 use super::pipe::{Pipe, Pipes};
+use crate::error::Side;
 
 /// Copied at once, in bytes.
 const COPY_BYTES: usize = 16 * 1024;
@@ -49,6 +51,25 @@ enum Stage {
     Over,
 }
 
+/// Which end of a way broke.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The one that is read.
+    Source(io::Error),
+    /// The one that is written.
+    Target(io::Error),
+}
+
+impl Fault {
+    /// What it means on a way from one side to the other.
+    pub(super) fn between(self, source: Side, target: Side) -> Ended {
+        match self {
+            Self::Source(error) => Ended::Broken(source, error),
+            Self::Target(error) => Ended::Broken(target, error),
+        }
+    }
+}
+
 impl Flow {
     pub(super) fn new(ahead: Bytes) -> Self {
         let moved = ahead.len() as u64;
@@ -72,14 +93,14 @@ impl Flow {
         from: &mut impl End,
         to: &mut impl End,
         pipes: &Pipes,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), Fault>> {
         for _ in 0..MOVES_MAX {
             if self.stage == Stage::Over {
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_hand_on(context, to))?;
+            ready!(self.poll_hand_on(context, to)).map_err(Fault::Target)?;
             if self.stage == Stage::Ending {
-                ready!(poll_end(context, to))?;
+                ready!(poll_end(context, to)).map_err(Fault::Target)?;
                 self.stage = Stage::Over;
                 continue;
             }
@@ -88,7 +109,7 @@ impl Flow {
                 Poll::Ready(count) => self.moved += count as u64,
                 Poll::Pending => {
                     if self.unflushed {
-                        ready!(Pin::new(to).poll_flush(context))?;
+                        ready!(Pin::new(to).poll_flush(context)).map_err(Fault::Target)?;
                         self.unflushed = false;
                     }
                     return Poll::Pending;
@@ -125,7 +146,7 @@ impl Flow {
         from: &mut impl End,
         to: &mut impl End,
         pipes: &Pipes,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<Result<usize, Fault>> {
         if self.full
             && self.moved >= SPLICE_AFTER_BYTES
             && let (Some(socket), Some(_)) = (from.plain(), to.plain())
@@ -140,7 +161,7 @@ impl Flow {
                 }
                 // Not for these sockets, or not on this system.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.full = false,
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => return Poll::Ready(Err(Fault::Source(error))),
             }
         }
         self.poll_copy(context, from, to)
@@ -151,17 +172,17 @@ impl Flow {
         context: &mut Context<'_>,
         from: &mut impl End,
         to: &mut impl End,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<Result<usize, Fault>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(from).poll_read(context, &mut buffer))?;
+            ready!(Pin::new(from).poll_read(context, &mut buffer)).map_err(Fault::Source)?;
             let bytes = buffer.filled();
             if bytes.is_empty() {
                 return Poll::Ready(Ok(0));
             }
             self.full = bytes.len() == COPY_BYTES;
-            let written = match Pin::new(to).poll_write(context, bytes)? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            let written = match Pin::new(to).poll_write(context, bytes).map_err(Fault::Target)? {
+                Poll::Ready(0) => return Poll::Ready(Err(Fault::Target(io::ErrorKind::WriteZero.into()))),
                 Poll::Ready(count) => count,
                 Poll::Pending => 0,
             };

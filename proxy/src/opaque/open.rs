@@ -8,13 +8,16 @@ use std::time::Duration;
 use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::policy::HashKey;
 
+use tokio::time::timeout;
+
 use super::Refusal;
+use super::answer::{self, Answer};
 use crate::clock;
-use crate::cluster::endpoint::Outcome;
+use crate::cluster::endpoint::{Endpoint, Outcome};
 use crate::cluster::hash_ring::stable_hash;
 use crate::cluster::{Cluster, ClusterLoad};
-use crate::connect::dial;
-use crate::error::{Limit, ProxyError};
+use crate::connect::{TlsFailure, dial};
+use crate::error::{Limit, ProxyError, Timeout};
 use crate::forward::{Tries, permit, pick};
 use crate::passage::{Admission, Attempt};
 use crate::plan::connection::ConnectionDestination;
@@ -26,9 +29,16 @@ use crate::worker::Worker;
 /// What a connection occupies for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Held {
-    _attempt: Attempt,
+    attempt: Attempt,
     _admission: Admission,
     _place: Place,
+}
+
+impl Held {
+    /// The endpoint broke it.
+    pub(super) fn fail(&mut self) {
+        self.attempt.answered(Outcome::Failure, clock::now_ns());
+    }
 }
 
 /// A connection to an endpoint of the destination. To connect is all that is tried again: nothing was sent.
@@ -51,26 +61,28 @@ pub(super) async fn open(
         let permit = permit(worker, cluster, started_ns)?;
         let (endpoint, known) = pick(worker, cluster, key, &mut tries, started_ns)?;
         let mut attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
-        let (endpoint, identity) = (attempt.endpoint(), &worker.identity);
-        let error = match dial(endpoint, identity, cluster, Spoken::Opaque, &worker.stats).await {
+        let error = match reach(worker, cluster, attempt.endpoint(), started_ns).await {
             Ok(stream) => {
                 attempt.answered(Outcome::Success, clock::now_ns());
-                return Ok((stream, Held { _attempt: attempt, _admission: admission, _place: place }));
+                return Ok((stream, Held { attempt, _admission: admission, _place: place }));
             }
             Err(error) => error,
         };
         let now_ns = clock::now_ns();
-        attempt.answered(Outcome::Unreachable, now_ns);
+        attempt.answered(outcome(&error), now_ns);
         drop(attempt);
+        if matches!(error, Refusal::Turned(Answer::Denied)) {
+            return Err(error);
+        }
         let ended = if known { Ended::Unreachable } else { Ended::Unsent };
         let before = (tries.counted, tries.uncounted);
         let Verdict::Again { counted, wait_ns, .. } =
             retry.judge(ended, true, before, Pushback::Unsaid, worker.random())
         else {
-            return Err(error.into());
+            return Err(error);
         };
         if counted && !cluster.load.retries.withdraw(&cluster.budget, now_ns) {
-            return Err(error.into());
+            return Err(error);
         }
         tries.counted += u32::from(counted);
         tries.uncounted += u32::from(!counted);
@@ -78,6 +90,34 @@ pub(super) async fn open(
         if wait_ns > 0 {
             tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
         }
+    }
+}
+
+/// Opens a connection to an endpoint, and hears whether it is carried there; within the cluster's time to connect.
+async fn reach(
+    worker: &Worker,
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    started_ns: u64,
+) -> Result<Transport, Refusal> {
+    let mut stream = dial(endpoint, &worker.identity, cluster, Spoken::Opaque, &worker.stats).await?;
+    let limit = Duration::from_millis(cluster.timeouts.connect_ms);
+    let left = limit.saturating_sub(Duration::from_nanos(clock::now_ns().saturating_sub(started_ns)));
+    let late = || ProxyError::Timeout(Timeout::Connect);
+    match timeout(left, answer::read(&mut stream)).await.map_err(|_| late())? {
+        Ok(Answer::Carried) => Ok(stream),
+        Ok(turned) => Err(Refusal::Turned(turned)),
+        // The called side looks at our certificate when its own side of the handshake is over for us.
+        Err(error) => Err(ProxyError::Tls { failure: TlsFailure::of(&error) }.into()),
+    }
+}
+
+/// What it says of the endpoint that it did not carry a connection.
+fn outcome(refusal: &Refusal) -> Outcome {
+    match refusal {
+        Refusal::Turned(Answer::Denied) => Outcome::Success,
+        Refusal::Turned(Answer::Busy) => Outcome::Overloaded,
+        _ => Outcome::Unreachable,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use outrigger_snapshot::name::ClusterName;
 
+use super::answer::Answer;
 use crate::detect::client_hello::HelloError;
 use crate::error::ProxyError;
 use crate::local_reply::{ROWS, row_index};
@@ -35,14 +36,38 @@ pub enum Refusal {
     /// As many connections as may be.
     #[error("limits.connections of the cluster {0} are open")]
     LimitConnections(std::sync::Arc<str>),
+    /// What came in is no port's: neither HTTP nor a caller that names a port, and there is not exactly one port of TCP or TLS.
+    #[error(
+        "the connection is not HTTP, names no port, and the service has not exactly one port of protocol TCP or TLS"
+    )]
+    NoInboundPort,
+    /// A caller of the mesh asks for a connection to a port that carries requests.
+    #[error("port {0} carries requests, and the caller does not speak HTTP")]
+    WrongProtocol(u16),
+    /// The endpoint's sidecar does not carry it.
+    #[error("the sidecar of the endpoint answers: {0:?}")]
+    Turned(Answer),
     /// What requests may meet, too.
     #[error(transparent)]
     Request(#[from] ProxyError),
 }
 
 /// The codes of those that requests do not meet, as metrics spell them. The others have the code that they have there.
-const OWN_REASONS: [&str; 7] =
-    ["client_gone", "hello_timeout", "not_tls", "client_hello", "no_port", "no_rule", "limit_connections"];
+const OWN_REASONS: [&str; 13] = [
+    "client_gone",
+    "hello_timeout",
+    "not_tls",
+    "client_hello",
+    "no_port",
+    "no_rule",
+    "limit_connections",
+    "no_inbound_port",
+    "wrong_protocol",
+    "upstream_denied",
+    "upstream_no_port",
+    "upstream_unreachable",
+    "upstream_busy",
+];
 
 /// How many codes there are.
 pub const REASONS: usize = OWN_REASONS.len() + ROWS.len();
@@ -63,6 +88,12 @@ impl Refusal {
             Self::NoPort(_) => 4,
             Self::NoRule { .. } => 5,
             Self::LimitConnections(_) => 6,
+            Self::NoInboundPort => 7,
+            Self::WrongProtocol(_) => 8,
+            Self::Turned(Answer::Denied) => 9,
+            Self::Turned(Answer::NoPort) => 10,
+            Self::Turned(Answer::Carried | Answer::Unreachable) => 11,
+            Self::Turned(Answer::Busy) => 12,
             Self::Request(error) => OWN_REASONS.len() + row_index(error),
         }
     }

@@ -107,17 +107,30 @@ impl Plan {
         let outbound = Router::build(policy, local.service.namespace(), |spec| builder.outbound_rule(spec))?;
         let connections = builder.connections(policy);
         let inbound = builder.inbound(policy, local);
+        let inbound_connections = builder.inbound_connections(policy, local);
         match builder.refused {
             Some(refusal) => Err(refusal),
             None => {
                 let service = local.service.clone();
                 let of_rules = inbound.iter().flat_map(|(_, rule)| &rule.destinations);
-                let inbound_clusters = of_rules.map(|destination| &*destination.cluster);
+                let of_ports = inbound_connections.iter().flat_map(|port| &port.rule.destinations);
+                let inbound_clusters = of_rules
+                    .map(|destination| &*destination.cluster)
+                    .chain(of_ports.map(|destination| &*destination.cluster));
                 let clusters = builder.clusters.values().map(|cluster| &**cluster).chain(inbound_clusters);
                 builder.registry.enrol(clusters, true, clock::now_ns());
                 builder.registry.warn_of_limits_alone();
                 let clusters = builder.clusters;
-                Ok(Self { version, service, outbound, inbound, connections, trust, clusters })
+                Ok(Self {
+                    version,
+                    service,
+                    outbound,
+                    inbound,
+                    inbound_connections,
+                    connections,
+                    trust,
+                    clusters,
+                })
             }
         }
     }

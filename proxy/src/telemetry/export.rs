@@ -207,6 +207,17 @@ fn write_handshakes(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
         .counter("outrigger_denied_requests_total", "Requests that access rules deny, or would deny.");
     denied.sample(&[("dry_run", "false")], sum(&|stats| stats.denied.value()));
     denied.sample(&[("dry_run", "true")], sum(&|stats| stats.denied_dry.value()));
+    let plaintext = sum(&|stats| stats.plaintext_connections.value());
+    exposition
+        .counter(
+            "outrigger_plaintext_connections_total",
+            "Connections to a workload with an identity from callers that proved none.",
+        )
+        .sample(&[], plaintext);
+    let denied = exposition
+        .counter("outrigger_denied_connections_total", "Connections that access rules deny, or would deny.");
+    denied.sample(&[("dry_run", "false")], sum(&|stats| stats.denied_connections.value()));
+    denied.sample(&[("dry_run", "true")], sum(&|stats| stats.denied_connections_dry.value()));
 }
 
 /// Writes what is known of names.

@@ -179,6 +179,12 @@ pub struct WorkerStats {
     pub denied: Counter,
     /// The same, of rules that only count.
     pub denied_dry: Counter,
+    /// Connections to the workload from callers without identity, where others have one.
+    pub plaintext_connections: Counter,
+    /// Connections that an access rule denies, or none allows.
+    pub denied_connections: Counter,
+    /// The same, of rules that only count.
+    pub denied_connections_dry: Counter,
     /// The turns of its loop.
     pub turns: Turns,
 }

@@ -65,6 +65,13 @@ pub struct Conditions {
     pub paths: Vec<PathMatch>,
 }
 
+impl Conditions {
+    /// Whether it is about requests alone, and never about a connection that is not looked into.
+    pub fn needs_request(&self) -> bool {
+        !self.methods.is_empty() || !self.paths.is_empty()
+    }
+}
+
 /// A request, as far as rules look at it.
 #[derive(Debug, Clone)]
 pub struct Subject<'a> {
@@ -82,6 +89,11 @@ impl<'a> Subject<'a> {
     /// A request for `path`, without the query.
     pub fn new(identity: Option<&'a SpiffeId>, method: &'a str, path: &'a str) -> Self {
         Self { identity, method, path, meant: meant(path) }
+    }
+
+    /// A connection that is not looked into: rules about methods or paths are not about it.
+    pub fn of_connection(identity: Option<&'a SpiffeId>) -> Self {
+        Self { identity, method: "", path: "", meant: Cow::Borrowed("") }
     }
 }
 
@@ -153,7 +165,8 @@ impl Conditions {
         let anyone = identities.is_empty() && namespaces.is_empty();
         (anyone || subject.identity.is_some_and(|identity| self.is_from(identity)))
             && (methods.is_empty() || methods.iter().any(|method| method == subject.method))
-            && (paths.is_empty() || paths.iter().any(covers))
+            // Only a connection has no path, and the prefix "/" would be one of it.
+            && (paths.is_empty() || !subject.path.is_empty() && paths.iter().any(covers))
     }
 
     /// Each list that is not empty must have it.

@@ -5,12 +5,17 @@ use outrigger_snapshot::policy::{Access, Authorization, Port, RateKey, RateLimit
 use super::origin::{Origins, Parts, Place};
 use crate::config::text::duration_text;
 
-/// A line for each group of settings: its name and what holds. None where no requests are looked at.
+/// A line for each group of settings: its name and what holds. Of connections that are not looked into, who may open them.
 pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec<(&'static str, String)> {
-    if !port.protocol.is_http() {
-        return Vec::new();
-    }
     let inbound = port.inbound.clone().unwrap_or_default();
+    let access = || {
+        let of_authorization = origins.inbound_field(place, "authorization", inbound.authorization.is_none());
+        let text = inbound.authorization.as_ref().map_or("everybody may call".to_owned(), access_text);
+        ("access", format!("{text} ({of_authorization})"))
+    };
+    if !port.protocol.is_http() {
+        return vec![access()];
+    }
     let mut parts = Parts::default();
     let mut add = |field: &str, text: String, is_default: bool| {
         parts.add(text, origins.inbound_field(place, field, is_default));
@@ -34,9 +39,7 @@ pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec
     if inbound.rate_limits.is_empty() {
         lines.push(("rate limit", format!("none ({of_limits})")));
     }
-    let of_authorization = origins.inbound_field(place, "authorization", inbound.authorization.is_none());
-    let authorization = inbound.authorization.as_ref().map_or("everybody may call".to_owned(), access_text);
-    lines.push(("access", format!("{authorization} ({of_authorization})")));
+    lines.push(access());
     let of_priorities = origins.inbound_field(place, "priorities", inbound.priorities.is_empty());
     let priorities = match inbound.priorities.len() {
         0 => "as callers say".to_owned(),

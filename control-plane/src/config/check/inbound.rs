@@ -1,7 +1,9 @@
 //! Inbound policies apply to something, and what they say has an effect.
 
+use outrigger_snapshot::policy::{Access, AccessRule};
+
 use super::super::layers::{Layer, Layers};
-use super::super::model::{InboundSettings, Target};
+use super::super::model::{InboundPolicy, InboundSettings, Target};
 use super::super::problem::Problems;
 use super::super::resource::Resource;
 use super::Services;
@@ -13,7 +15,8 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
         let Some(policy) = resource.spec().inbound_policy() else { continue };
         check_shed(&[Layer { resource, policy }], problems);
         for target in &policy.targets {
-            check_protocol(resource, target, services, problems);
+            check_protocol(resource, policy, target, services, problems);
+            check_denials(resource, policy, target, services, problems);
             for port in services.ports_of(target) {
                 // More than once where a policy has several targets, and said once.
                 check_shed(&layers.of(&target.service.value, &port.name), problems);
@@ -22,9 +25,18 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
     }
 }
 
-/// Only requests are looked at: a port that carries none has nothing to protect.
-fn check_protocol(resource: &Resource, target: &Target, services: &Services<'_>, problems: &mut Problems) {
+/// A port that carries no requests has nothing to protect but who may connect.
+fn check_protocol(
+    resource: &Resource,
+    policy: &InboundPolicy,
+    target: &Target,
+    services: &Services<'_>,
+    problems: &mut Problems,
+) {
     let name = &target.service.value;
+    if policy.settings.is_access_alone() {
+        return;
+    }
     let Some((_, service)) = services.by_name.get(name) else { return };
     let known = service.ports_whole || target.section.is_some();
     let mut ports = services.ports_of(target).peekable();
@@ -32,7 +44,7 @@ fn check_protocol(resource: &Resource, target: &Target, services: &Services<'_>,
         return;
     }
     problems.add(|| {
-        let expected = "a port of protocol HTTP, HTTP2 or GRPC";
+        let expected = "a port of protocol HTTP, HTTP2 or GRPC, or nothing but authorization";
         match &target.section {
             Some(section) => {
                 let message = format!("port {} of {name} does not carry HTTP", section.value);
@@ -44,6 +56,28 @@ fn check_protocol(resource: &Resource, target: &Target, services: &Services<'_>,
             }
         }
         .expected(expected)
+    });
+}
+
+/// Of a connection nobody knows method or path: a rule that denies by them would let it through.
+fn check_denials(
+    resource: &Resource,
+    policy: &InboundPolicy,
+    target: &Target,
+    services: &Services<'_>,
+    problems: &mut Problems,
+) {
+    let rules = policy.settings.authorization.iter().flat_map(|authorization| &authorization.rules);
+    let denies = |rule: &&AccessRule| rule.access == Access::Deny && rule.about.needs_request();
+    let Some(rule) = { rules }.find(denies) else { return };
+    let Some(port) = services.ports_of(target).find(|port| !port.protocol.is_http()) else { return };
+    problems.add(|| {
+        let message = format!(
+            "the rule {:?} denies by method or path, which connections to port {} of {} do not have",
+            rule.name, port.name, target.service.value
+        );
+        let expected = "a sectionName for each port that carries HTTP, or rules by identity and namespace";
+        resource.problem(target.service.at, field(target), message).expected(expected)
     });
 }
 

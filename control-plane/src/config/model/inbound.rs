@@ -17,6 +17,14 @@ pub(crate) struct InboundSettings {
 }
 
 impl InboundSettings {
+    /// Whether it says who may call and nothing else.
+    pub(crate) fn is_access_alone(&self) -> bool {
+        let Self { shed, tolerance_percent, exempt, rate_limits, trusted, authorization, priorities } = self;
+        let other =
+            shed.is_some() || tolerance_percent.is_some() || exempt.is_some() || rate_limits.is_some();
+        authorization.is_some() && !other && trusted.is_none() && priorities.is_none()
+    }
+
     /// What holds where these are set, the wider first.
     pub(crate) fn effective<'a>(layers: impl IntoIterator<Item = &'a Self>) -> Inbound {
         let Inbound { shed, mut rate_limits, mut trusted, mut authorization, mut priorities } =

@@ -26,7 +26,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::InboundPolicy("targetRefs: [{kind: Service, name: web, sectionName: tls}]"),
         &[
-            "m.yaml:6:55: spec.targetRefs[0].sectionName: port tls of default/web does not carry HTTP; expected a port of protocol HTTP, HTTP2 or GRPC",
+            "m.yaml:6:55: spec.targetRefs[0].sectionName: port tls of default/web does not carry HTTP; expected a port of protocol HTTP, HTTP2 or GRPC, or nothing but authorization",
         ],
     ),
     (
@@ -40,7 +40,7 @@ const CASES: &[(Wrong, &[&str])] = &[
             "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: db}, spec: {ports: [{port: 1, protocol: TCP}]}}\n---\n{apiVersion: outrigger.dev/v1alpha1, kind: InboundPolicy, metadata: {name: db}, spec: {targetRefs: [{kind: Service, name: db}]}}",
         ),
         &[
-            "m.yaml:7:123: spec.targetRefs[0]: default/db has no port that carries HTTP; expected a port of protocol HTTP, HTTP2 or GRPC",
+            "m.yaml:7:123: spec.targetRefs[0]: default/db has no port that carries HTTP; expected a port of protocol HTTP, HTTP2 or GRPC, or nothing but authorization",
         ],
     ),
     (

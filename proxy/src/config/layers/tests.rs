@@ -9,13 +9,14 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 32] = [
+const VALUES: [(&str, [&str; 3]); 34] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
     ("zone", ["a", "b", "c"]),
     ("outbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("inbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
+    ("inbound-port", ["127.0.0.1:1=1", "127.0.0.1:2=2", "[::1]:3=3"]),
     ("app", ["127.0.0.1:1", "localhost", "[::1]:3"]),
     ("transparent", SWITCH),
     ("unknown-destinations", ["allow", "refuse", "allow"]),
@@ -37,6 +38,7 @@ const VALUES: [(&str, [&str; 3]); 32] = [
     ("downstream-idle", ["1s", "2s", "3s"]),
     ("downstream-head", ["1s", "2s", "3s"]),
     ("downstream-age", ["1s", "2s", "3s"]),
+    ("detect-wait", ["1s", "2s", "3s"]),
     ("drain-grace", ["1s", "2s", "3s"]),
     ("drain-deadline", ["1s", "2s", "3s"]),
     ("dns-server", ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),

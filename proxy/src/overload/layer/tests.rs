@@ -59,7 +59,7 @@ impl Rig {
             health: Default::default(),
             undirected: stats,
         };
-        let limits = DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, streams: 1 };
+        let limits = DownstreamLimits { idle_ns: 1, head_ns: 1, age_ns: 1, detect_ns: 1, streams: 1 };
         Self {
             overload,
             rule: Arc::new(rule),

@@ -7,6 +7,7 @@ use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{self, Backend, Policy, Protocol};
 
 use super::Builder;
+use crate::cluster::Cluster;
 use crate::plan::connection::{ConnectionDestination, ConnectionPorts, ConnectionRule};
 use crate::retry::RetryPolicy;
 use crate::telemetry::connections::ConnectionStats;
@@ -48,7 +49,7 @@ impl Builder<'_> {
         ConnectionRule {
             weight_total: destinations.iter().map(|destination| destination.weight).sum(),
             destinations,
-            undirected: self.connection_stats(&name, "".into()),
+            undirected: self.connection_stats(Direction::Outbound, &name, "".into()),
             name,
         }
     }
@@ -64,13 +65,27 @@ impl Builder<'_> {
             // Policy and facts may be of different ages: a service may be gone from one of them.
             None => self.add_cluster(name, Protocol::Tcp, &Backend::defaults_for(Protocol::Tcp)),
         };
-        let (stats, retry) =
-            (self.connection_stats(rule, cluster.name.clone()), RetryPolicy::new(&cluster.retry, None));
+        let stats = self.connection_stats(Direction::Outbound, rule, cluster.name.clone());
+        let retry = RetryPolicy::new(&cluster.retry, None);
         ConnectionDestination { cluster, retry, weight, stats }
     }
 
-    fn connection_stats(&mut self, rule: &Arc<str>, cluster: Arc<str>) -> Arc<ConnectionStats> {
-        let labels = RequestLabels { direction: Direction::Outbound, rule: rule.clone(), cluster };
-        self.registry.connections(labels)
+    /// A rule that sends every connection to the workload and is named after its port.
+    pub(super) fn inbound_connection_rule(&mut self, cluster: Cluster) -> ConnectionRule {
+        let name = cluster.name.clone();
+        let stats = self.connection_stats(Direction::Inbound, &name, name.clone());
+        // The caller tries again, and may do so elsewhere.
+        let (retry, undirected) = (RetryPolicy::never(), stats.clone());
+        let destination = ConnectionDestination { cluster: Arc::new(cluster), retry, weight: 1, stats };
+        ConnectionRule { name, destinations: vec![destination], weight_total: 1, undirected }
+    }
+
+    fn connection_stats(
+        &mut self,
+        direction: Direction,
+        rule: &Arc<str>,
+        cluster: Arc<str>,
+    ) -> Arc<ConnectionStats> {
+        self.registry.connections(RequestLabels { direction, rule: rule.clone(), cluster })
     }
 }

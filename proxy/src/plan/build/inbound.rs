@@ -12,6 +12,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
+use crate::plan::connection::InboundPort;
 use crate::plan::{Gate, Rule};
 use crate::telemetry::metrics::Direction;
 use crate::trust::Trusted;
@@ -54,6 +55,24 @@ impl Builder<'_> {
         rules
     }
 
+    /// Those of its ports that carry no requests.
+    pub(super) fn inbound_connections(&mut self, policy: &Policy, local: &Local) -> Vec<Arc<InboundPort>> {
+        let (Some(app), Some(service)) = (local.app, policy.services.get(&local.service)) else {
+            return Vec::new();
+        };
+        let opaque = service.ports.iter().filter(|port| !port.protocol.is_http());
+        opaque
+            .map(|port| {
+                let address = SocketAddr::new(app.host, app.port.unwrap_or(port.target_port));
+                let name = local.service.cluster(port.port);
+                let cluster = self.inbound_cluster(&name, address, port.protocol, &port.backend);
+                let inbound = port.inbound.clone().unwrap_or_default();
+                let gate = self.gate(&inbound, service.mtls);
+                Arc::new(InboundPort { port: port.port, gate, rule: self.inbound_connection_rule(cluster) })
+            })
+            .collect()
+    }
+
     fn inbound_rule(
         &mut self,
         name: &ClusterName,
@@ -64,6 +83,44 @@ impl Builder<'_> {
         mtls: Option<Mtls>,
     ) -> Arc<Rule> {
         let health = Asked::of(protocol, backend.health_check.as_ref());
+        let cluster = self.inbound_cluster(name, address, protocol, backend);
+        let guard = inbound.shed.as_ref().map(|shed| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let tolerance = Guard::tolerance(shed, cores);
+            Guard::new(self.registry.overload(name, tolerance), inbound)
+        });
+        let peers = self.peers(name);
+        let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
+        let filters = self.filters(&cluster.name, peers, &limits);
+        let trusted = Trusted::new(&inbound.trusted);
+        let gate = self.gate(inbound, mtls);
+        Arc::new(Rule {
+            guard,
+            filters,
+            trusted,
+            gate,
+            health,
+            ..self.single(Direction::Inbound, Arc::new(cluster))
+        })
+    }
+
+    /// What is asked of callers, if anything.
+    fn gate(&self, inbound: &Inbound, mtls: Option<Mtls>) -> Option<Box<Gate>> {
+        let authorization = inbound.authorization.clone();
+        let mtls = mtls.filter(|_| self.identity);
+        let priorities: Box<[_]> = inbound.priorities.clone().into();
+        let asks = mtls.is_some() || authorization.is_some() || !priorities.is_empty();
+        asks.then(|| Box::new(Gate { mtls, authorization, priorities }))
+    }
+
+    /// The workload, by one of its ports.
+    fn inbound_cluster(
+        &mut self,
+        name: &ClusterName,
+        address: SocketAddr,
+        protocol: Protocol,
+        backend: &Backend,
+    ) -> Cluster {
         let load = self.registry.cluster(Direction::Inbound, name);
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
         let ejection = Ejection { max_percent: 0, ..backend.ejection };
@@ -84,27 +141,6 @@ impl Builder<'_> {
         let listed = std::iter::once(listed((address, 1), TlsMode::None));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.place(entries, clock::now_ns());
-        let guard = inbound.shed.as_ref().map(|shed| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let tolerance = Guard::tolerance(shed, cores);
-            Guard::new(self.registry.overload(name, tolerance), inbound)
-        });
-        let peers = self.peers(name);
-        let limits: Vec<_> = inbound.rate_limits.iter().cloned().map(policy::Filter::RateLimit).collect();
-        let filters = self.filters(&cluster.name, peers, &limits);
-        let trusted = Trusted::new(&inbound.trusted);
-        let authorization = inbound.authorization.clone();
-        let mtls = mtls.filter(|_| self.identity);
-        let priorities: Box<[_]> = inbound.priorities.clone().into();
-        let asks = mtls.is_some() || authorization.is_some() || !priorities.is_empty();
-        let gate = asks.then(|| Box::new(Gate { mtls, authorization, priorities }));
-        Arc::new(Rule {
-            guard,
-            filters,
-            trusted,
-            gate,
-            health,
-            ..self.single(Direction::Inbound, Arc::new(cluster))
-        })
+        cluster
     }
 }
