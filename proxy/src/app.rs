@@ -67,6 +67,12 @@ pub enum AppError {
     /// DNS.
     #[error("cannot set up DNS")]
     Resolve(#[from] ResolveError),
+    /// The user.
+    #[error(
+        "refusing to run as root with --transparent: what root opens cannot be told from what the application does, and would be intercepted again; run \
+         this as the user that `outrigger intercept install --proxy-user` names"
+    )]
+    Root,
     /// The certificate.
     #[error("cannot prove the identity of --identity-cert and --identity-key")]
     Identity(#[from] FilesError),
@@ -81,7 +87,7 @@ impl AppError {
         match self {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
-            Self::Key(_) | Self::Store(_) | Self::Identity(_) => Exit::Usage,
+            Self::Key(_) | Self::Store(_) | Self::Identity(_) | Self::Root => Exit::Usage,
             Self::State(_) | Self::Resolve(_) | Self::System(_) => Exit::Failed,
         }
     }
@@ -90,6 +96,9 @@ impl AppError {
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
 /// `give_back` has the allocator return what is free.
 pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
+    if config.transparent.is_some() && rustix::process::geteuid().is_root() {
+        return Err(AppError::Root);
+    }
     let mut signals = Signals::new()?;
     let state = Arc::new(StateDir::open(&config.state, &format!("{} of {}", config.node, config.service))?);
     mark_panics(state.path());
@@ -172,6 +181,7 @@ fn local(config: &Config) -> Local {
         zone: config.zone.as_deref().map(Arc::from),
         app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
         identity: config.identity.is_some(),
+        transparent: config.transparent.is_some(),
     }
 }
 

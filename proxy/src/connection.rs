@@ -17,7 +17,10 @@ use crate::plan::connection::{Expected, InboundPort};
 use crate::telemetry::metrics::Direction;
 
 mod first;
+mod intercepted;
 mod tls;
+
+pub use intercepted::{Intercepted, Interceptor};
 
 /// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come.
 pub async fn serve<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)

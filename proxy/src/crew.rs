@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use self::acceptor::Acceptor;
 use crate::clock;
-use crate::connection::serve;
+use crate::connection::{Intercepted, Interceptor, serve};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::server::Downstream;
@@ -45,11 +45,13 @@ pub struct Door {
     pub forward: Option<Arc<Forward>>,
     /// The port of the own service that they are for, if the listener is one port's.
     pub port: Option<u16>,
+    /// How those are treated that were intercepted, if there are such.
+    pub interceptor: Option<Arc<Interceptor>>,
 }
 
 impl From<Direction> for Door {
     fn from(direction: Direction) -> Self {
-        Self { direction, forward: None, port: None }
+        Self { direction, forward: None, port: None, interceptor: None }
     }
 }
 
@@ -292,8 +294,22 @@ fn take<S>(
         });
         return;
     }
-    let downstream = Downstream::new(worker.clone(), door.direction, door.port, peer.ip());
     let stack = stack.clone();
+    let stream = match door.interceptor {
+        None => stream,
+        Some(interceptor) => match Intercepted::new(stream, peer, &interceptor) {
+            Err(stream) => stream,
+            Ok(intercepted) => {
+                let serving = intercepted.serve(worker.clone(), door.direction, stack);
+                tokio::task::spawn_local(async move {
+                    serving.await;
+                    drop(place);
+                });
+                return;
+            }
+        },
+    };
+    let downstream = Downstream::new(worker.clone(), door.direction, door.port, peer.ip());
     tokio::task::spawn_local(async move {
         serve(stream, downstream, stack).await;
         drop(place);

@@ -13,6 +13,7 @@ use outrigger_snapshot::policy::{Authorization, Mtls, PriorityRule};
 use outrigger_snapshot::router::Router;
 
 use self::connection::{ConnectionPorts, InboundPort};
+use self::interception::Interception;
 use crate::cluster::Cluster;
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
@@ -25,6 +26,7 @@ pub use build::{App, Local, Refusal, Resolved};
 pub mod addresses;
 pub mod build;
 pub mod connection;
+pub mod interception;
 
 /// Which snapshot a plan was built from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Plan {
     pub trust: Option<Arc<TrustBundle>>,
     /// Rules for the workload's own connections that are not looked into.
     pub connections: ConnectionPorts,
+    /// What there is to know of intercepted connections, where there are such.
+    pub interception: Option<Box<Interception>>,
     /// Every cluster, by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
 }

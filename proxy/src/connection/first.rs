@@ -157,7 +157,7 @@ fn is_of_caller(hello: &ClientHello, standing: &Standing) -> bool {
 }
 
 /// What is there.
-enum Peeked {
+pub(super) enum Peeked {
     /// So many bytes, more than before.
     Bytes(usize),
     /// No more will come.
@@ -167,7 +167,7 @@ enum Peeked {
 }
 
 /// Waits for bytes without taking them.
-struct Peek<'a> {
+pub(super) struct Peek<'a> {
     stream: &'a TcpStream,
     downstream: &'a Downstream,
     timer: Timer,
@@ -179,7 +179,7 @@ struct Peek<'a> {
 }
 
 impl<'a> Peek<'a> {
-    fn new(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
+    pub(super) fn new(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
         let timer = Timer::new(&downstream.worker.sweep);
         let due_ns = clock::now_ns().saturating_add(wait_ns);
         Self { stream, downstream, timer, due_ns, seen: 0, settled: false }
@@ -193,7 +193,13 @@ impl<'a> Peek<'a> {
         }
     }
 
-    async fn more(&mut self, bytes: &mut [u8]) -> io::Result<Peeked> {
+    /// All bytes are new, and there is so long for them.
+    pub(super) fn begin_again(&mut self, wait_ns: u64) {
+        self.seen = 0;
+        self.begun(wait_ns);
+    }
+
+    pub(super) async fn more(&mut self, bytes: &mut [u8]) -> io::Result<Peeked> {
         loop {
             let count = match poll_fn(|context| self.poll(context, bytes)).await? {
                 Some(0) => return Ok(Peeked::End),

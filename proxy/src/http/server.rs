@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, HeaderValue};
@@ -17,6 +18,7 @@ use hyper::rt::ReadBufCursor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use outrigger_snapshot::name::ClusterName;
 use tower_service::Service;
 
 use crate::caller::Caller;
@@ -66,6 +68,8 @@ pub struct Downstream {
     pub address: IpAddr,
     /// The same as a field value.
     pub peer: HeaderValue,
+    /// The port of the mesh that it was going to, if it was intercepted.
+    pub addressed: OnceCell<Arc<ClusterName>>,
     /// Who the peer has proved to be.
     pub caller: OnceCell<Rc<Caller>>,
     /// What it is doing.
@@ -83,13 +87,15 @@ impl Downstream {
         let peer = peer_value(address);
         let activity = Rc::new(Activity::new(clock::now_ns()));
         let accepted = Accepted::new(&worker.stats, direction);
-        let (caller, cut_at, tunnel) = (OnceCell::new(), CutAt::default(), RefCell::default());
+        let (addressed, caller) = (OnceCell::new(), OnceCell::new());
+        let (cut_at, tunnel) = (CutAt::default(), RefCell::default());
         Rc::new(Self {
             worker,
             direction,
             port,
             address,
             peer,
+            addressed,
             caller,
             activity,
             cut_at,
@@ -118,7 +124,8 @@ impl Downstream {
         let request = normalize_request(parts);
         let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
         let port = caller.as_ref().and_then(|caller| caller.port).or(self.port);
-        let call = Call { request, body, direction, port, peer, caller, version, started_ns };
+        let addressed = self.addressed.get().cloned();
+        let call = Call { request, body, direction, addressed, port, peer, caller, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());

@@ -33,18 +33,27 @@ pub struct Forward {
 }
 
 /// Carries a connection of the workload until it is over, or refuses it.
-pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, mut stream: Transport, peer: Option<IpAddr>) {
+pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, stream: Transport, peer: Option<IpAddr>) {
     let _accepted = Accepted::new(&worker.stats, Direction::Outbound);
-    let mut crossing = Crossing::new(&worker, Direction::Outbound);
+    carry_to(&worker, &forward.port, stream, peer).await;
+}
+
+/// The same for one that was intercepted on its way to that port.
+pub async fn serve_port(downstream: &Downstream, port: &ClusterName, stream: Transport) {
+    carry_to(&downstream.worker, port, stream, Some(downstream.address)).await;
+}
+
+async fn carry_to(worker: &Rc<Worker>, port: &ClusterName, mut stream: Transport, peer: Option<IpAddr>) {
+    let mut crossing = Crossing::new(worker, Direction::Outbound);
     let opened = async {
-        let (rule, ahead) = route(&worker, &forward, &mut stream).await?;
+        let (rule, ahead) = route(worker, port, &mut stream).await?;
         crossing.open(&rule, peer, ahead).await
     };
     match opened.await {
         Ok(opened) => crossing.carry(stream, opened).await,
         Err(refusal) => {
             crossing.refuse(&refusal);
-            tracing::debug!(port = %forward.port, "refused a connection: {}", crate::source::chain(&refusal));
+            tracing::debug!(%port, "refused a connection: {}", crate::source::chain(&refusal));
             // An end would say that all is well and there is nothing.
             stream.abort();
         }
@@ -54,13 +63,13 @@ pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, mut stream: Transp
 /// The rule for a connection to a port, and what had to be read to find it.
 async fn route(
     worker: &Worker,
-    forward: &Forward,
+    name: &ClusterName,
     stream: &mut Transport,
 ) -> Result<(Arc<ConnectionRule>, Bytes), Refusal> {
     let port = worker
-        .with_plan(|plan| plan.connections.get(&forward.port).cloned())
+        .with_plan(|plan| plan.connections.get(name).cloned())
         .ok_or(ProxyError::NoPlan)?
-        .ok_or_else(|| Refusal::NoPort(forward.port.clone()))?;
+        .ok_or_else(|| Refusal::NoPort(name.clone()))?;
     let (host, ahead) = if port.by_host() {
         let (hello, ahead) = hello(worker, stream).await?;
         (hello.server_name, ahead)
@@ -68,7 +77,7 @@ async fn route(
         (None, Bytes::new())
     };
     let rule = port.find(host.as_deref()).cloned();
-    let rule = rule.ok_or_else(|| Refusal::NoRule { port: forward.port.clone(), host })?;
+    let rule = rule.ok_or_else(|| Refusal::NoRule { port: name.clone(), host })?;
     Ok((rule, ahead))
 }
 
@@ -141,26 +150,27 @@ fn admit(worker: &Worker, port: &InboundPort, caller: Option<&Caller>) -> Result
 }
 
 /// A connection on its way, as far as it is counted.
-struct Crossing<'a> {
+pub(super) struct Crossing<'a> {
     worker: &'a Rc<Worker>,
     direction: Direction,
     started_ns: u64,
     /// As far as it has come.
-    stats: Option<Arc<ConnectionStats>>,
+    pub(super) stats: Option<Arc<ConnectionStats>>,
 }
 
 /// The other side of it. Nothing of the plan is held.
-struct Opened {
-    upstream: Transport,
-    held: Held,
-    stats: Arc<ConnectionStats>,
+pub(super) struct Opened {
+    pub(super) upstream: Transport,
+    /// What it occupies of a cluster, if it is one's.
+    pub(super) held: Option<Held>,
+    pub(super) stats: Arc<ConnectionStats>,
     /// Read already.
-    ahead: Bytes,
-    idle_ns: Option<u64>,
+    pub(super) ahead: Bytes,
+    pub(super) idle_ns: Option<u64>,
 }
 
 impl<'a> Crossing<'a> {
-    fn new(worker: &'a Rc<Worker>, direction: Direction) -> Self {
+    pub(super) fn new(worker: &'a Rc<Worker>, direction: Direction) -> Self {
         Self { worker, direction, started_ns: clock::now_ns(), stats: None }
     }
 
@@ -177,23 +187,23 @@ impl<'a> Crossing<'a> {
         self.stats = Some(stats.clone());
         let (upstream, held) = open(self.worker, destination, peer).await?;
         let idle_ns = clock::limit_ns(cluster.timeouts.tunnel_idle_ms);
-        Ok(Opened { upstream, held, stats: stats.clone(), ahead, idle_ns })
+        Ok(Opened { upstream, held: Some(held), stats: stats.clone(), ahead, idle_ns })
     }
 
-    async fn carry(self, downstream: Transport, opened: Opened) {
+    pub(super) async fn carry(self, downstream: Transport, opened: Opened) {
         let Opened { upstream, mut held, stats, ahead, idle_ns } = opened;
         let mut series = Series::new(self.worker, stats, self.started_ns);
         let counted = series.counts.clone();
         let count = move |way, bytes| counted.shard().bytes[way as usize].add(bytes);
         let ahead = (ahead, Bytes::new());
         let ended = Carry::new(&self.worker.means(), downstream, upstream, ahead, idle_ns, count).await;
-        if let Ended::Broken(Side::Upstream, _) = &ended {
+        if let (Ended::Broken(Side::Upstream, _), Some(held)) = (&ended, &mut held) {
             held.fail();
         }
         series.end = ended.index();
     }
 
-    fn refuse(&self, refusal: &Refusal) {
+    pub(super) fn refuse(&self, refusal: &Refusal) {
         let unrouted = &self.worker.stats.unrouted_connections[self.direction as usize];
         let shard = self.stats.as_ref().map_or(unrouted, |stats| stats.shard(self.worker.index));
         shard.refused[refusal.index()].add(1);

@@ -26,6 +26,7 @@ use crate::trust::Trusted;
 
 mod connection;
 mod inbound;
+mod interception;
 
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,8 @@ pub struct Local {
     pub app: Option<App>,
     /// Whether this proxy was given an identity.
     pub identity: bool,
+    /// Whether connections are intercepted.
+    pub transparent: bool,
 }
 
 /// The workload.
@@ -108,6 +111,7 @@ impl Plan {
         let connections = builder.connections(policy);
         let inbound = builder.inbound(policy, local);
         let inbound_connections = builder.inbound_connections(policy, local);
+        let interception = local.transparent.then(|| Box::new(builder.interception(policy, local)));
         match builder.refused {
             Some(refusal) => Err(refusal),
             None => {
@@ -129,6 +133,7 @@ impl Plan {
                     inbound_connections,
                     connections,
                     trust,
+                    interception,
                     clusters,
                 })
             }
@@ -143,6 +148,9 @@ impl Plan {
             let now_ns = clock::now_ns();
             cluster.place(entries, now_ns);
             registry.enrol([&**cluster], false, now_ns);
+            if let Some(interception) = &self.interception {
+                interception.resolve(&self.clusters);
+            }
         }
     }
 }
