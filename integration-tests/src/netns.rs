@@ -21,7 +21,7 @@ static NETWORKS: AtomicU32 = AtomicU32::new(0);
 /// A switch, and whoever is plugged in. It lives as long as any of them.
 #[derive(Debug)]
 pub struct Network {
-    switch: Name,
+    switch: Arc<Name>,
     members: AtomicU8,
 }
 
@@ -29,6 +29,7 @@ pub struct Network {
 #[derive(Debug)]
 pub struct Namespace {
     name: Name,
+    _switch: Arc<Name>,
     /// Its addresses.
     pub v4: Ipv4Addr,
     /// The same of the other family.
@@ -59,7 +60,7 @@ impl Network {
         let switch = Name::new(format!("outrigger-{}-{number}", std::process::id()));
         ip(&["-n", &switch.0, "link", "add", "switch", "type", "bridge"]);
         ip(&["-n", &switch.0, "link", "set", "switch", "up"]);
-        Self { switch, members: AtomicU8::new(0) }
+        Self { switch: Arc::new(switch), members: AtomicU8::new(0) }
     }
 
     /// Plugs in another machine.
@@ -80,7 +81,7 @@ impl Network {
         ip(&["-n", &name.0, "address", "add", &format!("{v4}/24"), "dev", "eth0"]);
         ip(&["-n", &name.0, "address", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"]);
         let inside = Some(inside(&name));
-        Namespace { name, v4, v6, inside }
+        Namespace { name, _switch: self.switch.clone(), v4, v6, inside }
     }
 }
 

@@ -152,6 +152,7 @@ impl Rig {
             request.headers_mut().insert("x-tenant", HeaderValue::from_static(tenant));
         }
         let call = Call {
+            addressed: None,
             caller: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,

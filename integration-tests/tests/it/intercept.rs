@@ -38,7 +38,7 @@ struct Site {
     cart: Sidecar,
     world: Namespace,
     app: App,
-    mesh: Mesh,
+    _mesh: Mesh,
     _database: Database,
 }
 
@@ -78,7 +78,7 @@ impl Site {
         let app_is_here = [&["--app", "127.0.0.1"], odd.cart].concat();
         let cart = Sidecar::start(&mesh, &authority, cart, "cart", &app_is_here).await;
         let shop = Sidecar::start(&mesh, &authority, shop, "shop", odd.shop).await;
-        Self { shop, cart, world, app, mesh, _database: database }
+        Self { shop, cart, world, app, _mesh: mesh, _database: database }
     }
 
     /// The same, with both intercepted.
@@ -95,9 +95,8 @@ fn any(port: u16) -> SocketAddr {
 }
 
 fn service(name: &str, ports: &str, at: Option<&Namespace>) -> String {
-    let endpoints = at.map_or(String::new(), |at| {
-        format!("\n  endpoints: {{static: [{{address: '{}'}}]}}", at.v4)
-    });
+    let endpoints =
+        at.map_or(String::new(), |at| format!("\n  endpoints: {{static: [{{address: '{}'}}]}}", at.v4));
     format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  ports: [{ports}]{endpoints}"
     )
@@ -140,7 +139,7 @@ impl Sidecar {
         process.listening("--metrics").await;
         let sidecar = Self { process, namespace };
         eventually(DEADLINE, "the sidecar is ready", async || {
-            let page = client::page(SocketAddr::from(([127, 0, 0, 1], 15200)), "/ready");
+            let page = client::page(SocketAddr::from(([127, 0, 0, 1], 15020)), "/ready");
             let page = sidecar.namespace.run(page).await.ok()?;
             (page.status == StatusCode::OK).then_some(())
         })
@@ -232,20 +231,17 @@ impl Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_that_know_nothing_of_the_mesh_call_through_it_by_mutual_tls() {
-    let site = Site::intercepted(Odd::default()).await;
+    // So long a strict port waits for callers to begin a handshake.
+    let site = Site::intercepted(Odd { cart: &["--downstream-head", "1s"], ..Odd::default() }).await;
     let page = printed(&mut site.curl(&["http://cart/basket"]));
     assert!(page.contains("URI=spiffe://mesh.test/ns/default/svc/shop"), "{page}");
     // By the port where the workload listens, which is none of the service: known by its address alone.
     let page = printed(&mut site.curl(&["http://cart:8080/"]));
     assert!(page.contains("URI=spiffe://mesh.test/ns/default/svc/shop"), "{page}");
-    let shaken = ["outrigger_tls_handshakes_total", "direction=\"inbound\"", "result=\"ok\""];
     assert_eq!(site.cart.count(&["outrigger_tls_handshakes_total", "direction=\"inbound\""]).await, 1);
-    let _ = shaken;
 
     let echo = site.shop.namespace.run(converse(site.database(), b"select 1")).await.unwrap();
     assert_eq!(echo, b"select 1");
-    let over = ["outrigger_connections_total", "cluster=\"default/cart:5432\""];
-    let _ = over;
     eventually(DEADLINE, "both sidecars have carried it", async || {
         let parts = &["outrigger_connections_total", "cluster=\"default/cart:5432\"", "end=\"done\""];
         let carried = (site.shop.count(parts).await, site.cart.count(parts).await);

@@ -5,8 +5,7 @@
 //! | a port of TCP or TLS of the mesh | not waited for | as the routes of that port say |
 //! | an HTTP port of the mesh | HTTP | by host; to that port, where nobody is called by the host |
 //! | anything else | HTTP/1, and its host is of the mesh | by host |
-//! | anything else | HTTP/2 | by host, request by request |
-//! | anything | anything else, or nothing for a while | where it was going, if it may |
+//! | anything | anything else, or nothing for a while | where it was going, if it may; HTTP that may not is answered |
 //! | a port of the own service, inbound | | as on a listener of that port |
 //! | another port, inbound | | where it was going, unless the service is `Strict` |
 
@@ -121,24 +120,22 @@ impl Intercepted {
         };
         let Ok(said) = listen(&self.stream, &downstream).await else { return };
         let known = |host: &Authority| downstream.worker.with_plan(|plan| plan.outbound.knows(host));
-        let ours = match &said {
-            Said::Http1(host) => {
-                requests.is_some() || host.as_ref().is_some_and(|host| known(host) == Some(true))
-            }
-            Said::Http2 => true,
-            Said::Else => false,
-        };
+        let ours = requests.is_some()
+            || match &said {
+                Said::Http1(Some(host)) => known(host) == Some(true),
+                // Its hosts show only once it is answered, and then it is too late to let it pass.
+                Said::Http1(None) | Said::Http2 | Said::Else => false,
+            };
+        // Over HTTP there is an answer that says why.
+        let answered = ours || !self.interceptor.lets_out;
         if let Some(port) = requests {
             // Empty until here.
             let _ = downstream.addressed.set(port);
         }
         match said {
-            // Over HTTP there is an answer that says why.
-            Said::Http1(_) if ours || !self.interceptor.lets_out => {
-                Box::pin(serve_http1(self.stream.into(), downstream, stack)).await;
-            }
-            Said::Http2 => Box::pin(serve_http2(self.stream.into(), downstream, stack)).await,
-            Said::Http1(_) | Said::Else => self.pass(downstream).await,
+            Said::Http1(_) if answered => Box::pin(serve_http1(self.stream.into(), downstream, stack)).await,
+            Said::Http2 if answered => Box::pin(serve_http2(self.stream.into(), downstream, stack)).await,
+            Said::Http1(_) | Said::Http2 | Said::Else => self.pass(downstream).await,
         }
     }
 

@@ -79,6 +79,8 @@ pub async fn pass(
         let pass = passing.enter(from);
         // Not before: the other end of what has just been opened may be looked at first.
         if passing.has(peer) {
+            // An end would be passed on, and go round by itself.
+            upstream.abort();
             return Err(Refusal::Loop(dialled));
         }
         let idle_ns = clock::limit_ns(IDLE_MS);
