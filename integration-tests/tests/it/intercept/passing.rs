@@ -29,7 +29,7 @@ async fn what_leads_out_of_the_mesh_gets_there() {
     // Names that the mesh does not know, a proxy of the world's own, and a tunnel through it.
     let page = curl(&["-H", "Host: world.example", &format!("http://{v4}/")]);
     assert!(page.contains("world.example"), "{page}");
-    let page = curl(&["--proxy", &format!("http://{v4}"), "http://other.example/c"]);
+    let page = curl(&["--proxy", &format!("http://{v4}:80"), "http://other.example/c"]);
     assert!(page.contains("http://other.example/c"), "as it was sent: {page}");
     // Of HTTP/2 no host is seen.
     let page = curl(&["--http2-prior-knowledge", &format!("http://{v4}/d")]);
