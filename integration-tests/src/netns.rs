@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::mesh::program;
 
@@ -91,11 +92,15 @@ impl Namespace {
     /// # Panics
     /// When `work` does.
     pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        let inside = self.inside.as_ref().expect("there until it is dropped");
-        match inside.spawn(work).await {
+        match self.spawn(work).await {
             Ok(done) => done,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
+    }
+
+    /// Does `work` inside, beside what goes on here.
+    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.inside.as_ref().expect("there until it is dropped").spawn(work)
     }
 
     /// A program inside.

@@ -96,9 +96,6 @@ impl AppError {
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
 /// `give_back` has the allocator return what is free.
 pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
-    if config.transparent.is_some() && rustix::process::geteuid().is_root() {
-        return Err(AppError::Root);
-    }
     let mut signals = Signals::new()?;
     let state = Arc::new(StateDir::open(&config.state, &format!("{} of {}", config.node, config.service))?);
     mark_panics(state.path());

@@ -269,6 +269,6 @@ async fn grpc(to: SocketAddr) -> (StatusCode, String) {
     let mut connection =
         client::Connection::open(to, http::Version::HTTP_2).await.expect("the sidecar accepts");
     let answer = connection.send(request).await.expect("the cart answers");
-    let sum = answer.trailers.get("x-sum").map_or("", |value| value.to_str().unwrap());
+    let sum = answer.trailers.get("x-sum").map_or("", |value| value.to_str().unwrap_or_default());
     (answer.status, sum.to_owned())
 }

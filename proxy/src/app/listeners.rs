@@ -31,7 +31,10 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
+    pub(super) fn bind(config: &Config) -> Result<Self, AppError> {
+        if config.transparent.is_some() && rustix::process::geteuid().is_root() {
+            return Err(AppError::Root);
+        }
         let outbound = bind(config.outbound, "--outbound")?;
         let inbound =
             config.inbound.map(|inbound| reserve_refusing(inbound.listen, "--inbound")).transpose()?;
@@ -47,7 +50,7 @@ impl Listeners {
                 .inbound_ports
                 .iter()
                 .map(|port| Ok((reserve_refusing(port.listen, "--inbound-port")?, *port)))
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, BindError>>()?,
             admin: bind(config.admin, "--admin")?,
             metrics: bind(config.metrics, "--metrics")?,
             twins,

@@ -95,8 +95,8 @@ pub(super) struct Flags {
     #[arg(long)]
     pub(super) transparent: bool,
 
-    /// What becomes of intercepted connections to what the mesh does not know [default: allow]
-    #[arg(long, value_name = "WHAT", value_enum)]
+    /// What becomes of intercepted connections to what the mesh does not know: allow, they go where they were going, or refuse [default: allow]
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub(super) unknown_destinations: Option<UnknownDestinations>,
 
     /// A listener for the application's connections to a port of protocol TCP or TLS; may be repeated

@@ -7,7 +7,7 @@ const OUT: &[&str] = &["outrigger_connections_total", "direction=\"outbound\"", 
 /// Applications of the world, on its addresses.
 async fn outside(world: &Namespace) -> (App, Database) {
     (
-        world.run(App::start_at("world", "[::]:80".parse().unwrap())).await,
+        world.run(App::start_at("world", SocketAddr::from(([0; 8], 80)))).await,
         world.run(Database::start(any(25))).await,
     )
 }

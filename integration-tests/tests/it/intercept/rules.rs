@@ -93,19 +93,15 @@ async fn rules_change_under_traffic_and_nobody_notices() {
     let mut before = site.shop.namespace.run(TcpStream::connect(database)).await.unwrap();
     let mut greeting = vec![0; GREETING.len()];
     before.read_exact(&mut greeting).await.unwrap();
-    let calling = site.shop.namespace.run(async move {
-        tokio::spawn(async move {
-            let mut calls = 0_u32;
-            loop {
-                let answer = client::fetch(SocketAddr::new(database.ip(), 80), "cart", "/").await;
-                match answer {
-                    Ok(answer) if answer.status == StatusCode::OK => calls += 1,
-                    other => return (calls, format!("{other:?}")),
-                }
+    let calling = site.shop.namespace.spawn(async move {
+        let mut calls = 0_u32;
+        loop {
+            match client::fetch(SocketAddr::new(database.ip(), 80), "cart", "/").await {
+                Ok(answer) if answer.status == StatusCode::OK => calls += 1,
+                other => return format!("after {calls}: {other:?}"),
             }
-        })
+        }
     });
-    let calling = calling.await;
     let count = |parts| site.cart.count(parts);
     for round in 0..20 {
         let ports = format!("{}", 2_000 + round);
