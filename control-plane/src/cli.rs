@@ -7,6 +7,7 @@ mod edit;
 mod explain;
 mod files;
 mod inspect;
+mod intercept;
 mod keys;
 mod local;
 mod output;
@@ -73,6 +74,9 @@ enum Verb {
     /// The authority of a mesh, and certificates that prove identities
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Have the connections of this network namespace go through the proxy
+    #[command(subcommand)]
+    Intercept(intercept::Intercept),
     /// Let a proxy run a snapshot again that it has put in quarantine
     Unquarantine(quarantine::Unquarantine),
     /// Show which route, cluster, filters and timeouts a request would get
@@ -151,6 +155,7 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failed> {
         Verb::Gc(gc) => gc.run().await,
         Verb::Keys(keys) => keys.run().await,
         Verb::Certs(certs) => certs.run().await,
+        Verb::Intercept(intercept) => intercept.run().await,
         Verb::Unquarantine(unquarantine) => unquarantine.run(),
         Verb::Explain(explain) => explain.run().await,
         Verb::Schema(schema) => schema.run(),

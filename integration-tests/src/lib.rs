@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod load;
 pub mod mesh;
 pub mod metrics;
+pub mod netns;
 pub mod pki;
 pub mod port;
 pub mod process;

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::listeners::{Listeners, announce, listen_outbound, take_inbound};
+use self::listeners::{Listeners, announce};
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::{Applier, Keepers};
 use crate::certificates::Certificates;
@@ -70,6 +70,12 @@ pub enum AppError {
     /// DNS.
     #[error("cannot set up DNS")]
     Resolve(#[from] ResolveError),
+    /// The user.
+    #[error(
+        "refusing to run as root with --transparent: what root opens cannot be told from what the application does, and would be intercepted again; run \
+         this as the user that `outrigger intercept install --proxy-user` names"
+    )]
+    Root,
     /// The certificate.
     #[error("cannot prove the identity of --identity-cert and --identity-key")]
     Identity(#[from] FilesError),
@@ -87,7 +93,7 @@ impl AppError {
         match self {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
-            Self::Key(_) | Self::Store(_) | Self::Identity(_) => Exit::Usage,
+            Self::Key(_) | Self::Store(_) | Self::Identity(_) | Self::Root => Exit::Usage,
             Self::State(_) | Self::Resolve(_) | Self::Tls(_) | Self::System(_) => Exit::Failed,
         }
     }
@@ -160,9 +166,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    let Listeners { outbound, forwards, inbound, inbound_ports, .. } = listeners;
-    let usher = crew.usher();
-    listen_outbound(&usher, outbound, forwards).await;
+    let (usher, interceptor) = (crew.usher(), listeners.interceptor(&config));
+    listeners.outbound.take(&usher, interceptor.as_ref()).await?;
     if let Some(ports) = overview.keepers.ports.clone() {
         tokio::task::spawn_local(ports.run());
     }
@@ -170,7 +175,9 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), identity.clone()));
     let in_order = tokio::select! {
         biased;
-        refused = take_inbound(&usher, inbound, inbound_ports, &config, &identity) => return Err(refused),
+        Err(refused) = listeners.inbound.take(&usher, interceptor.as_ref(), &config, &identity) => {
+            return Err(refused);
+        }
         in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state) => in_order,
     };
     Ok(crew.stop() && in_order)
@@ -221,6 +228,7 @@ fn local(config: &Config) -> Local {
             config::App::Socket(path) => plan::App::Socket(path.as_path().into()),
         }),
         identity: config.identity.is_some(),
+        transparent: config.transparent.is_some(),
     }
 }
 

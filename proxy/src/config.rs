@@ -10,6 +10,7 @@ mod identity;
 mod layers;
 mod rate_limit_store;
 mod target;
+mod transparent;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,7 @@ pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError
 pub use layers::Origin;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
+pub use transparent::{Transparent, UnknownDestinations};
 
 /// What a proxy needs to know before it has seen a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub certificates: Option<PathBuf>,
     /// Where calls to the application are taken, if at all.
     pub inbound: Option<Inbound>,
+    /// How intercepted connections are treated, if there are any.
+    pub transparent: Option<Transparent>,
     /// Listeners for calls to the application that are for one port of its service.
     pub inbound_ports: Vec<InboundPort>,
     /// Addresses and networks of proxies that say for whom they connect to the application.

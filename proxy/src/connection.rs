@@ -21,8 +21,11 @@ use crate::telemetry::metrics::Direction;
 use crate::worker::Worker;
 
 mod first;
+mod intercepted;
 mod proxied;
 mod tls;
+
+pub use intercepted::{Intercepted, Interceptor};
 
 /// A connection that was just accepted.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use self::acceptor::Acceptor;
 use crate::clock;
-use crate::connection;
+use crate::connection::{self, Intercepted, Interceptor};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::gateway;
@@ -51,19 +51,21 @@ pub struct Door {
     pub gateway: Option<u16>,
     /// The listener is closed when the other side is dropped.
     pub closed: Option<oneshot::Receiver<()>>,
+    /// How those are treated that were intercepted, if there are such.
+    pub interceptor: Option<Arc<Interceptor>>,
 }
 
 impl From<Direction> for Door {
     fn from(direction: Direction) -> Self {
-        Self { direction, forward: None, port: None, gateway: None, closed: None }
+        Self { direction, forward: None, port: None, gateway: None, closed: None, interceptor: None }
     }
 }
 
 /// Where a connection goes.
 #[derive(Debug, Clone)]
 enum Way {
-    /// To be looked into: which way they go, and the port of the own service that they are for.
-    Calls(Direction, Option<u16>),
+    /// To be looked into: which way they go, the port of the own service that they are for, and how those are treated that were intercepted.
+    Calls(Direction, Option<u16>, Option<Arc<Interceptor>>),
     Forward(Arc<Forward>),
     Gateway(u16),
 }
@@ -73,7 +75,7 @@ impl From<&Door> for Way {
         match (&door.forward, door.gateway) {
             (Some(forward), _) => Self::Forward(forward.clone()),
             (None, Some(port)) => Self::Gateway(port),
-            (None, None) => Self::Calls(door.direction, door.port),
+            (None, None) => Self::Calls(door.direction, door.port, door.interceptor.clone()),
         }
     }
 }
@@ -329,8 +331,8 @@ fn take<S>(
 ) where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    let (direction, port) = match way {
-        Way::Calls(direction, port) => (direction, port),
+    let (direction, port, interceptor) = match way {
+        Way::Calls(direction, port, interceptor) => (direction, port, interceptor),
         Way::Forward(forward) => {
             let carrying = opaque::serve(worker.clone(), forward, stream.into(), peer);
             tokio::task::spawn_local(async move {
@@ -351,8 +353,15 @@ fn take<S>(
     let accepted = Accepted::new(&worker.stats, direction);
     let arrival = connection::Arrival { worker: worker.clone(), direction, port, edge: None, peer, accepted };
     let stack = stack.clone();
+    let intercepted = match interceptor {
+        Some(interceptor) => Intercepted::new(stream, &interceptor),
+        None => Err(stream),
+    };
     tokio::task::spawn_local(async move {
-        connection::serve(stream, arrival, stack).await;
+        match intercepted {
+            Ok(intercepted) => Box::pin(intercepted.serve(arrival, stack)).await,
+            Err(stream) => connection::serve(stream, arrival, stack).await,
+        }
         drop(place);
     });
 }

@@ -1,4 +1,5 @@
 //! What a connection speaks, by its first bytes.
 
+pub mod asked;
 pub mod client_hello;
 pub mod spoken;

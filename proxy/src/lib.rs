@@ -26,6 +26,7 @@ pub mod listener;
 pub mod local_reply;
 pub mod memory;
 pub mod opaque;
+pub mod original_dst;
 pub mod overload;
 pub mod overview;
 pub mod passage;

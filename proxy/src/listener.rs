@@ -1,9 +1,10 @@
 //! Bound sockets and the connections they accept.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -52,9 +53,38 @@ pub fn reserve_refusing(address: SocketAddr, flag: &'static str) -> Result<StdLi
     reserve(address, flag)
 }
 
+/// The same port on the other loopback address, or on all addresses of the other family, for a listener of IPv4: of which family a connection is
+/// decides where the kernel redirects it to. It refuses connections until [`listen`]; `None` where the machine has no IPv6, or the listener another
+/// address.
+pub fn reserve_on_ipv6(listener: &StdListener, flag: &'static str) -> Result<Option<StdListener>, BindError> {
+    let Ok(SocketAddr::V4(bound)) = listener.local_addr() else { return Ok(None) };
+    let ip = match *bound.ip() {
+        Ipv4Addr::LOCALHOST => Ipv6Addr::LOCALHOST,
+        Ipv4Addr::UNSPECIFIED => Ipv6Addr::UNSPECIFIED,
+        _ => return Ok(None),
+    };
+    match bind_socket(SocketAddr::from((ip, bound.port())), flag, true) {
+        Ok(twin) => Ok(Some(twin)),
+        Err(BindError { error, .. }) if lacks_ipv6(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    let lacking = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(|errno| Some(errno.raw_os_error()));
+    lacking.contains(&error.raw_os_error())
+}
+
 fn reserve(address: SocketAddr, flag: &'static str) -> Result<StdListener, BindError> {
+    bind_socket(address, flag, false)
+}
+
+fn bind_socket(address: SocketAddr, flag: &'static str, only_v6: bool) -> Result<StdListener, BindError> {
     let bound = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if only_v6 {
+            socket.set_only_v6(true)?;
+        }
         // Only lets a port be bound again whose connections are in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;

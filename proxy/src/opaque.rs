@@ -16,15 +16,17 @@ use crate::error::Side;
 use crate::sweep::{Sweep, Timer};
 
 pub use end::End;
+pub use passthrough::{Passing, pass, turn_away};
 pub use pipe::Pipes;
 pub use refusal::{REASONS, Refusal, reason};
-pub use serve::{Forward, serve, serve_inbound};
+pub use serve::{Forward, serve, serve_inbound, serve_port};
 
 pub mod answer;
 mod end;
 mod flow;
 mod hello;
 mod open;
+mod passthrough;
 mod pipe;
 mod refusal;
 mod serve;

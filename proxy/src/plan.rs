@@ -14,6 +14,7 @@ use outrigger_snapshot::policy::{Authorization, CertificateName, Mtls, PriorityR
 use outrigger_snapshot::router::Router;
 
 use self::connection::{ConnectionPorts, InboundPort};
+use self::interception::Interception;
 use crate::cluster::Cluster;
 use crate::gateway::{GatewayPorts, TlsListener};
 use crate::health_check::asked::Asked;
@@ -25,8 +26,10 @@ use crate::upstream_tls::Tls;
 
 pub use build::{App, Local, Refusal, Resolved};
 
+pub mod addresses;
 pub mod build;
 pub mod connection;
+pub mod interception;
 
 /// Which snapshot a plan was built from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Plan {
     pub connections: ConnectionPorts,
     /// What strangers may call, where this is a gateway.
     pub gateway: GatewayPorts,
+    /// What there is to know of intercepted connections, where there are such.
+    pub interception: Option<Box<Interception>>,
     /// Every cluster, by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
 }

@@ -13,6 +13,7 @@ use http::header::{CONNECTION, HeaderName, HeaderValue};
 use outrigger_filters::Context;
 use outrigger_filters::layer::FilterLayer;
 use outrigger_snapshot::head::{RequestHead, ResponseHead};
+use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{Access, Mtls, Subject};
 use outrigger_snapshot::router::Miss;
 use tower::{ServiceBuilder, service_fn};
@@ -67,6 +68,8 @@ pub struct Call {
     pub direction: Direction,
     /// The port of the own service that it is for, where the connection says so.
     pub port: Option<u16>,
+    /// The port of the mesh that the connection was going to, if it was intercepted.
+    pub addressed: Option<Arc<ClusterName>>,
     /// The downstream peer.
     pub peer: HeaderValue,
     /// Who it has proved to be.
@@ -145,7 +148,7 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
-    let Call { request, body, direction, port, peer, caller, edge, started_ns, .. } = call;
+    let Call { request, body, direction, port, addressed, peer, caller, edge, started_ns, .. } = call;
     let Normalized { mut head, upgrade, trailers, timed, mut marked, .. } = request?;
     if let Some(edge) = &edge {
         edge.enter(&mut head, &peer, marked, &worker.trusted)?;
@@ -153,7 +156,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let (rule, prefix_bytes) = worker
         .with_plan(|plan| match (direction, &edge) {
             (Direction::Outbound, Some(edge)) => edge.route(plan, &head),
-            (Direction::Outbound, None) => outbound(plan, &head),
+            (Direction::Outbound, None) => outbound(plan, &head, addressed.as_deref()),
             (Direction::Inbound, _) => inbound(plan, &head, port),
         })
         .ok_or(ProxyError::NoPlan)??;
@@ -214,8 +217,17 @@ fn inherit(head: &mut RequestHead, parent: Option<Parent>) {
     }
 }
 
-fn outbound(plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
-    match plan.outbound.find(head) {
+/// By host; where nobody is called by it, to the port that the connection was going to.
+fn outbound(
+    plan: &Plan,
+    head: &RequestHead,
+    addressed: Option<&ClusterName>,
+) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
+    let found = match (plan.outbound.find(head), addressed) {
+        (Err(Miss::Host | Miss::Port), Some(port)) => plan.outbound.find_at(&port.service, port.port, head),
+        (found, _) => found,
+    };
+    match found {
         Ok(found) => Ok((found.rule.clone(), found.prefix.map(str::len))),
         Err(Miss::Host) => Err(ProxyError::NoHost),
         Err(Miss::Port) => Err(ProxyError::NoPort),

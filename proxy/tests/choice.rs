@@ -120,7 +120,7 @@ impl Rig {
         policy.check().unwrap();
         let app = App::At { host: [127, 0, 0, 1].into(), port: None };
         let (service, zone) = ("web".parse().unwrap(), self.zone.map(Arc::from));
-        let local = Local { identity: false, service, zone, app: Some(app) };
+        let local = Local { identity: false, transparent: false, service, zone, app: Some(app) };
         let (resolved, version) = (BTreeMap::new(), PlanVersion::default());
         let plan = Plan::build(&policy, &facts(), &local, &resolved, &mut self.registry, version).unwrap();
         self.plan.store(Some(Arc::new(plan)));
@@ -167,6 +167,7 @@ impl Rig {
             request.headers_mut().insert("x-tenant", HeaderValue::from_static(tenant));
         }
         let call = Call {
+            addressed: None,
             caller: None,
             edge: None,
             request: normalize_request(request.into_parts().0),

@@ -107,7 +107,13 @@ impl Rig {
             clusters: BTreeMap::new(),
         };
         let app = App::At { host: [127, 0, 0, 1].into(), port: None };
-        let local = Local { identity: false, service: "cart".parse().unwrap(), zone: None, app: Some(app) };
+        let local = Local {
+            identity: false,
+            transparent: false,
+            service: "cart".parse().unwrap(),
+            zone: None,
+            app: Some(app),
+        };
         let resolved = BTreeMap::new();
         let version = PlanVersion::default();
         let plan = Plan::build(policy, &facts, &local, &resolved, &mut self.registry, version).unwrap();
@@ -129,6 +135,7 @@ impl Rig {
         let started_ns = clock::now_ns();
         request.headers_mut().entry("host").or_insert(HeaderValue::from_static("cart"));
         let call = Call {
+            addressed: None,
             caller: None,
             edge: None,
             request: normalize_request(request.into_parts().0),

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::head::RequestHead;
+use crate::head::{Authority, RequestHead};
 use crate::name::{ClusterName, ServiceName};
 use crate::policy::{Policy, Port, Rule, Service};
 
@@ -112,14 +112,24 @@ impl<R> Router<R> {
 
     /// The rule for a request.
     pub fn find(&self, head: &RequestHead) -> Result<Found<'_, R>, Miss> {
-        let host = self.host(head.authority().host()).ok_or(Miss::Host)?;
-        let table = match head.authority().port() {
-            None => host.ports.first(),
-            Some(port) => host.ports.iter().find(|(number, _)| *number == port),
-        };
-        let (_, table) = table.ok_or(Miss::Port)?;
-        let (rule, prefix) = table.find(head).ok_or(Miss::Rule)?;
-        Ok(Found { service: &host.service, rule, prefix })
+        let authority = head.authority();
+        self.host(authority.host()).ok_or(Miss::Host)?.find(authority.port(), head)
+    }
+
+    /// The rule for a request that is for this port of a service, whatever host it names.
+    pub fn find_at(
+        &self,
+        service: &ServiceName,
+        port: u16,
+        head: &RequestHead,
+    ) -> Result<Found<'_, R>, Miss> {
+        let mut hosts = self.names.get(service.name()).into_iter().flatten();
+        hosts.find(|host| host.service == *service).ok_or(Miss::Host)?.find(Some(port), head)
+    }
+
+    /// Whether a service is called by this host, and has this HTTP port.
+    pub fn knows(&self, authority: &Authority) -> bool {
+        self.host(authority.host()).is_some_and(|host| host.port(authority.port()).is_some())
     }
 
     /// The service that is called by this host.
@@ -137,6 +147,19 @@ impl<R> Router<R> {
             Some((name, rest)) => (name, rest.strip_suffix(".svc").unwrap_or(rest)),
         };
         self.names.get(name)?.iter().find(|host| host.service.namespace() == namespace)
+    }
+}
+
+impl<R> Host<R> {
+    /// The routes of a port; of the first, if none is named.
+    fn port(&self, port: Option<u16>) -> Option<&Table<R>> {
+        let named = |port| self.ports.iter().find(|(number, _)| *number == port);
+        port.map_or(self.ports.first(), named).map(|(_, table)| table)
+    }
+
+    fn find(&self, port: Option<u16>, head: &RequestHead) -> Result<Found<'_, R>, Miss> {
+        let (rule, prefix) = self.port(port).ok_or(Miss::Port)?.find(head).ok_or(Miss::Rule)?;
+        Ok(Found { service: &self.service, rule, prefix })
     }
 }
 

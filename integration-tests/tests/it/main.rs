@@ -22,6 +22,7 @@ mod hedges;
 mod house;
 mod http;
 mod hung;
+mod intercept;
 mod limits;
 mod memory;
 mod mtls;

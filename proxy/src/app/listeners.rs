@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
 use super::AppError;
-use crate::config::{self, Config};
+use crate::config::{self, Config, UnknownDestinations};
+use crate::connection::Interceptor;
 use crate::crew::{Door, Usher};
 use crate::identity::Keeper;
-use crate::listener::{BindError, bind, listen, reserve_refusing};
+use crate::listener::{BindError, bind, listen, reserve_on_ipv6, reserve_refusing};
 use crate::opaque::Forward;
 use crate::telemetry::metrics::Direction;
 
@@ -20,45 +21,146 @@ const INBOUND_PORT: &str = "inbound-port";
 
 /// The sockets of a proxy.
 pub(super) struct Listeners {
-    pub(super) outbound: Option<StdListener>,
-    pub(super) forwards: Vec<(StdListener, Arc<Forward>)>,
-    pub(super) inbound: Option<StdListener>,
-    pub(super) inbound_ports: Vec<(StdListener, config::InboundPort)>,
+    pub(super) outbound: OutboundListeners,
+    pub(super) inbound: InboundListeners,
     pub(super) admin: StdListener,
     pub(super) metrics: StdListener,
 }
 
+/// Those for the application's calls.
+pub(super) struct OutboundListeners {
+    own: Option<StdListener>,
+    /// For intercepted connections of IPv6.
+    twin: Option<StdListener>,
+    forwards: Vec<(StdListener, Arc<Forward>)>,
+}
+
+/// Those for calls to it.
+pub(super) struct InboundListeners {
+    own: Option<StdListener>,
+    /// For intercepted connections of IPv6.
+    twin: Option<StdListener>,
+    ports: Vec<(StdListener, config::InboundPort)>,
+}
+
 impl Listeners {
-    pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
+    pub(super) fn bind(config: &Config) -> Result<Self, AppError> {
+        if config.transparent.is_some() && rustix::process::geteuid().is_root() {
+            return Err(AppError::Root);
+        }
         Ok(Self {
-            outbound: config.outbound.map(|address| bind(address, "--outbound")).transpose()?,
-            forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
-            inbound: config
-                .inbound
-                .as_ref()
-                .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
-                .transpose()?,
-            inbound_ports: config
-                .inbound_ports
-                .iter()
-                .map(|port| Ok((reserve_refusing(port.listen, "--inbound-port")?, *port)))
-                .collect::<Result<_, _>>()?,
+            outbound: OutboundListeners::bind(config)?,
+            inbound: InboundListeners::bind(config)?,
             admin: bind(config.admin, "--admin")?,
             metrics: bind(config.metrics, "--metrics")?,
         })
     }
 
+    /// How what is intercepted is treated, if anything is.
+    pub(super) fn interceptor(&self, config: &Config) -> Option<Arc<Interceptor>> {
+        let transparent = config.transparent?;
+        let port = |(_, listener): (_, &StdListener)| listener.local_addr().ok().map(|bound| bound.port());
+        Some(Arc::new(Interceptor {
+            lets_out: transparent.unknown == UnknownDestinations::Allow,
+            own_ports: self.all().filter_map(port).collect(),
+            passing: Arc::default(),
+        }))
+    }
+
     /// What is bound where; port 0 has become a real one.
     pub(super) fn addresses(&self) -> Vec<(&'static str, String)> {
-        let mut listeners: Vec<_> = self.outbound.iter().map(|outbound| ("outbound", outbound)).collect();
-        listeners.extend(self.forwards.iter().map(|(forward, _)| ("forward", forward)));
-        listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
-        listeners.extend(self.inbound_ports.iter().map(|(port, _)| (INBOUND_PORT, port)));
-        listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
         let address = |listener: &StdListener| {
             listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
         };
-        listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
+        self.all().map(|(name, listener)| (name, address(listener))).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, &StdListener)> {
+        let Self { outbound, inbound, admin, metrics } = self;
+        let own = outbound.own.iter().map(|own| ("outbound", own));
+        own.chain(outbound.forwards.iter().map(|(forward, _)| ("forward", forward)))
+            .chain(inbound.own.iter().map(|own| (INBOUND, own)))
+            .chain(inbound.ports.iter().map(|(port, _)| (INBOUND_PORT, port)))
+            .chain([("admin", admin), ("metrics", metrics)])
+    }
+}
+
+impl OutboundListeners {
+    fn bind(config: &Config) -> Result<Self, BindError> {
+        let own = config.outbound.map(|address| bind(address, "--outbound")).transpose()?;
+        let twin = twin(config, own.as_ref(), "--outbound")?;
+        let forwards = config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?;
+        Ok(Self { own, twin, forwards })
+    }
+
+    /// Takes the application's calls.
+    pub(super) async fn take(
+        self,
+        usher: &Usher,
+        interceptor: Option<&Arc<Interceptor>>,
+    ) -> Result<(), AppError> {
+        let door = || Door { interceptor: interceptor.cloned(), ..Direction::Outbound.into() };
+        if let Some(own) = self.own {
+            usher.listen(own, door()).await;
+        }
+        if let Some(twin) = self.twin {
+            listen(&twin, twin.local_addr()?, "--outbound")?;
+            usher.listen(twin, door()).await;
+        }
+        for (listener, forward) in self.forwards {
+            usher.listen(listener, Door { forward: Some(forward), ..Direction::Outbound.into() }).await;
+        }
+        Ok(())
+    }
+}
+
+impl InboundListeners {
+    fn bind(config: &Config) -> Result<Self, BindError> {
+        let own = config.inbound.as_ref().map(|inbound| reserve_refusing(inbound.listen, "--inbound"));
+        let own = own.transpose()?;
+        let twin = twin(config, own.as_ref(), "--inbound")?;
+        let port = |port: &config::InboundPort| Ok((reserve_refusing(port.listen, "--inbound-port")?, *port));
+        let ports = config.inbound_ports.iter().map(port).collect::<Result<_, _>>()?;
+        Ok(Self { own, twin, ports })
+    }
+
+    /// Takes calls to the application once this proxy can prove who it is; ends only with why it cannot take them.
+    pub(super) async fn take(
+        self,
+        usher: &Usher,
+        interceptor: Option<&Arc<Interceptor>>,
+        config: &Config,
+        identity: &Keeper,
+    ) -> Result<std::convert::Infallible, AppError> {
+        identity.proved().await;
+        let door = || Door { interceptor: interceptor.cloned(), ..Direction::Inbound.into() };
+        if let Some(twin) = self.twin {
+            listen(&twin, twin.local_addr()?, "--inbound")?;
+            usher.listen(twin, door()).await;
+        }
+        if let (Some(own), Some(inbound)) = (self.own, &config.inbound) {
+            listen(&own, inbound.listen, "--inbound")?;
+            announce_one(INBOUND, &own.local_addr()?.to_string());
+            usher.listen(own, door()).await;
+        }
+        for (listener, declared) in self.ports {
+            listen(&listener, declared.listen, "--inbound-port")?;
+            announce_one(INBOUND_PORT, &listener.local_addr()?.to_string());
+            usher.listen(listener, Door { port: Some(declared.port), ..Direction::Inbound.into() }).await;
+        }
+        std::future::pending().await
+    }
+}
+
+/// The same for IPv6, where connections are intercepted and there is such a thing.
+fn twin(
+    config: &Config,
+    own: Option<&StdListener>,
+    flag: &'static str,
+) -> Result<Option<StdListener>, BindError> {
+    match own.filter(|_| config.transparent.is_some()) {
+        Some(own) => reserve_on_ipv6(own, flag),
+        None => Ok(None),
     }
 }
 
@@ -79,53 +181,4 @@ pub(super) fn announce(listeners: &Listeners) {
 fn announce_one(name: &str, address: &str) {
     // Nobody reads a closed stderr.
     let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
-}
-
-/// Takes calls to the application once this proxy can prove who it is; returns only why it cannot take them.
-pub(super) async fn take_inbound(
-    usher: &Usher,
-    inbound: Option<StdListener>,
-    ports: Vec<(StdListener, config::InboundPort)>,
-    config: &Config,
-    identity: &Keeper,
-) -> AppError {
-    identity.proved().await;
-    if let (Some(inbound), Some(address)) = (inbound, &config.inbound) {
-        if let Err(error) = begin(&inbound, address.listen, INBOUND, "--inbound") {
-            return error;
-        }
-        usher.listen(inbound, Direction::Inbound).await;
-    }
-    for (listener, declared) in ports {
-        if let Err(error) = begin(&listener, declared.listen, INBOUND_PORT, "--inbound-port") {
-            return error;
-        }
-        usher.listen(listener, Door { port: Some(declared.port), ..Direction::Inbound.into() }).await;
-    }
-    std::future::pending().await
-}
-
-fn begin(
-    listener: &StdListener,
-    address: SocketAddr,
-    name: &'static str,
-    flag: &'static str,
-) -> Result<(), AppError> {
-    listen(listener, address, flag)?;
-    announce_one(name, &listener.local_addr()?.to_string());
-    Ok(())
-}
-
-/// Takes the application's calls.
-pub(super) async fn listen_outbound(
-    usher: &Usher,
-    outbound: Option<StdListener>,
-    forwards: Vec<(StdListener, Arc<Forward>)>,
-) {
-    if let Some(outbound) = outbound {
-        usher.listen(outbound, Direction::Outbound).await;
-    }
-    for (listener, forward) in forwards {
-        usher.listen(listener, Door { forward: Some(forward), ..Direction::Outbound.into() }).await;
-    }
 }

@@ -12,12 +12,15 @@ use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
 use super::forward::{FORWARDS_MAX, InboundPort};
 use super::identity::identity;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
+use super::transparent::transparent;
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 
 /// Longest node id and zone, in bytes.
 const NODE_BYTES_MAX: usize = 128;
 const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);
 const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15006);
+/// The same where connections are intercepted, which come by any address.
+const INBOUND_ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15006);
 const DNS_PORT: u16 = 53;
 
 type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
@@ -57,6 +60,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     let outbound = if gateway.is_some() { None } else { Some(flags.outbound.unwrap_or(OUTBOUND)) };
     check_admin(&flags)?;
     check_listeners(&flags, outbound, inbound.as_ref())?;
+    let transparent = transparent(&flags, outbound, inbound.as_ref())?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
@@ -79,6 +83,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         certificates: flags.certificates,
         forwards: flags.forward,
         inbound,
+        transparent,
         inbound_ports: flags.inbound_port,
         proxy_protocol_from: flags.proxy_protocol_from,
         admin: flags.admin,
@@ -143,6 +148,7 @@ fn gateway(flags: &Flags) -> Result<Option<IpAddr>, ConfigError> {
         ("--app", flags.app.is_some()),
         ("--forward", !flags.forward.is_empty()),
         ("--inbound-port", !flags.inbound_port.is_empty()),
+        ("--transparent", flags.transparent),
     ];
     let own = [
         ("--gateway-address", flags.gateway_address.is_some()),
@@ -188,7 +194,10 @@ fn inbound(flags: &Flags) -> Result<Option<Inbound>, ConfigError> {
         )));
     }
     match (flags.inbound, flags.app.clone()) {
-        (listen, Some(app)) => Ok(Some(Inbound { listen: listen.unwrap_or(INBOUND), app })),
+        (listen, Some(app)) => {
+            let usual = if flags.transparent { INBOUND_ANY } else { INBOUND };
+            Ok(Some(Inbound { listen: listen.unwrap_or(usual), app }))
+        }
         (None, None) => Ok(None),
         (Some(listen), None) => Err(ConfigError::Combination(format!(
             "--inbound {listen} takes calls to the application, but --app does not say where it is: give --app HOST[:PORT], or leave \

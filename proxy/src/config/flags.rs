@@ -14,6 +14,7 @@ use super::forward::{Forward, InboundPort};
 use super::identity::{CaUrl, TypedToken, WorkloadSocket};
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
+use super::transparent::UnknownDestinations;
 use super::{check, duration};
 
 /// Shortest `--poll`.
@@ -112,6 +113,15 @@ pub(super) struct Flags {
     /// The application: its address, and its port unless the Service's target port is meant; or unix:/PATH of its socket
     #[arg(long, value_name = "HOST")]
     pub(super) app: Option<App>,
+
+    /// Connections come through the rules of `outrigger intercept install`: ask the kernel where each was going. --inbound is then on all
+    /// addresses [default: 0.0.0.0:15006]
+    #[arg(long)]
+    pub(super) transparent: bool,
+
+    /// What becomes of intercepted connections to what the mesh does not know: allow, they go where they were going, or refuse [default: allow]
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
+    pub(super) unknown_destinations: Option<UnknownDestinations>,
 
     /// A listener for the application's connections to a port of protocol TCP or TLS; may be repeated
     #[arg(long, value_name = "ADDR=SERVICE:PORT", value_delimiter = ',')]

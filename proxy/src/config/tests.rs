@@ -169,6 +169,24 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
+fn listeners_are_where_the_kernel_delivers_what_it_redirects() {
+    let inbound = |arguments: &[&str]| required(arguments, &[]).unwrap().inbound.unwrap().listen.to_string();
+    assert_eq!(inbound(&["--app", "localhost"]), "127.0.0.1:15006");
+    assert_eq!(inbound(&["--app", "localhost", "--transparent"]), "0.0.0.0:15006");
+    let config = required(&["--transparent", "--unknown-destinations", "refuse"], &[]).unwrap();
+    assert_eq!(config.transparent, Some(Transparent { unknown: UnknownDestinations::Refuse }));
+    for (arguments, expected) in [
+        (&["--unknown-destinations", "refuse"][..], "--transparent"),
+        (&["--transparent", "--outbound", "10.0.0.1:15001"], "127.0.0.1 or ::1"),
+        (&["--transparent", "--app", "::1", "--inbound", "127.0.0.1:15006"], "0.0.0.0:15006"),
+        (&["--transparent", "--app", "10.0.0.1"], "on loopback"),
+    ] {
+        let message = required(arguments, &[]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
 fn an_unreadable_file_is_named() {
     let message = required(&["--config", "/nowhere/at/all.toml"], &[]).unwrap_err().to_string();
     assert!(message.contains("/nowhere/at/all.toml"), "{message}");

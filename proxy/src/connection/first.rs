@@ -188,7 +188,7 @@ impl<'a> Peek<'a> {
         Self { stream, worker, direction, timer, due_ns, seen: 0, settled: false }
     }
 
-    fn of(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
+    pub(super) fn of(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
         Self::new(stream, &downstream.worker, downstream.direction, wait_ns)
     }
 
@@ -198,6 +198,12 @@ impl<'a> Peek<'a> {
             self.settled = true;
             self.due_ns = clock::now_ns().saturating_add(wait_ns);
         }
+    }
+
+    /// All bytes are new, and there is so long for them.
+    pub(super) fn begin_again(&mut self, wait_ns: u64) {
+        self.seen = 0;
+        self.begun(wait_ns);
     }
 
     pub(super) async fn more(&mut self, bytes: &mut [u8]) -> io::Result<Peeked> {

@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, HeaderValue};
@@ -16,6 +17,7 @@ use hyper::rt::ReadBufCursor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use outrigger_snapshot::name::ClusterName;
 use tower_service::Service;
 
 use crate::caller::Caller;
@@ -68,6 +70,8 @@ pub struct Downstream {
     pub between: Between,
     /// The peer's address as a field value.
     pub peer: HeaderValue,
+    /// The port of the mesh that it was going to, if it was intercepted.
+    pub addressed: OnceCell<Arc<ClusterName>>,
     /// Who the peer has proved to be.
     pub caller: OnceCell<Rc<Caller>>,
     /// What is known of a stranger, where this is a gateway.
@@ -88,13 +92,15 @@ impl Downstream {
         let peer = peer_value(between.source.ip());
         let activity = Rc::new(Activity::new(clock::now_ns()));
         let edge = edge.map_or_else(OnceCell::new, OnceCell::from);
-        let (caller, cut_at, tunnel) = (OnceCell::new(), CutAt::default(), RefCell::default());
+        let (addressed, caller) = (OnceCell::new(), OnceCell::new());
+        let (cut_at, tunnel) = (CutAt::default(), RefCell::default());
         Rc::new(Self {
             worker,
             direction,
             port,
             between,
             peer,
+            addressed,
             caller,
             edge,
             activity,
@@ -125,7 +131,9 @@ impl Downstream {
         let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
         let edge = self.edge.get().cloned();
         let port = caller.as_ref().and_then(|caller| caller.port).or(self.port);
-        let call = Call { request, body, direction, port, peer, caller, edge, version, started_ns };
+        let addressed = self.addressed.get().cloned();
+        let call =
+            Call { request, body, direction, addressed, port, peer, caller, edge, version, started_ns };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());

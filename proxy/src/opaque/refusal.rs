@@ -49,13 +49,26 @@ pub enum Refusal {
     /// A peer that is to say for whom it connects does not.
     #[error(transparent)]
     ProxyHeader(#[from] HeaderError),
+    /// It leads out of the mesh.
+    #[error("nothing of the mesh is at {0}, and connections may not leave it (--unknown-destinations)")]
+    UnknownDestination(std::net::SocketAddr),
+    /// It is for a port of the workload that its service does not name.
+    #[error(
+        "the service has no port whose workload listens on {0}, and takes only callers that prove their identity"
+    )]
+    UnnamedPort(u16),
+    /// It comes from this very proxy, or leads to it.
+    #[error(
+        "a connection to {0} leads back to this proxy: does it run as the user that `outrigger intercept install` was given?"
+    )]
+    Loop(std::net::SocketAddr),
     /// What requests may meet, too.
     #[error(transparent)]
     Request(#[from] ProxyError),
 }
 
 /// The codes of those that requests do not meet, as metrics spell them. The others have the code that they have there.
-const OWN_REASONS: [&str; 14] = [
+const OWN_REASONS: [&str; 17] = [
     "client_gone",
     "hello_timeout",
     "not_tls",
@@ -70,6 +83,9 @@ const OWN_REASONS: [&str; 14] = [
     "upstream_unreachable",
     "upstream_busy",
     "proxy_header",
+    "unknown_destination",
+    "unnamed_port",
+    "loop",
 ];
 
 /// How many codes there are.
@@ -98,6 +114,9 @@ impl Refusal {
             Self::Turned(Answer::Carried | Answer::Unreachable) => 11,
             Self::Turned(Answer::Busy) => 12,
             Self::ProxyHeader(_) => 13,
+            Self::UnknownDestination(_) => 14,
+            Self::UnnamedPort(_) => 15,
+            Self::Loop(_) => 16,
             Self::Request(error) => OWN_REASONS.len() + row_index(error),
         }
     }

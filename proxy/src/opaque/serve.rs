@@ -78,12 +78,22 @@ impl Rules {
 }
 
 /// Carries a connection of the workload until it is over, or refuses it.
-pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, mut stream: Transport, peer: SocketAddr) {
+pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, stream: Transport, peer: SocketAddr) {
     let _accepted = Accepted::new(&worker.stats, Direction::Outbound);
-    let mut crossing = Crossing::new(&worker, Direction::Outbound);
+    carry_to(&worker, &forward, &peer.into(), stream).await;
+}
+
+/// The same for one that was intercepted on its way to that port.
+pub async fn serve_port(downstream: &Downstream, port: &ClusterName, stream: Transport) {
+    let forward = Forward::Port(port.clone());
+    carry_to(&downstream.worker, &forward, &downstream.between, stream).await;
+}
+
+async fn carry_to(worker: &Rc<Worker>, forward: &Forward, between: &Between, mut stream: Transport) {
+    let mut crossing = Crossing::new(worker, Direction::Outbound);
     let opened = async {
-        let (rule, ahead) = route(&worker, &forward, &mut stream).await?;
-        crossing.open(&rule, &peer.into(), &stream, ahead).await
+        let (rule, ahead) = route(worker, forward, &mut stream).await?;
+        crossing.open(&rule, between, &stream, ahead).await
     };
     match opened.await {
         Ok(opened) => crossing.carry(stream, opened).await,
@@ -186,26 +196,27 @@ fn admit(worker: &Worker, port: &InboundPort, caller: Option<&Caller>) -> Result
 }
 
 /// A connection on its way, as far as it is counted.
-struct Crossing<'a> {
+pub(super) struct Crossing<'a> {
     worker: &'a Rc<Worker>,
     direction: Direction,
     started_ns: u64,
     /// As far as it has come.
-    stats: Option<Arc<ConnectionStats>>,
+    pub(super) stats: Option<Arc<ConnectionStats>>,
 }
 
 /// The other side of it. Nothing of the plan is held.
-struct Opened {
-    upstream: Transport,
-    held: Held,
-    stats: Arc<ConnectionStats>,
+pub(super) struct Opened {
+    pub(super) upstream: Transport,
+    /// What it occupies of a cluster, if it is one's.
+    pub(super) held: Option<Held>,
+    pub(super) stats: Arc<ConnectionStats>,
     /// Read already.
-    ahead: Bytes,
-    idle_ns: Option<u64>,
+    pub(super) ahead: Bytes,
+    pub(super) idle_ns: Option<u64>,
 }
 
 impl<'a> Crossing<'a> {
-    fn new(worker: &'a Rc<Worker>, direction: Direction) -> Self {
+    pub(super) fn new(worker: &'a Rc<Worker>, direction: Direction) -> Self {
         Self { worker, direction, started_ns: clock::now_ns(), stats: None }
     }
 
@@ -223,23 +234,23 @@ impl<'a> Crossing<'a> {
         self.stats = Some(stats.clone());
         let (upstream, held) = open(self.worker, destination, between, downstream).await?;
         let idle_ns = clock::limit_ns(cluster.timeouts.tunnel_idle_ms);
-        Ok(Opened { upstream, held, stats: stats.clone(), ahead, idle_ns })
+        Ok(Opened { upstream, held: Some(held), stats: stats.clone(), ahead, idle_ns })
     }
 
-    async fn carry(self, downstream: Transport, opened: Opened) {
+    pub(super) async fn carry(self, downstream: Transport, opened: Opened) {
         let Opened { upstream, mut held, stats, ahead, idle_ns } = opened;
         let mut series = Series::new(self.worker, stats, self.started_ns);
         let counted = series.counts.clone();
         let count = move |way, bytes| counted.shard().bytes[way as usize].add(bytes);
         let ahead = (ahead, Bytes::new());
         let ended = Carry::new(&self.worker.means(), downstream, upstream, ahead, idle_ns, count).await;
-        if let Ended::Broken(Side::Upstream, _) = &ended {
+        if let (Ended::Broken(Side::Upstream, _), Some(held)) = (&ended, &mut held) {
             held.fail();
         }
         series.end = ended.index();
     }
 
-    fn refuse(&self, refusal: &Refusal) {
+    pub(super) fn refuse(&self, refusal: &Refusal) {
         let unrouted = &self.worker.stats.unrouted_connections[self.direction as usize];
         let shard = self.stats.as_ref().map_or(unrouted, |stats| stats.shard(self.worker.index));
         shard.refused[refusal.index()].add(1);

@@ -30,6 +30,7 @@ use crate::upstream_tls::{Tls, UpstreamSettings};
 mod connection;
 mod gateway;
 mod inbound;
+mod interception;
 
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,8 @@ pub struct Local {
     pub app: Option<App>,
     /// Whether this proxy was given an identity.
     pub identity: bool,
+    /// Whether connections are intercepted.
+    pub transparent: bool,
 }
 
 /// The workload.
@@ -146,6 +149,7 @@ impl Plan {
         let gateway = gateway.transpose()?.unwrap_or_default();
         let inbound = builder.inbound(policy, local);
         let inbound_connections = builder.inbound_connections(policy, local);
+        let interception = local.transparent.then(|| Box::new(builder.interception(policy, local)));
         match builder.refused {
             Some(refusal) => Err(refusal),
             None => {
@@ -168,6 +172,7 @@ impl Plan {
                     connections,
                     gateway,
                     trust,
+                    interception,
                     clusters,
                 })
             }
@@ -182,6 +187,9 @@ impl Plan {
             let now_ns = clock::now_ns();
             cluster.place(entries, now_ns);
             registry.enrol([&**cluster], false, now_ns);
+            if let Some(interception) = &self.interception {
+                interception.resolve(&self.clusters);
+            }
         }
     }
 }

@@ -117,6 +117,28 @@ fn a_service_is_found_by_each_of_its_hosts() {
 }
 
 #[test]
+fn a_port_of_a_service_is_found_whatever_host_is_named() {
+    let http = |number| port(number, Protocol::Http, &[]);
+    let router =
+        router(vec![("shop/cart", vec![], vec![http(80), http(81)]), ("other/cart", vec![], vec![http(80)])]);
+    let head = request("GET", "10.0.0.1", "/", &[]);
+    for (service, number, found) in [
+        ("shop/cart", 81, Ok("shop/cart")),
+        ("other/cart", 80, Ok("other/cart")),
+        ("other/cart", 81, Err(Miss::Port)),
+        ("other/db", 80, Err(Miss::Host)),
+    ] {
+        let at = router.find_at(&service.parse().unwrap(), number, &head);
+        assert_eq!(at.map(|found| found.service.to_string()), found.map(str::to_owned), "{service}:{number}");
+    }
+    for (host, known) in
+        [("cart.shop", true), ("cart.shop:81", true), ("cart.shop:82", false), ("nobody", false)]
+    {
+        assert_eq!(router.knows(request("GET", host, "/", &[]).authority()), known, "{host}");
+    }
+}
+
+#[test]
 fn prefixes_match_by_element_and_the_longest_wins() {
     let router =
         with_rules(&[("root", vec![prefix("/")]), ("a", vec![prefix("/a/")]), ("ab", vec![prefix("/a/b")])]);
