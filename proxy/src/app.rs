@@ -1,8 +1,7 @@
 //! The composition root: the only file that knows everyone.
 
 use std::cell::RefCell;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,13 +15,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::listeners::{INBOUND, Listeners, announce, announce_one};
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::Applier;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::crew::{Crew, Door};
 use crate::health_check;
 use crate::identity::{self, Keeper};
-use crate::listener::{BindError, bind, listen, reserve_refusing};
+use crate::listener::{BindError, listen};
 use crate::memory::{self, Memory};
 use crate::opaque::Forward;
 use crate::overview::Overview;
@@ -37,6 +37,8 @@ use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
 use crate::telemetry::metrics::Direction;
 use crate::worker::{CurrentPlan, Phase};
+
+mod listeners;
 
 /// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
@@ -86,50 +88,6 @@ impl AppError {
             Self::State(_) | Self::Resolve(_) | Self::System(_) => Exit::Failed,
         }
     }
-}
-
-/// The listener that begins to listen only when its calls can be served: callers find another endpoint meanwhile.
-const INBOUND: &str = "inbound";
-
-/// The sockets of a proxy.
-struct Listeners {
-    outbound: StdListener,
-    forwards: Vec<(StdListener, Arc<Forward>)>,
-    inbound: Option<StdListener>,
-    admin: StdListener,
-    metrics: StdListener,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Self, BindError> {
-        Ok(Self {
-            outbound: bind(config.outbound, "--outbound")?,
-            forwards: config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?,
-            inbound: config
-                .inbound
-                .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
-                .transpose()?,
-            admin: bind(config.admin, "--admin")?,
-            metrics: bind(config.metrics, "--metrics")?,
-        })
-    }
-
-    /// What is bound where; port 0 has become a real one.
-    fn addresses(&self) -> Vec<(&'static str, String)> {
-        let mut listeners = vec![("outbound", &self.outbound)];
-        listeners.extend(self.forwards.iter().map(|(forward, _)| ("forward", forward)));
-        listeners.extend(self.inbound.as_ref().map(|inbound| (INBOUND, inbound)));
-        listeners.extend([("admin", &self.admin), ("metrics", &self.metrics)]);
-        let address = |listener: &StdListener| {
-            listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
-        };
-        listeners.into_iter().map(|(name, listener)| (name, address(listener))).collect()
-    }
-}
-
-fn bind_forward(forward: &config::Forward) -> Result<(StdListener, Arc<Forward>), BindError> {
-    let listener = bind(forward.listen, "--forward")?;
-    Ok((listener, Arc::new(Forward { port: forward.port.clone() })))
 }
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
@@ -282,18 +240,6 @@ fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> Serv
         store: config.store.clone(),
         state_dir: state.path().display().to_string(),
     }
-}
-
-/// Says where everything listens: scripts that pass port 0 read it.
-fn announce(listeners: &Listeners) {
-    for (name, address) in listeners.addresses().into_iter().filter(|(name, _)| *name != INBOUND) {
-        announce_one(name, &address);
-    }
-}
-
-fn announce_one(name: &str, address: &str) {
-    // Nobody reads a closed stderr.
-    let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
 }
 
 fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {
