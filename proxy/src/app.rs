@@ -102,11 +102,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
-    let identity = Keeper::new(config.identity.is_some());
-    if let Some(from) = config.identity.clone() {
-        let source = identity::source::Source::open(from, &config.service, state.clone(), identity.clone())?;
-        tokio::task::spawn_local(source.run());
-    }
+    let identity = prove(&config, &state)?;
     let crew =
         Crew::start(config.workers.get(), &plan, &memory, identity.shared(), config.downstream.into())?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
@@ -159,15 +155,38 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    let Listeners { outbound, forwards, inbound, .. } = listeners;
-    listen_outbound(&crew, outbound, forwards).await;
-    tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), overview.identity.clone()));
-    let in_order = tokio::select! {
-        biased;
-        refused = take_inbound(&crew, inbound, &config, &overview.identity) => return Err(refused),
-        in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state) => in_order,
-    };
+    let in_order = carry(listeners, &config, &crew, &overview, &mut signals, &poll_now, &state).await?;
     Ok(crew.stop() && in_order)
+}
+
+/// Takes calls until there is a reason to end; whether nothing was cut that was to be finished.
+async fn carry(
+    listeners: Listeners,
+    config: &Config,
+    crew: &Crew,
+    overview: &Overview,
+    signals: &mut Signals,
+    poll_now: &Notify,
+    state: &StateDir,
+) -> Result<bool, AppError> {
+    let Listeners { outbound, forwards, inbound, .. } = listeners;
+    listen_outbound(crew, outbound, forwards).await;
+    tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), overview.identity.clone()));
+    tokio::select! {
+        biased;
+        refused = take_inbound(crew, inbound, config, &overview.identity) => Err(refused),
+        in_order = until_the_end(config, crew, overview, signals, poll_now, state) => Ok(in_order),
+    }
+}
+
+/// Who this proxy is to others: begins to ask for what proves it, if the flags say where.
+fn prove(config: &Config, state: &Arc<StateDir>) -> Result<Rc<Keeper>, FilesError> {
+    let keeper = Keeper::new(config.identity.is_some());
+    if let Some(from) = config.identity.clone() {
+        let source = identity::source::Source::open(from, &config.service, state.clone(), keeper.clone())?;
+        tokio::task::spawn_local(source.run());
+    }
+    Ok(keeper)
 }
 
 /// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.
