@@ -166,24 +166,35 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
-    let (usher, interceptor) = (crew.usher(), listeners.interceptor(&config));
+    let in_order = carry(listeners, &config, &crew, &overview, &mut signals, &poll_now, &state).await?;
+    Ok(crew.stop() && in_order)
+}
+
+/// Takes calls until there is a reason to end; whether nothing was cut that was to be finished.
+async fn carry(
+    listeners: Listeners,
+    config: &Config,
+    crew: &Crew,
+    overview: &Overview,
+    signals: &mut Signals,
+    poll_now: &Notify,
+    state: &StateDir,
+) -> Result<bool, AppError> {
+    let (usher, interceptor) = (crew.usher(), listeners.interceptor(config));
     listeners.outbound.take(&usher, interceptor.as_ref()).await?;
     if let Some(ports) = overview.keepers.ports.clone() {
         tokio::task::spawn_local(ports.run());
     }
     let identity = overview.keepers.identity.clone();
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), identity.clone()));
-    let in_order = tokio::select! {
+    tokio::select! {
         biased;
-        Err(refused) = listeners.inbound.take(&usher, interceptor.as_ref(), &config, &identity) => {
-            return Err(refused);
-        }
-        in_order = until_the_end(&config, &crew, &overview, &mut signals, &poll_now, &state) => in_order,
-    };
-    Ok(crew.stop() && in_order)
+        Err(refused) = listeners.inbound.take(&usher, interceptor.as_ref(), config, &identity) => Err(refused),
+        in_order = until_the_end(config, crew, overview, signals, poll_now, state) => Ok(in_order),
+    }
 }
 
-/// Gets the certificate that the flags name a source of, at any time.
+/// Who this proxy is to others: begins to ask for what proves it, if the flags say where.
 fn prove(config: &Config, state: &Arc<StateDir>) -> Result<Rc<Keeper>, AppError> {
     let keeper = Keeper::new(config.identity.is_some());
     if let Some(from) = config.identity.clone() {

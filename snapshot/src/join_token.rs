@@ -1,6 +1,6 @@
 //! Join tokens: what a sidecar that has no certificate yet proves itself with, once or for a while. Signed with the key of the mesh, so that
-//! every replica of the control plane can check one without having seen it before. Written `orj1.PAYLOAD.SIGNATURE`, both in base64url
-//! (RFC 4648 §5) without padding.
+//! every replica of the control plane can check one without having seen it before. Written
+//! `orj1.KEY-ID.PAYLOAD.SIGNATURE`, the last two in base64url (RFC 4648 §5) without padding.
 
 use std::fmt;
 
@@ -66,52 +66,49 @@ pub enum TokenError {
     Sign(#[source] KeyError),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Signed {
-    key: KeyId,
-    token: JoinToken,
-}
-
 impl JoinToken {
     /// The token as it is handed over: a secret.
     pub fn sign(&self, key: &SigningKey) -> Result<String, TokenError> {
-        let signed = Signed { key: key.public().id(), token: self.clone() };
-        let payload = serde_json::to_vec(&signed).map_err(|_| TokenError::Unreadable)?;
+        let payload = serde_json::to_vec(self).map_err(|_| TokenError::Unreadable)?;
         let signature = key.sign(&message(&payload)).map_err(TokenError::Sign)?;
-        Ok(format!("{PREFIX}.{}.{}", URL_SAFE_NO_PAD.encode(payload), URL_SAFE_NO_PAD.encode(signature)))
+        Ok(written(key.public().id(), &payload, &signature))
     }
 
-    /// What a token says that was signed by a trusted key. Whether its time is over is another question.
+    /// What a token says that was signed by a trusted key; nothing of it is parsed before that is known. Whether its time is over is another
+    /// question.
     pub fn verify(text: &str, trusted: &TrustedKeys) -> Result<Self, TokenError> {
-        let (payload, signature) = parts(text)?;
-        let signed: Signed = serde_json::from_slice(&payload).map_err(|_| TokenError::Unreadable)?;
-        let key = trusted.key(signed.key).ok_or(TokenError::Untrusted(signed.key))?;
+        let (key, payload, signature) = parts(text)?;
+        let key = trusted.key(key).ok_or(TokenError::Untrusted(key))?;
         if signature.len() != SIGNATURE_BYTES || !key.verify(&message(&payload), &signature) {
             return Err(TokenError::Forged);
         }
-        bounded(signed.token)
+        parse(&payload)
     }
 
     /// What a token says, whoever signed it: for who was handed it and is to show it, not for who is shown it.
     pub fn inspect(text: &str) -> Result<Self, TokenError> {
-        let (payload, _) = parts(text)?;
-        let signed: Signed = serde_json::from_slice(&payload).map_err(|_| TokenError::Unreadable)?;
-        bounded(signed.token)
+        let (_, payload, _) = parts(text)?;
+        parse(&payload)
     }
 }
 
-fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), TokenError> {
-    let mut parts = Some(text).filter(|text| text.len() <= TOKEN_BYTES_MAX).unwrap_or_default().split('.');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(PREFIX), Some(payload), Some(signature), None) => {
-            let decode = |text| URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Unreadable);
-            Ok((decode(payload)?, decode(signature)?))
-        }
-        _ => Err(TokenError::Unreadable),
-    }
+fn written(key: KeyId, payload: &[u8], signature: &[u8]) -> String {
+    format!("{PREFIX}.{key}.{}.{}", URL_SAFE_NO_PAD.encode(payload), URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn bounded(token: JoinToken) -> Result<JoinToken, TokenError> {
+fn parts(text: &str) -> Result<(KeyId, Vec<u8>, Vec<u8>), TokenError> {
+    if text.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::Unreadable);
+    }
+    let [PREFIX, key, payload, signature] = text.split('.').collect::<Vec<_>>()[..] else {
+        return Err(TokenError::Unreadable);
+    };
+    let decode = |text| URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Unreadable);
+    Ok((key.parse().map_err(|_| TokenError::Unreadable)?, decode(payload)?, decode(signature)?))
+}
+
+fn parse(payload: &[u8]) -> Result<JoinToken, TokenError> {
+    let token: JoinToken = serde_json::from_slice(payload).map_err(|_| TokenError::Unreadable)?;
     let sound = (1..=TOKEN_ROOTS_MAX).contains(&token.roots.len());
     if sound { Ok(token) } else { Err(TokenError::Unreadable) }
 }

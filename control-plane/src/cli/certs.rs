@@ -37,6 +37,12 @@ pub(super) enum Certs {
                             has to be replaced.\n\nExample:\n  outrigger certs init --trust-domain example.org ca"
     )]
     Init(Init),
+    /// Make a new intermediate by the same root, before the old one ends
+    #[command(
+        after_help = "Needs root.key beside root.crt, and writes ca.crt and ca.key in place of those that are there. A control plane that has the folder as \
+                            --ca uses them at once.\n\nExample:\n  outrigger certs renew ca"
+    )]
+    Renew(Renew),
     /// Make a certificate, and its key, that proves a service's identity
     #[command(
         after_help = "Writes NAMESPACE.NAME.crt and NAMESPACE.NAME.key, in place of those that are there: a sidecar that watches them uses the new ones \
@@ -60,6 +66,13 @@ pub(super) struct Init {
     #[arg(long, value_name = "DOMAIN", env = "OUTRIGGER_TRUST_DOMAIN")]
     trust_domain: TrustDomain,
     /// Where to keep it
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Renew {
+    /// The folder of the authority, as `outrigger certs init` made it
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
 }
@@ -97,6 +110,7 @@ impl Certs {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
         match self {
             Self::Init(init) => init.run(),
+            Self::Renew(renew) => renew.run(),
             Self::Issue(issue) => issue.run(),
             Self::Show(show) => show.run(),
             Self::Status(status) => status.run().await,
@@ -131,6 +145,33 @@ impl Init {
             at("ca.key")
         ));
         output::line(&format!("{} is needed again in a year: take it to where nobody comes", at("root.key")));
+        Ok(Exit::Done)
+    }
+}
+
+impl Renew {
+    fn run(self) -> Result<Exit, Failed> {
+        let now = UnixTime::now();
+        let read = |name: &str| {
+            let read = pem::read(&self.folder.join(name), "PEM");
+            read.map_err(|error| Failed::problem("can't use the root", &error))
+        };
+        let (root, key) = (read("root.crt")?, read("root.key")?);
+        let domain = folder::domain(&self.folder).map_err(|error| Failed::problem("", &error))?;
+        let failed = |error| Failed::problem("can't make an intermediate", &error);
+        let origin = self.folder.join("root.crt").display().to_string();
+        let root = Authority::load(&root, &key, &origin, now).map_err(failed)?;
+        let made = root.make_intermediate(&domain, INTERMEDIATE_LIFETIME, now).map_err(failed)?;
+        // The key first: who looks between the two keeps what it has.
+        for (name, text, readers) in
+            [("ca.key", made.key.as_str(), Readers::Owner), ("ca.crt", &made.certificate, Readers::All)]
+        {
+            file::replace(&self.folder.join(name), text, readers)
+                .map_err(|error| Failed::problem("can't keep the intermediate", &error))?;
+        }
+        let until = facts_of(made.certificate.as_bytes(), "the intermediate")?;
+        let until = until.first().map_or(0, |(facts, _)| facts.not_after_unix);
+        output::line(&format!("the intermediate of {domain} is good until {}", date(until)));
         Ok(Exit::Done)
     }
 }

@@ -56,6 +56,12 @@ impl Site {
     }
 }
 
+/// The series of a sidecar's intermediates.
+async fn issuers(proxy: &Proxy) -> String {
+    let metrics = Metrics::of(proxy.metrics).await.expect("it serves metrics");
+    metrics.text().lines().filter(|line| line.contains("role=\"intermediate\"")).collect()
+}
+
 async fn called(shop: &Proxy) {
     let answer = client::fetch(shop.outbound, "cart", "/").await.expect("the sidecar answers");
     assert_eq!((answer.status, answer.reason()), (StatusCode::OK, ""), "{}", answer.text());
@@ -125,6 +131,16 @@ async fn a_certificate_is_renewed_by_the_one_before_it_and_listed() {
     .await;
     let out = site.mesh.outrigger(["certs", "status", "--server", &url]);
     assert!(said(&out).contains("others of the mesh refuse this sidecar"), "{}", said(&out));
+    // A new intermediate by the same root: nothing is to be pushed.
+    let before = issuers(&shop).await;
+    let out = site.mesh.outrigger(["certs", "renew", enrol::FOLDER]);
+    assert!(out.status.success(), "{}", said(&out));
+    eventually(DEADLINE, "the new intermediate is used", async || {
+        (issuers(&shop).await != before).then_some(())
+    })
+    .await;
+    assert_eq!(count(&shop, &["outrigger_certificate_refusals_total"]).await, 0);
+    assert_eq!(count(&shop, &["outrigger_certificate_failures_total"]).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,6 +189,27 @@ async fn tokens_are_good_for_what_they_were_made_for_and_nothing_else() {
     let stored = std::fs::read_dir(site.mesh.store().join("tokens")).unwrap().count();
     assert_eq!(stored, 4);
     assert!(!site.control_plane.process.log().contains(&single), "a token is not logged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_nobody_may_have_are_not_made() {
+    let site = Site::new(&[]).await;
+    let create = |control_plane: &ControlPlane, arguments: &[&str]| {
+        let server = format!("http://{}", control_plane.api);
+        let out =
+            site.mesh.outrigger([&["certs", "token", "create", "--server", &server][..], arguments].concat());
+        assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+        said(&out)
+    };
+    let of = |arguments: &[&str]| create(&site.control_plane, arguments);
+    assert!(of(&["--service", "outrigger/control-plane"]).contains("no sidecar can be that"));
+    assert!(of(&["--service", "cart", "--ttl", "169h"]).contains("1 s to 168 h"));
+    let plain = site.mesh.control_plane("plain").await;
+    assert!(create(&plain, &["--service", "cart"]).contains("--ca"));
+    let server = format!("http://{}", site.control_plane.api);
+    let unknown = "0".repeat(32);
+    let out = site.mesh.outrigger(["certs", "token", "revoke", "--server", &server, &unknown]);
+    assert!(said(&out).contains("there is no join token"), "{}", said(&out));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -285,7 +285,7 @@ fn a_control_plane_makes_certificates_over_https_only() {
 
 #[test]
 fn nothing_of_a_join_token_is_printed() {
-    for wrong in ["sesame", "orj1.sesame.sesame"] {
+    for wrong in ["sesame", "orj1.0011223344556677.sesame.sesame"] {
         let variables = [("OUTRIGGER_JOIN_TOKEN", wrong)];
         let error = required(&["--ca", "https://cp.test"], &variables).unwrap_err();
         let message = error.to_string();
