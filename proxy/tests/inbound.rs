@@ -131,7 +131,12 @@ impl Rig {
         self.send(direction, request).await
     }
 
-    async fn send(&self, direction: Direction, mut request: Request<()>) -> Answer {
+    async fn send(&self, direction: Direction, request: Request<()>) -> Answer {
+        self.send_for(None, direction, request).await
+    }
+
+    /// The same, over a connection that is for a port.
+    async fn send_for(&self, port: Option<u16>, direction: Direction, mut request: Request<()>) -> Answer {
         let started_ns = clock::now_ns();
         request.headers_mut().entry("host").or_insert(HeaderValue::from_static("cart"));
         let call = Call {
@@ -141,7 +146,7 @@ impl Rig {
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
             direction,
-            port: None,
+            port,
             peer: HeaderValue::from_static("127.0.0.1"),
             version: Version::HTTP_11,
             started_ns,
@@ -195,6 +200,25 @@ async fn a_rate_limit_holds_across_plans_and_says_so_in_the_callers_protocol() {
         assert_eq!(rig.ask(Direction::Inbound, "ann", false).await.status, 429, "a new plan resets nothing");
         rig.apply(&policy_of(3));
         assert_eq!(rig.ask(Direction::Inbound, "ann", false).await.status, 503, "other settings begin anew");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// Whoever asks for a port that carries no requests does not get one that does.
+#[tokio::test]
+async fn requests_for_a_port_of_connections_go_nowhere() {
+    let test = async {
+        let mut policy = policy(None, Vec::new());
+        let ports = &mut policy.services.get_mut(&"cart".parse().unwrap()).unwrap().ports;
+        let (name, protocol) = ("sql".into(), Protocol::Tcp);
+        let other = Port { name, port: 81, protocol, rules: Vec::new(), ..ports[0].clone() };
+        ports.push(other);
+        let rig = Rig::new(&policy);
+        for (port, reason) in [(Some(81), "no_port"), (Some(80), "connect_failed"), (None, "connect_failed")]
+        {
+            let answer = rig.send_for(port, Direction::Inbound, Request::new(())).await;
+            assert_eq!(answer.reason, reason, "{port:?}");
+        }
     };
     LocalSet::new().run_until(test).await;
 }
