@@ -132,9 +132,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     );
     tokio::task::spawn_local(applier.run(applied));
     let checks = Rc::new(health_check::Results::default());
-    let identity = keepers.identity.shared().clone();
-    tokio::task::spawn_local(health_check::run(plan.clone(), identity, checks.clone()));
-    tokio::task::spawn_local(keepers.certificates.clone().run(plan.clone()));
+    look_after(&keepers, &plan, &checks);
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
@@ -221,6 +219,13 @@ fn keepers(config: &Config, identity: Rc<Keeper>, crew: &Crew) -> Result<Keepers
     let certificates = Certificates::new(config.certificates.clone())?;
     let ports = config.gateway.map(|address| Ports::new(address, crew.usher()));
     Ok(Keepers { identity, certificates, ports })
+}
+
+/// Keeps asking endpoints whether they are well, and looking at the files of certificates.
+fn look_after(keepers: &Keepers, plan: &CurrentPlan, checks: &Rc<health_check::Results>) {
+    let identity = keepers.identity.shared().clone();
+    tokio::task::spawn_local(health_check::run(plan.clone(), identity, checks.clone()));
+    tokio::task::spawn_local(keepers.certificates.clone().run(plan.clone()));
 }
 
 /// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.
