@@ -192,7 +192,7 @@ impl ControlPlane {
 pub struct Sidecar {
     service: String,
     node: Option<String>,
-    app: Option<SocketAddr>,
+    app: Option<String>,
     workers: u32,
     arguments: Vec<String>,
 }
@@ -206,7 +206,14 @@ impl Sidecar {
     /// Takes calls to the application at `app`, too; with port 0, by the target ports of its service.
     #[must_use]
     pub fn inbound_to(mut self, app: SocketAddr) -> Self {
-        self.app = Some(app);
+        self.app = Some(if app.port() == 0 { app.ip().to_string() } else { app.to_string() });
+        self
+    }
+
+    /// The same, to an application at a socket of the machine.
+    #[must_use]
+    pub fn inbound_to_socket(mut self, path: &Path) -> Self {
+        self.app = Some(format!("unix:{}", path.display()));
         self
     }
 
@@ -245,8 +252,7 @@ impl Sidecar {
         if let Some(node) = &self.node {
             command.extend(["--node".into(), node.into()]);
         }
-        if let Some(app) = self.app {
-            let app = if app.port() == 0 { app.ip().to_string() } else { app.to_string() };
+        if let Some(app) = &self.app {
             command.extend(["--app".into(), app.into()]);
         }
         if !self.arguments.iter().any(|argument| argument == "--drain-grace") {
@@ -278,7 +284,7 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one on ports that it can come back to, and waits until it listens.
     pub async fn start(mesh: &Mesh, sidecar: Sidecar) -> Self {
-        let inbound = sidecar.app.map(|_| port::free());
+        let inbound = sidecar.app.as_ref().map(|_| port::free());
         Self::start_on(mesh, sidecar, inbound).await
     }
 

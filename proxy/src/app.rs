@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::listeners::{Listeners, announce, take_calls};
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::applier::Applier;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::crew::Crew;
 use crate::health_check;
 use crate::identity::Keeper;
@@ -33,6 +33,7 @@ use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, Resolver
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
+use crate::trust::Trusted;
 use crate::worker::{CurrentPlan, Phase};
 
 mod listeners;
@@ -106,8 +107,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = Keeper::new(config.identity.clone())?;
-    let crew =
-        Crew::start(config.workers.get(), &plan, &memory, identity.shared(), config.downstream.into())?;
+    let crew = start_crew(&config, &plan, &memory, &identity)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
     let names = resolver.metrics().clone();
@@ -165,6 +165,17 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     Ok(crew.stop() && in_order)
 }
 
+/// Starts the workers, which serve nothing yet.
+fn start_crew(
+    config: &Config,
+    plan: &CurrentPlan,
+    memory: &Arc<Memory>,
+    identity: &Keeper,
+) -> std::io::Result<Crew> {
+    let (limits, proxies) = (config.downstream.into(), Trusted::new(&config.proxy_protocol_from));
+    Crew::start(config.workers.get(), plan, memory, identity.shared(), limits, proxies)
+}
+
 /// Names are asked for as the flags say, and answered by what was remembered until DNS has spoken.
 fn resolver(config: &Config, state: &StateDir) -> Result<Resolver, ResolveError> {
     let remembered = state.read_or_warn::<LastEndpoints>().map(|last| last.names).unwrap_or_default();
@@ -176,7 +187,10 @@ fn local(config: &Config) -> Local {
     Local {
         service: config.service.clone(),
         zone: config.zone.as_deref().map(Arc::from),
-        app: config.inbound.map(|inbound| plan::App { host: inbound.app.address, port: inbound.app.port }),
+        app: config.inbound.as_ref().map(|inbound| match &inbound.app {
+            config::App::At { address, port } => plan::App::At { host: *address, port: *port },
+            config::App::Socket(path) => plan::App::Socket(path.as_path().into()),
+        }),
         identity: config.identity.is_some(),
         transparent: config.transparent.is_some(),
     }

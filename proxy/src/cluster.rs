@@ -1,5 +1,6 @@
 //! Clusters: their endpoints, and how one of them is picked.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -11,6 +12,7 @@ use self::balance::zones::{Preference, ZonePicks};
 use self::balance::{EndpointSet, Entry};
 use self::breaker::ClusterBreaker;
 use self::health::{ClusterHealth, Rules};
+use crate::proxy_protocol::Version;
 use crate::retry::budget::{Budget, BudgetSettings};
 use crate::retry::quantile::Quantile;
 
@@ -28,6 +30,10 @@ pub struct Cluster {
     pub name: Arc<str>,
     /// What its endpoints speak.
     pub protocol: Protocol,
+    /// What is written to its endpoints before the first byte of each connection.
+    pub proxy_header: Option<Version>,
+    /// Where it is dialled, if that is a socket of the machine: the workload alone.
+    pub socket: Option<Arc<Path>>,
     /// How its endpoints are dialled by this proxy.
     pub tls: TlsMode,
     /// How an endpoint is picked.
@@ -71,6 +77,8 @@ impl Cluster {
             name,
             protocol,
             tls: TlsMode::None,
+            proxy_header: None,
+            socket: None,
             balance: backend.balance.clone(),
             timeouts: backend.timeouts,
             limits: backend.limits,

@@ -47,6 +47,8 @@ pub struct Config {
     pub transparent: Option<Transparent>,
     /// Listeners for calls to the application that are for one port of its service.
     pub inbound_ports: Vec<InboundPort>,
+    /// Addresses and networks of proxies that say for whom they connect to the application.
+    pub proxy_protocol_from: Vec<String>,
     /// Where the application's connections are taken that are not looked into.
     pub forwards: Vec<Forward>,
     /// Where the admin endpoints are served.
@@ -80,7 +82,7 @@ pub struct Config {
 }
 
 /// Calls to the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbound {
     /// Where they are taken.
     pub listen: SocketAddr,

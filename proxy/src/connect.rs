@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::facts::TlsMode;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::cluster::endpoint::Endpoint;
 use crate::cluster::{Cluster, Wire};
@@ -67,7 +68,13 @@ pub async fn dial(
     stats: &WorkerStats,
 ) -> Result<Transport, ProxyError> {
     let limit = Duration::from_millis(cluster.timeouts.connect_ms);
-    let reached = tokio::time::timeout(limit, reach(endpoint, identity, spoken)).await;
+    let reaching = async {
+        match &cluster.socket {
+            None => reach(endpoint, identity, spoken).await,
+            Some(path) => reach_socket(path, endpoint).await,
+        }
+    };
+    let reached = tokio::time::timeout(limit, reaching).await;
     let reached = reached.unwrap_or(Err(ProxyError::Timeout(Timeout::Connect)));
     match &reached {
         Ok(Transport::Tls(_)) => stats.handshakes[Direction::Outbound as usize].done.add(1),
@@ -77,6 +84,15 @@ pub async fn dial(
     let count = if reached.is_ok() { &stats.upstream_opened } else { &stats.upstream_connect_failed };
     count.add(1);
     reached
+}
+
+/// Opens a connection to the workload, which the endpoint stands for.
+async fn reach_socket(path: &Path, endpoint: &Endpoint) -> Result<Transport, ProxyError> {
+    let failed = |error: io::Error| {
+        let error = io::Error::new(error.kind(), format!("its socket {}: {error}", path.display()));
+        ProxyError::ConnectFailed { address: endpoint.address(), error }
+    };
+    UnixStream::connect(path).await.map(Transport::Unix).map_err(failed)
 }
 
 /// Opens a connection to an endpoint as it is to be dialled.

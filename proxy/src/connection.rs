@@ -1,5 +1,6 @@
 //! One downstream connection: what it speaks, then serving it.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,21 +13,53 @@ use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::identity::Standing;
-use crate::opaque::{Refusal, serve_inbound};
+use crate::opaque::{End, Refusal, serve_inbound};
+use crate::passage::Accepted;
 use crate::plan::connection::{Expected, InboundPort};
 use crate::telemetry::metrics::Direction;
+use crate::worker::Worker;
 
 mod first;
 mod intercepted;
+mod proxied;
 mod tls;
 
 pub use intercepted::{Intercepted, Interceptor};
 
+/// A connection that was just accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The worker that has it.
+    pub worker: Rc<Worker>,
+    /// Which listener it came through.
+    pub direction: Direction,
+    /// The port of the own service that it came for, where that is known before its first byte.
+    pub port: Option<u16>,
+    /// Who opened it.
+    pub peer: SocketAddr,
+    /// Counts it.
+    pub accepted: Accepted,
+}
+
 /// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come.
-pub async fn serve<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+pub async fn serve<S>(mut stream: TcpStream, arrival: Arrival, stack: S)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
+    let mut between = arrival.peer.into();
+    if arrival.direction == Direction::Inbound && arrival.worker.proxies.covers(arrival.peer.ip()) {
+        match Box::pin(proxied::take(&mut stream, &arrival)).await {
+            Ok(Some(said)) => between = said,
+            Ok(None) => return,
+            Err(refusal) => {
+                let Arrival { worker, direction, peer, .. } = arrival;
+                worker.stats.unrouted_connections[direction as usize].refused[refusal.index()].add(1);
+                tracing::debug!(%peer, "refused a connection: {refusal}");
+                return stream.abort();
+            }
+        }
+    }
+    let downstream = Downstream::new(arrival, between);
     match look(&stream, &downstream).await {
         Ok(Found::Tls) => Box::pin(serve_tls(stream, downstream, stack)).await,
         Ok(Found::Http1) => Box::pin(serve_http1(stream.into(), downstream, stack)).await,

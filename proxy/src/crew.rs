@@ -15,17 +15,18 @@ use tower_service::Service;
 
 use self::acceptor::Acceptor;
 use crate::clock;
-use crate::connection::{Intercepted, Interceptor, serve};
+use crate::connection::{self, Intercepted, Interceptor};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
-use crate::http::server::Downstream;
 use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::listener::{accept, accept_queued};
 use crate::memory::Memory;
 use crate::opaque::{self, Forward};
+use crate::passage::Accepted;
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::trust::Trusted;
 use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Shared, Worker};
 
 mod acceptor;
@@ -107,11 +108,13 @@ impl Crew {
         memory: &Arc<Memory>,
         identity: &Arc<Identity>,
         limits: DownstreamLimits,
+        proxies: Trusted,
     ) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
         let lineages = Arc::<Lineages>::default();
         let (plan, memory, identity) = (plan.clone(), memory.clone(), identity.clone());
-        let shared = Shared { plan, lineages: lineages.clone(), memory, limits, identity };
+        let shared =
+            Shared { plan, lineages: lineages.clone(), memory, limits, identity, proxies: Arc::new(proxies) };
         let members = (0..count).map(|index| Member::start(index, shared.clone(), phases.clone()));
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();
@@ -287,31 +290,32 @@ fn take<S>(
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
     if let Some(forward) = door.forward {
-        let carrying = opaque::serve(worker.clone(), forward, stream.into(), Some(peer.ip()));
+        let carrying = opaque::serve(worker.clone(), forward, stream.into(), peer);
         tokio::task::spawn_local(async move {
             carrying.await;
             drop(place);
         });
         return;
     }
+    let Door { direction, port, interceptor, .. } = door;
+    let accepted = Accepted::new(&worker.stats, direction);
+    let arrival = connection::Arrival { worker: worker.clone(), direction, port, peer, accepted };
     let stack = stack.clone();
-    let stream = match door.interceptor {
+    let stream = match interceptor {
         None => stream,
-        Some(interceptor) => match Intercepted::new(stream, peer, &interceptor) {
+        Some(interceptor) => match Intercepted::new(stream, &interceptor) {
             Err(stream) => stream,
             Ok(intercepted) => {
-                let serving = intercepted.serve(worker.clone(), door.direction, stack);
                 tokio::task::spawn_local(async move {
-                    serving.await;
+                    intercepted.serve(arrival, stack).await;
                     drop(place);
                 });
                 return;
             }
         },
     };
-    let downstream = Downstream::new(worker.clone(), door.direction, door.port, peer.ip());
     tokio::task::spawn_local(async move {
-        serve(stream, downstream, stack).await;
+        connection::serve(stream, arrival, stack).await;
         drop(place);
     });
 }

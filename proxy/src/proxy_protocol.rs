@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use outrigger_snapshot::policy::{ProxyProtocol, ProxyVersion, ProxyWriter};
+
 mod version1;
 mod version2;
 
@@ -18,6 +20,32 @@ pub enum Version {
     V1,
     /// Bytes.
     V2,
+}
+
+impl Version {
+    /// The one that the application expects, if `writer` is to write it.
+    pub fn written_by(writer: ProxyWriter, wanted: Option<ProxyProtocol>) -> Option<Self> {
+        let ProxyProtocol { version, .. } = wanted.filter(|wanted| wanted.written_by == writer)?;
+        Some(match version {
+            ProxyVersion::V1 => Self::V1,
+            ProxyVersion::V2 => Self::V2,
+        })
+    }
+}
+
+/// Between whom a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Between {
+    /// Who opened it.
+    pub source: SocketAddr,
+    /// To what, if that is not where it was accepted.
+    pub destination: Option<SocketAddr>,
+}
+
+impl From<SocketAddr> for Between {
+    fn from(source: SocketAddr) -> Self {
+        Self { source, destination: None }
+    }
 }
 
 /// What a header says.

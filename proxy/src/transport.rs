@@ -1,11 +1,12 @@
 //! The bytes of a connection: in the clear, or inside TLS.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 /// See the module.
@@ -13,8 +14,21 @@ use tokio_rustls::TlsStream;
 pub enum Transport {
     /// In the clear.
     Plain(TcpStream),
+    /// In the clear, through a socket of the machine.
+    Unix(UnixStream),
     /// Inside TLS, after the handshake. Boxed: most of it is the state of the cipher.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// Where it was accepted, or comes from.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().0.local_addr().ok(),
+        }
+    }
 }
 
 impl From<TcpStream> for Transport {
@@ -28,6 +42,7 @@ macro_rules! either {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         match $self.get_mut() {
             Transport::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Transport::Unix(stream) => Pin::new(stream).$method($($argument),*),
             Transport::Tls(stream) => Pin::new(stream).$method($($argument),*),
         }
     };

@@ -1,4 +1,4 @@
-//! Whose word counts: callers whose `outrigger-*` fields are believed. From all others they are taken away.
+//! Whose word counts: callers whose `outrigger-*` fields are believed, and proxies that say for whom they connect.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,12 @@ impl Trusted {
             return false;
         }
         let address = peer.to_str().ok().and_then(|text| text.parse().ok());
-        address.is_some_and(|address| self.0.iter().any(|network| covers(network, address)))
+        address.is_some_and(|address| self.covers(address))
+    }
+
+    /// The same of an address.
+    pub fn covers(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| covers(network, address))
     }
 }
 

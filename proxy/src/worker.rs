@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::pool::Pools;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::trust::Trusted;
 
 /// The plan that is in force; `None` before the first.
 pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
@@ -98,6 +99,8 @@ pub struct Shared {
     pub limits: DownstreamLimits,
     /// Who this proxy is to others.
     pub identity: Arc<Identity>,
+    /// Proxies that say for whom they connect to the workload.
+    pub proxies: Arc<Trusted>,
 }
 
 /// See the module.
@@ -123,6 +126,8 @@ pub struct Worker {
     pub limits: DownstreamLimits,
     /// Who this proxy is to others.
     pub identity: Arc<Identity>,
+    /// Proxies that say for whom they connect to the workload.
+    pub proxies: Arc<Trusted>,
     /// Places for handshakes with callers.
     pub handshakes: Semaphore,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
@@ -133,7 +138,7 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, memory, limits, identity } = shared;
+        let Shared { plan, lineages, memory, limits, identity, proxies } = shared;
         Rc::new(Self {
             index,
             sweep: Sweep::new(),
@@ -145,6 +150,7 @@ impl Worker {
             stats,
             limits,
             identity,
+            proxies,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),

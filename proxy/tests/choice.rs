@@ -55,6 +55,7 @@ fn policy(cart: Backend) -> Policy {
             rules: Vec::new(),
             connections: Vec::new(),
             inbound: None,
+            proxy_protocol: None,
             backend,
         }],
     };
@@ -92,7 +93,14 @@ impl Rig {
         };
         let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
         let (lineages, memory) = Default::default();
-        let shared = Shared { identity: Default::default(), plan: plan.clone(), lineages, memory, limits };
+        let shared = Shared {
+            identity: Default::default(),
+            proxies: Default::default(),
+            plan: plan.clone(),
+            lineages,
+            memory,
+            limits,
+        };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run());
         let mut rig = Self { plan, worker, registry: Registry::new(1), zone };
@@ -103,7 +111,7 @@ impl Rig {
     fn apply(&mut self, cart: Backend) {
         let policy = policy(cart);
         policy.check().unwrap();
-        let app = App { host: [127, 0, 0, 1].into(), port: None };
+        let app = App::At { host: [127, 0, 0, 1].into(), port: None };
         let (service, zone) = ("web".parse().unwrap(), self.zone.map(Arc::from));
         let local = Local { identity: false, transparent: false, service, zone, app: Some(app) };
         let (resolved, version) = (BTreeMap::new(), PlanVersion::default());

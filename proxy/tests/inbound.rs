@@ -59,6 +59,7 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
         rules: vec![rule],
         connections: Vec::new(),
         inbound,
+        proxy_protocol: None,
         backend: Backend::defaults_for(Protocol::Http),
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
@@ -80,6 +81,7 @@ impl Rig {
             0,
             Shared {
                 identity: Default::default(),
+                proxies: Default::default(),
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),
@@ -98,14 +100,9 @@ impl Rig {
         policy.check().unwrap();
         let facts =
             Facts { trust: None, schema: SCHEMA, features: BTreeSet::new(), clusters: BTreeMap::new() };
-        let app = App { host: [127, 0, 0, 1].into(), port: None };
-        let local = Local {
-            identity: false,
-            transparent: false,
-            service: "cart".parse().unwrap(),
-            zone: None,
-            app: Some(app),
-        };
+        let app = App::At { host: [127, 0, 0, 1].into(), port: None };
+        let service = "cart".parse().unwrap();
+        let local = Local { identity: false, transparent: false, service, zone: None, app: Some(app) };
         let resolved = BTreeMap::new();
         let version = PlanVersion::default();
         let plan = Plan::build(policy, &facts, &local, &resolved, &mut self.registry, version).unwrap();

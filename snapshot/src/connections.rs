@@ -81,6 +81,7 @@ mod tests {
             connections: rules.iter().map(rule).collect(),
             backend: Backend::defaults_for(protocol),
             inbound: None,
+            proxy_protocol: None,
         };
         Connections::build(&port, |rule| rule.map(|rule| rule.name.clone()))
     }

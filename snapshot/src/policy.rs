@@ -97,6 +97,39 @@ pub struct Port {
     /// What protects the application behind it; `None`: the default, [`Inbound::default`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Inbound>,
+    /// The header that the application expects before the first byte of each connection; `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// A header of the PROXY protocol, and who writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// How it is written.
+    pub version: ProxyVersion,
+    /// By whom.
+    pub written_by: ProxyWriter,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
+}
+
+/// Who tells the application between whom a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyWriter {
+    /// The sidecar beside it.
+    Sidecar,
+    /// The sidecars of its callers, since there is none beside it.
+    Callers,
 }
 
 /// What is spoken on a port.

@@ -34,6 +34,7 @@ pub const FEATURES: &[&str] = &[
     GRPC_RULES,
     IDENTITY_KEYS,
     PRIORITY_RULES,
+    PROXY_PROTOCOL,
 ];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
@@ -50,6 +51,9 @@ pub const GRPC_RULES: &str = "grpc_rules";
 pub const IDENTITY_KEYS: &str = "identity_keys";
 /// How much requests matter, whatever their callers say.
 pub const PRIORITY_RULES: &str = "priority_rules";
+
+/// Applications that expect a header of the PROXY protocol.
+pub const PROXY_PROTOCOL: &str = "proxy_protocol";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;
@@ -262,6 +266,9 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
         inbound::check(place, inbound)?;
     }
     connection::check(place, port)?;
+    if port.protocol.is_http() && port.proxy_protocol.is_some() {
+        return Err(invalid(place, "a PROXY protocol header on a port that carries requests".into()));
+    }
     at_most(place, "rules", port.rules.len(), RULES_MAX)?;
     let mut names = HashSet::new();
     for rule in &port.rules {

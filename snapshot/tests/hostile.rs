@@ -73,6 +73,7 @@ fn policy() -> Policy {
         rules: vec![rule],
         connections: Vec::new(),
         inbound: None,
+        proxy_protocol: None,
         backend: Backend {
             balance: Balance::ConsistentHash(HashKey::Header(text("x"))),
             hedge: Some(Hedge { percentile: 95, delay_min_ms: 1 }),

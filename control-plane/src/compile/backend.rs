@@ -35,6 +35,7 @@ fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) 
             true => index.inbound.effective(name, &port.name),
             false => index.inbound.effective(name, &port.name).and_then(of_connections),
         },
+        proxy_protocol: port.proxy_protocol,
     }
 }
 

@@ -7,6 +7,7 @@ use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{CONNECTION_RULES, Filter, Port, RateKey, RateLimit, Service};
 use outrigger_snapshot::validate::{
     AUTHORIZATION, CONNECTION_ACCESS, GRPC_RULES, IDENTITY_KEYS, MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES,
+    PROXY_PROTOCOL,
 };
 
 use crate::config::model as config;
@@ -35,6 +36,7 @@ pub(super) fn of_policy(services: &BTreeMap<ServiceName, Service>) -> BTreeSet<S
         (CONNECTION_ACCESS, access(false)),
         (PRIORITY_RULES, inbound().any(|inbound| !inbound.priorities.is_empty())),
         (IDENTITY_KEYS, limits.any(by_identity)),
+        (PROXY_PROTOCOL, ports().any(|port| port.proxy_protocol.is_some())),
     ];
     used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use outrigger_snapshot::facts::Trust;
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{Filter, Mtls, Protocol, RouteMatch, RuleRetry};
+use outrigger_snapshot::policy::{Filter, Mtls, Protocol, ProxyProtocol, RouteMatch, RuleRetry};
 
 use super::problem::Spot;
 
@@ -113,6 +113,7 @@ pub(crate) struct Port {
     pub(crate) port: u16,
     pub(crate) target_port: u16,
     pub(crate) protocol: Protocol,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use outrigger_control_plane::compile::{Compiled, compile};
 use outrigger_snapshot::policy::{CONNECTION_RULES, ConnectionRule, Port};
+use outrigger_snapshot::validate::{AUTHORIZATION, CONNECTION_ACCESS};
 
 use crate::load_text;
 
@@ -83,6 +84,29 @@ fn routes_of_connections_reach_the_ports_of_their_protocol() {
             "proxies that do not know such rules must refuse them"
         );
     }
+}
+
+/// Of what is said of requests, a port that carries none has who may call.
+#[test]
+fn who_may_connect_is_said_and_nothing_else() {
+    let policy = |spec: &str| {
+        format!(
+            "{{apiVersion: outrigger.dev/v1alpha1, kind: InboundPolicy, metadata: {{name: db}}, spec: {{\
+             targetRefs: [{{kind: Service, name: db}}], {spec}}}}}"
+        )
+    };
+    let rules = "authorization: {rules: [{name: shops, access: Allow, namespaces: [shop]}]}";
+    let both = compiled(&[&policy(&format!("trustedSources: [10.0.0.1], {rules}"))]);
+    let inbound = port(&both, "default/db", 5432).inbound.clone().unwrap();
+    assert_eq!((inbound.shed, inbound.trusted.len()), (None, 0));
+    assert_eq!(inbound.authorization.unwrap().rules[0].name, "shops");
+    assert_eq!(port(&both, "default/db", 80).inbound.as_ref().unwrap().trusted.len(), 1);
+    for policy in &both.policies {
+        policy.check().unwrap();
+        assert!(policy.features.contains(CONNECTION_ACCESS) && policy.features.contains(AUTHORIZATION));
+    }
+    let other = policy("trustedSources: [10.0.0.1]");
+    assert!(compiled(&[&other]).policies.iter().all(|policy| policy.features.is_empty()));
 }
 
 #[test]

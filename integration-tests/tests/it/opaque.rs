@@ -17,6 +17,8 @@ mod endings;
 mod inbound;
 mod mutual;
 mod passthrough;
+mod proxied;
+mod sockets;
 mod trouble;
 
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -36,8 +36,11 @@ impl Listeners {
             return Err(AppError::Root);
         }
         let outbound = bind(config.outbound, "--outbound")?;
-        let inbound =
-            config.inbound.map(|inbound| reserve_refusing(inbound.listen, "--inbound")).transpose()?;
+        let inbound = config
+            .inbound
+            .as_ref()
+            .map(|inbound| reserve_refusing(inbound.listen, "--inbound"))
+            .transpose()?;
         let twins = match config.transparent {
             Some(_) => twins(&outbound, inbound.as_ref())?,
             None => Vec::new(),
@@ -130,7 +133,7 @@ pub(super) async fn take_calls(crew: &Crew, listeners: Listeners, config: &Confi
         listen(&twin, twin.local_addr()?, flag)?;
         crew.listen(twin, door(direction)).await;
     }
-    if let (Some(inbound), Some(address)) = (listeners.inbound, config.inbound) {
+    if let (Some(inbound), Some(address)) = (listeners.inbound, &config.inbound) {
         listen(&inbound, address.listen, "--inbound")?;
         announce_one(INBOUND, &inbound.local_addr()?.to_string());
         crew.listen(inbound, door(Direction::Inbound)).await;

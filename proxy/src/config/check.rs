@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use outrigger_certs::files::Files;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::validate::TRUSTED_MAX;
 
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
 use super::forward::{FORWARDS_MAX, InboundPort};
@@ -54,8 +55,8 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
     }
     let inbound = inbound(&flags)?;
     check_admin(&flags)?;
-    check_listeners(&flags, inbound)?;
-    let transparent = transparent(&flags, inbound)?;
+    check_listeners(&flags, inbound.as_ref())?;
+    let transparent = transparent(&flags, inbound.as_ref())?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
@@ -77,6 +78,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         inbound,
         transparent,
         inbound_ports: flags.inbound_port,
+        proxy_protocol_from: flags.proxy_protocol_from,
         admin: flags.admin,
         metrics: flags.metrics,
         state,
@@ -101,6 +103,12 @@ pub(super) fn node(text: &str) -> Result<String, String> {
             "expected 1 to {NODE_BYTES_MAX} of a-z, A-Z, 0-9, '-', '_' and '.', not starting with '.'"
         ))
     }
+}
+
+/// Parses one of `--proxy-protocol-from`.
+pub(super) fn network(text: &str) -> Result<String, String> {
+    let expected = || "expected an address or a network, like 10.1.0.7, 10.1.0.0/16 or fd00::/8".to_owned();
+    outrigger_snapshot::validate::network(text).map(|_| text.to_owned()).ok_or_else(expected)
 }
 
 /// Parses `--zone`.
@@ -143,13 +151,13 @@ fn absolute(store: String) -> Result<String, ConfigError> {
 }
 
 fn inbound(flags: &Flags) -> Result<Option<Inbound>, ConfigError> {
-    if let (Some(listener), None) = (flags.inbound_port.first(), flags.app) {
+    if let (Some(listener), None) = (flags.inbound_port.first(), &flags.app) {
         let InboundPort { listen, port } = listener;
         return Err(ConfigError::Combination(format!(
             "--inbound-port {listen}={port} takes calls to the application, but --app does not say where it is: give --app HOST"
         )));
     }
-    match (flags.inbound, flags.app) {
+    match (flags.inbound, flags.app.clone()) {
         (listen, Some(app)) => {
             let usual = if flags.transparent { INBOUND_ANY } else { INBOUND };
             Ok(Some(Inbound { listen: listen.unwrap_or(usual), app }))
@@ -173,11 +181,15 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
     )))
 }
 
-fn check_listeners(flags: &Flags, inbound: Option<Inbound>) -> Result<(), ConfigError> {
+fn check_listeners(flags: &Flags, inbound: Option<&Inbound>) -> Result<(), ConfigError> {
     let mut seen = vec![("--outbound", flags.outbound)];
-    for (flag, count) in [("--forward", flags.forward.len()), ("--inbound-port", flags.inbound_port.len())] {
-        if count > FORWARDS_MAX {
-            let what = format!("{flag} is given {count} times, at most {FORWARDS_MAX} are allowed");
+    for (flag, count, most) in [
+        ("--forward", flags.forward.len(), FORWARDS_MAX),
+        ("--inbound-port", flags.inbound_port.len(), FORWARDS_MAX),
+        ("--proxy-protocol-from", flags.proxy_protocol_from.len(), TRUSTED_MAX),
+    ] {
+        if count > most {
+            let what = format!("{flag} is given {count} times, at most {most} are allowed");
             return Err(ConfigError::Combination(what));
         }
     }

@@ -86,7 +86,12 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ADDR=PORT", value_delimiter = ',')]
     pub(super) inbound_port: Vec<InboundPort>,
 
-    /// The application: its address, and its port unless the Service's target port is meant
+    /// Addresses and networks (10.1.0.0/16) of proxies that begin each connection to the application with a header of the PROXY
+    /// protocol, version 1 or 2, which says for whom it is
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = check::network)]
+    pub(super) proxy_protocol_from: Vec<String>,
+
+    /// The application: its address, and its port unless the Service's target port is meant; or unix:/PATH of its socket
     #[arg(long, value_name = "HOST")]
     pub(super) app: Option<App>,
 

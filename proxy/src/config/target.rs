@@ -5,12 +5,32 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The application beside this proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct App {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its port; none: the target port of the service's port that was called.
-    pub port: Option<u16>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum App {
+    /// At an address.
+    At {
+        /// Which.
+        address: IpAddr,
+        /// Its port; none: the target port of the service's port that was called.
+        port: Option<u16>,
+    },
+    /// At a socket of the machine, by its path.
+    Socket(PathBuf),
+}
+
+/// Longest path of a socket, in bytes: that of `sockaddr_un`, with the zero at its end (unix(7)).
+const SOCKET_BYTES_MAX: usize = 107;
+
+fn socket(path: &str) -> Result<App, String> {
+    match path.len() {
+        _ if !path.starts_with('/') => {
+            Err(format!("unix:{path} is no absolute path of a socket; expected one like unix:/run/app.sock"))
+        }
+        0..=SOCKET_BYTES_MAX => Ok(App::Socket(path.into())),
+        long => Err(format!(
+            "the path of the socket has {long} bytes, and the system takes at most {SOCKET_BYTES_MAX}"
+        )),
+    }
 }
 
 /// Where reports go.
@@ -67,21 +87,24 @@ impl FromStr for App {
         let expected = || {
             format!(
                 "{text:?} is no address of the application; expected an IP address or localhost, with or without a port, such as \
-                 127.0.0.1:8080"
+                 127.0.0.1:8080, or unix:/PATH of a socket"
             )
         };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return socket(path);
+        }
         if let Ok(address) = text.parse::<SocketAddr>() {
             let port = Some(address.port()).filter(|port| *port != 0);
-            return port.map(|_| Self { address: address.ip(), port }).ok_or_else(expected);
+            return port.map(|_| Self::At { address: address.ip(), port }).ok_or_else(expected);
         }
         if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse() {
-            return Ok(Self { address, port: None });
+            return Ok(Self::At { address, port: None });
         }
         let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
         let port =
             port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)).transpose()?;
         if host == "localhost" {
-            Ok(Self { address: Ipv4Addr::LOCALHOST.into(), port })
+            Ok(Self::At { address: Ipv4Addr::LOCALHOST.into(), port })
         } else {
             Err(expected())
         }

@@ -184,6 +184,23 @@ fn state_has_a_place_of_its_own_for_each_service_node_and_store() {
 }
 
 #[test]
+fn listeners_for_one_port_are_bounded_and_need_an_application() {
+    let told = |arguments: &[&str]| required(arguments, &[]).unwrap_err().to_string();
+    let alone = told(&["--inbound-port", "127.0.0.1:1=80"]);
+    assert!(alone.contains("--app does not say where it is"), "{alone}");
+    let many: Vec<_> = (1..=FORWARDS_MAX + 1).map(|port| format!("127.0.0.1:{port}=80")).collect();
+    let many = told(&["--app", "127.0.0.1", "--inbound-port", &many.join(",")]);
+    assert!(many.contains("--inbound-port is given 65 times, at most 64 are allowed"), "{many}");
+    let twice = told(&["--app", "127.0.0.1", "--inbound-port", "127.0.0.1:15001=80"]);
+    assert!(twice.contains("--outbound and --inbound-port are both"), "{twice}");
+    for wrong in ["127.0.0.1=80", "127.0.0.1:1=0", "127.0.0.1:1=web", "127.0.0.1:1"] {
+        assert!(told(&["--app", "127.0.0.1", "--inbound-port", wrong]).contains("ADDRESS=PORT"), "{wrong}");
+    }
+    assert!(told(&["--proxy-protocol-from", "10.0.0.0/33"]).contains("an address or a network"));
+    assert!(told(&["--detect-wait", "0s"]).contains("10ms to 1m"));
+}
+
+#[test]
 fn applications_and_reports_are_addresses() {
     for (text, expected) in [
         ("127.0.0.1", Some(("127.0.0.1", None))),
@@ -195,9 +212,14 @@ fn applications_and_reports_are_addresses() {
         ("", None),
     ] {
         let app: Option<App> = text.parse().ok();
-        let expected = expected.map(|(address, port)| App { address: address.parse().unwrap(), port });
+        let expected = expected.map(|(address, port)| App::At { address: address.parse().unwrap(), port });
         assert_eq!(app, expected, "{text}");
     }
+    let socket = |path: &str| format!("unix:{path}").parse::<App>();
+    assert_eq!(socket("/run/app.sock"), Ok(App::Socket("/run/app.sock".into())));
+    let longest = format!("/{}", "a".repeat(106));
+    assert!(socket(&longest).is_ok() && socket(&format!("{longest}a")).unwrap_err().contains("at most 107"));
+    assert!(socket("app.sock").unwrap_err().contains("absolute") && socket("").is_err());
     let report = |url: &str| required(&["--report", url], &[]).ok().and_then(|config| config.report);
     assert_eq!(report("/reports"), Some(ReportTarget::Folder("/reports".into())));
     let Some(ReportTarget::ControlPlane(collector)) = report("https://cp.internal/mesh/") else {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use clap::ValueEnum;
 
 use super::flags::Flags;
-use super::{ConfigError, Inbound};
+use super::{App, ConfigError, Inbound};
 
 /// How intercepted connections are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum UnknownDestinations {
 /// address of whichever interface it came by.
 pub(super) fn transparent(
     flags: &Flags,
-    inbound: Option<Inbound>,
+    inbound: Option<&Inbound>,
 ) -> Result<Option<Transparent>, ConfigError> {
     let wrong = |what: String| Err(ConfigError::Combination(what));
     if !flags.transparent {
@@ -51,10 +51,11 @@ pub(super) fn transparent(
                 listen.port()
             ));
         }
-        if !app.address.is_loopback() {
+        if let App::At { address, .. } = app
+            && !address.is_loopback()
+        {
             return wrong(format!(
-                "--app {} would be intercepted itself: with --transparent it is on loopback",
-                app.address
+                "--app {address} would be intercepted itself: with --transparent it is on loopback"
             ));
         }
     }

@@ -22,6 +22,7 @@ use crate::opaque::Refusal;
 use crate::plan::connection::{Expected, InboundPort};
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
+use crate::worker::Worker;
 
 /// Pause before the same bytes are looked at again: the socket stays readable while the rest is under way.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -66,7 +67,7 @@ pub(super) async fn look(stream: &TcpStream, downstream: &Downstream) -> io::Res
 /// HTTP or TLS. A preface that stops half-way has as long as a head has.
 async fn look_for_http(stream: &TcpStream, downstream: &Downstream) -> io::Result<Found> {
     let limits = &downstream.worker.limits;
-    let mut peek = Peek::new(stream, downstream, limits.idle_ns);
+    let mut peek = Peek::of(stream, downstream, limits.idle_ns);
     let mut first = [0; FIRST_BYTES_MAX];
     loop {
         let Peeked::Bytes(count) = peek.more(&mut first).await? else { return Ok(Found::Over) };
@@ -92,7 +93,7 @@ async fn look_for_caller(
         Some(Mtls::Permissive) => limits.detect_ns,
         Some(Mtls::Strict) => limits.head_ns,
     };
-    let mut peek = Peek::new(stream, downstream, wait_ns);
+    let mut peek = Peek::of(stream, downstream, wait_ns);
     let mut first = [0];
     let caller = match peek.more(&mut first).await? {
         Peeked::Bytes(_) => first == [0x16] && is_caller(&mut peek).await?,
@@ -108,7 +109,7 @@ async fn look_for_all(
     downstream: &Downstream,
     port: Option<Arc<InboundPort>>,
 ) -> io::Result<Found> {
-    let mut peek = Peek::new(stream, downstream, downstream.worker.limits.detect_ns);
+    let mut peek = Peek::of(stream, downstream, downstream.worker.limits.detect_ns);
     let mut first = [0; FIRST_BYTES_MAX];
     let opaque = || Found::Opaque(port.clone().ok_or(Refusal::NoInboundPort));
     loop {
@@ -139,7 +140,7 @@ async fn is_caller(peek: &mut Peek<'_>) -> io::Result<bool> {
         match client_hello::read(&bytes[..count]) {
             Opening::NeedMore => {}
             Opening::Hello(hello) => {
-                return Ok(is_of_caller(&hello, &peek.downstream.worker.identity.standing()));
+                return Ok(is_of_caller(&hello, &peek.worker.identity.standing()));
             }
             Opening::NotTls | Opening::Malformed(_) => return Ok(false),
         }
@@ -169,7 +170,8 @@ pub(super) enum Peeked {
 /// Waits for bytes without taking them.
 pub(super) struct Peek<'a> {
     stream: &'a TcpStream,
-    downstream: &'a Downstream,
+    worker: &'a Worker,
+    direction: Direction,
     timer: Timer,
     due_ns: u64,
     /// Bytes that were there.
@@ -179,10 +181,14 @@ pub(super) struct Peek<'a> {
 }
 
 impl<'a> Peek<'a> {
-    pub(super) fn new(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
-        let timer = Timer::new(&downstream.worker.sweep);
+    pub(super) fn new(stream: &'a TcpStream, worker: &'a Worker, direction: Direction, wait_ns: u64) -> Self {
+        let timer = Timer::new(&worker.sweep);
         let due_ns = clock::now_ns().saturating_add(wait_ns);
-        Self { stream, downstream, timer, due_ns, seen: 0, settled: false }
+        Self { stream, worker, direction, timer, due_ns, seen: 0, settled: false }
+    }
+
+    fn of(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
+        Self::new(stream, &downstream.worker, downstream.direction, wait_ns)
     }
 
     /// The first bytes have come: there is so long for the rest.
@@ -230,8 +236,7 @@ impl<'a> Peek<'a> {
         if self.timer.fired() {
             return Poll::Ready(Ok(None));
         }
-        let worker = &self.downstream.worker;
-        if worker.phase().drains(self.downstream.direction) && !self.settled {
+        if self.worker.phase().drains(self.direction) && !self.settled {
             self.settled = true;
             self.due_ns = self.due_ns.min(clock::now_ns() + UNSPOKEN_NS);
         }

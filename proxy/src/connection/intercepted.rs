@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::first::{Peek, Peeked};
-use super::serve;
+use super::{Arrival, serve};
 use crate::detect::asked::{ASKED_BYTES_MAX, Asked, asked};
 use crate::detect::spoken::{FIRST_BYTES_MAX, Spoken, spoken};
 use crate::error::ProxyError;
@@ -28,8 +28,8 @@ use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::opaque::{Passing, Refusal, pass, serve_port, turn_away};
 use crate::original_dst::original_dst;
 use crate::plan::interception::Addressed;
+use crate::proxy_protocol::Between;
 use crate::telemetry::metrics::Direction;
-use crate::worker::Worker;
 
 /// How intercepted connections are treated, on all listeners.
 #[derive(Debug)]
@@ -46,7 +46,6 @@ pub struct Interceptor {
 #[derive(Debug)]
 pub struct Intercepted {
     stream: TcpStream,
-    peer: SocketAddr,
     dialled: SocketAddr,
     interceptor: Arc<Interceptor>,
 }
@@ -63,41 +62,38 @@ enum Said {
 
 impl Intercepted {
     /// The connection; the error is one that was not redirected.
-    pub fn new(
-        stream: TcpStream,
-        peer: SocketAddr,
-        interceptor: &Arc<Interceptor>,
-    ) -> Result<Self, TcpStream> {
+    pub fn new(stream: TcpStream, interceptor: &Arc<Interceptor>) -> Result<Self, TcpStream> {
         match original_dst(&stream) {
-            Some(dialled) => Ok(Self { stream, peer, dialled, interceptor: interceptor.clone() }),
+            Some(dialled) => Ok(Self { stream, dialled, interceptor: interceptor.clone() }),
             None => Err(stream),
         }
     }
 
     /// Serves it until it ends.
-    pub async fn serve<S>(self, worker: Rc<Worker>, direction: Direction, stack: S)
+    pub async fn serve<S>(self, arrival: Arrival, stack: S)
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
     {
-        match direction {
-            Direction::Inbound => self.serve_inbound(worker, stack).await,
-            Direction::Outbound => self.serve_outbound(worker, stack).await,
+        match arrival.direction {
+            Direction::Inbound => self.serve_inbound(arrival, stack).await,
+            Direction::Outbound => self.serve_outbound(arrival, stack).await,
         }
     }
 
-    async fn serve_inbound<S>(self, worker: Rc<Worker>, stack: S)
+    async fn serve_inbound<S>(self, mut arrival: Arrival, stack: S)
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
     {
         let dialled = self.dialled.port();
-        let own = worker.with_plan(|plan| {
+        let own = arrival.worker.with_plan(|plan| {
             plan.interception.as_ref().map(|known| (known.own_port(dialled), known.strict))
         });
         let (port, strict) = own.flatten().unwrap_or((None, true));
-        let downstream = Downstream::new(worker, Direction::Inbound, port, self.peer.ip());
         if port.is_some() {
-            return serve(self.stream, downstream, stack).await;
+            arrival.port = port;
+            return serve(self.stream, arrival, stack).await;
         }
+        let downstream = self.downstream(arrival);
         if self.interceptor.own_ports.contains(&dialled) {
             return turn_away(&downstream, self.stream, &Refusal::Loop(self.dialled));
         }
@@ -107,12 +103,12 @@ impl Intercepted {
         self.pass(downstream).await;
     }
 
-    async fn serve_outbound<S>(self, worker: Rc<Worker>, stack: S)
+    async fn serve_outbound<S>(self, arrival: Arrival, stack: S)
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
     {
-        let addressed = worker.with_plan(|plan| plan.addressed(self.dialled)).flatten();
-        let downstream = Downstream::new(worker, Direction::Outbound, None, self.peer.ip());
+        let addressed = arrival.worker.with_plan(|plan| plan.addressed(self.dialled)).flatten();
+        let downstream = self.downstream(arrival);
         let requests = match addressed {
             Some(Addressed::Opaque(port)) => return serve_port(&downstream, &port, self.stream.into()).await,
             Some(Addressed::Requests(port)) => Some(port),
@@ -139,12 +135,17 @@ impl Intercepted {
         }
     }
 
+    fn downstream(&self, arrival: Arrival) -> Rc<Downstream> {
+        let between = Between { source: arrival.peer, destination: Some(self.dialled) };
+        Downstream::new(arrival, between)
+    }
+
     /// Carries it to where it was going, if it may leave the mesh.
     async fn pass(self, downstream: Rc<Downstream>) {
         if downstream.direction == Direction::Outbound && !self.interceptor.lets_out {
             return turn_away(&downstream, self.stream, &Refusal::UnknownDestination(self.dialled));
         }
-        Box::pin(pass(downstream, self.stream, self.peer, self.dialled, &self.interceptor.passing)).await;
+        Box::pin(pass(downstream, self.stream, self.dialled, &self.interceptor.passing)).await;
     }
 }
 
@@ -152,7 +153,7 @@ impl Intercepted {
 /// protocol may take to show.
 async fn listen(stream: &TcpStream, downstream: &Downstream) -> io::Result<Said> {
     let limits = &downstream.worker.limits;
-    let mut peek = Peek::new(stream, downstream, limits.detect_ns);
+    let mut peek = Peek::new(stream, &downstream.worker, downstream.direction, limits.detect_ns);
     let mut first = [0; FIRST_BYTES_MAX];
     loop {
         let Peeked::Bytes(count) = peek.more(&mut first).await? else { return Ok(Said::Else) };

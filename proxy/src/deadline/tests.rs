@@ -85,6 +85,7 @@ fn the_future_of_a_request_stays_small() {
         0,
         crate::worker::Shared {
             identity: Default::default(),
+            proxies: Default::default(),
             plan: Default::default(),
             lineages: Default::default(),
             memory: Default::default(),

@@ -97,6 +97,7 @@ mod tests {
             (b"CONNECT a:1 HTTP/1.1\r\n", Spoken::Http1),
             (b"VERSION-CONTROL /a", Spoken::Http1),
             (b"PRI /", Spoken::Http1),
+            (b"PRI * HTTP/1.1\r\n", Spoken::Http1),
             (PREFACE, Spoken::Http2),
             (b"\x16", Spoken::Tls),
             (b"\x16\x03\x01\x02\x00\x01\x00", Spoken::Tls),
@@ -108,7 +109,6 @@ mod tests {
             (b"SSH-2.0-x\r\n", Spoken::Opaque),
             (b"get / HTTP/1.1", Spoken::Opaque),
             (b"AAAAAAAAAAAAAAAAAAAAAAAAA", Spoken::Opaque),
-            (b"PRI * HTTP/1.1\r\n", Spoken::Opaque),
             (b" / HTTP", Spoken::Opaque),
         ] {
             assert_eq!(spoken(first, false), told, "{first:?}");

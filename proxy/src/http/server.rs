@@ -4,7 +4,6 @@ use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use tower_service::Service;
 
 use crate::caller::Caller;
 use crate::clock;
+use crate::connection::Arrival;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, DownstreamBody};
@@ -33,6 +33,7 @@ use crate::http::normalize::normalize_request;
 use crate::http::stream::{CutAt, StreamExecutor};
 use crate::http::upgrade::{Socket, Upgraded, tunnel};
 use crate::passage::{Accepted, Activity, Record};
+use crate::proxy_protocol::Between;
 use crate::stack::{Call, answer};
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
@@ -64,9 +65,9 @@ pub struct Downstream {
     pub direction: Direction,
     /// The port of the own service that it came for, where that is known before its first byte.
     pub port: Option<u16>,
-    /// The peer's address.
-    pub address: IpAddr,
-    /// The same as a field value.
+    /// Who the peer is, and what it connected to.
+    pub between: Between,
+    /// The peer's address as a field value.
     pub peer: HeaderValue,
     /// The port of the mesh that it was going to, if it was intercepted.
     pub addressed: OnceCell<Arc<ClusterName>>,
@@ -82,18 +83,18 @@ pub struct Downstream {
 }
 
 impl Downstream {
-    /// A connection that was just accepted.
-    pub fn new(worker: Rc<Worker>, direction: Direction, port: Option<u16>, address: IpAddr) -> Rc<Self> {
-        let peer = peer_value(address);
+    /// A connection that nothing was read of.
+    pub fn new(arrival: Arrival, between: Between) -> Rc<Self> {
+        let Arrival { worker, direction, port, accepted, .. } = arrival;
+        let peer = peer_value(between.source.ip());
         let activity = Rc::new(Activity::new(clock::now_ns()));
-        let accepted = Accepted::new(&worker.stats, direction);
         let (addressed, caller) = (OnceCell::new(), OnceCell::new());
         let (cut_at, tunnel) = (CutAt::default(), RefCell::default());
         Rc::new(Self {
             worker,
             direction,
             port,
-            address,
+            between,
             peer,
             addressed,
             caller,

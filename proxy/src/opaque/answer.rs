@@ -42,7 +42,7 @@ impl Answer {
 /// What an endpoint answers. One that is no sidecar says nothing: that it took the connection is all there is to know.
 pub async fn read(stream: &mut Transport) -> io::Result<Answer> {
     match stream {
-        Transport::Plain(_) => Ok(Answer::Carried),
+        Transport::Plain(_) | Transport::Unix(_) => Ok(Answer::Carried),
         Transport::Tls(stream) => {
             let byte = stream.read_u8().await?;
             // A later version may know more reasons not to carry a connection.

@@ -32,13 +32,14 @@ impl End for Transport {
     fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Tls(_) => None,
+            Self::Unix(_) | Self::Tls(_) => None,
         }
     }
 
     fn abort(&self) {
         match self {
             Self::Plain(stream) => stream.abort(),
+            Self::Unix(stream) => stream.abort(),
             Self::Tls(stream) => stream.get_ref().0.abort(),
         }
     }

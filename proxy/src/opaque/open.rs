@@ -8,6 +8,7 @@ use std::time::Duration;
 use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::policy::HashKey;
 
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::Refusal;
@@ -21,6 +22,7 @@ use crate::error::{Limit, ProxyError, Timeout};
 use crate::forward::{Tries, permit, pick};
 use crate::passage::{Admission, Attempt};
 use crate::plan::connection::ConnectionDestination;
+use crate::proxy_protocol::{Between, Header, Version, write};
 use crate::retry::pushback::Pushback;
 use crate::retry::{Ended, Verdict};
 use crate::transport::Transport;
@@ -45,13 +47,15 @@ impl Held {
 pub(super) async fn open(
     worker: &Rc<Worker>,
     destination: &ConnectionDestination,
-    peer: Option<IpAddr>,
+    between: &Between,
+    downstream: &Transport,
 ) -> Result<(Transport, Held), Refusal> {
     let ConnectionDestination { cluster, retry, stats, .. } = destination;
     let admission =
         Admission::enter(&cluster.load, cluster.limits.requests).ok_or(ProxyError::Limit(Limit::Requests))?;
     let place = Place::enter(worker, cluster)?;
-    let key = key(cluster, peer);
+    let key = key(cluster, between.source.ip());
+    let header = cluster.proxy_header.map(|version| header(version, between, downstream));
     if retry.attempts > 0 {
         cluster.load.retries.deposit(&cluster.budget, clock::now_ns());
     }
@@ -61,7 +65,7 @@ pub(super) async fn open(
         let permit = permit(worker, cluster, started_ns)?;
         let (endpoint, known) = pick(worker, cluster, key, &mut tries, started_ns)?;
         let mut attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
-        let error = match reach(worker, cluster, attempt.endpoint(), started_ns).await {
+        let error = match reach(worker, cluster, attempt.endpoint(), header.as_deref(), started_ns).await {
             Ok(stream) => {
                 attempt.answered(Outcome::Success, clock::now_ns());
                 return Ok((stream, Held { attempt, _admission: admission, _place: place }));
@@ -98,18 +102,38 @@ async fn reach(
     worker: &Worker,
     cluster: &Cluster,
     endpoint: &Endpoint,
+    header: Option<&[u8]>,
     started_ns: u64,
 ) -> Result<Transport, Refusal> {
     let mut stream = dial(endpoint, &worker.identity, cluster, Spoken::Opaque, &worker.stats).await?;
     let limit = Duration::from_millis(cluster.timeouts.connect_ms);
     let left = limit.saturating_sub(Duration::from_nanos(clock::now_ns().saturating_sub(started_ns)));
     let late = || ProxyError::Timeout(Timeout::Connect);
-    match timeout(left, answer::read(&mut stream)).await.map_err(|_| late())? {
-        Ok(Answer::Carried) => Ok(stream),
-        Ok(turned) => Err(Refusal::Turned(turned)),
-        // The called side looks at our certificate when its own side of the handshake is over for us.
-        Err(error) => Err(ProxyError::Tls { failure: TlsFailure::of(&error) }.into()),
-    }
+    let heard = async {
+        match answer::read(&mut stream).await {
+            Ok(Answer::Carried) => {}
+            Ok(turned) => return Err(Refusal::Turned(turned)),
+            // The called side looks at our certificate when its own side of the handshake is over for us.
+            Err(error) => return Err(ProxyError::Tls { failure: TlsFailure::of(&error) }.into()),
+        }
+        if let Some(header) = header {
+            let failed = |error| ProxyError::ConnectFailed { address: endpoint.address(), error };
+            stream.write_all(header).await.map_err(failed)?;
+            stream.flush().await.map_err(failed)?;
+        }
+        Ok(stream)
+    };
+    timeout(left, heard).await.unwrap_or_else(|_| Err(late().into()))
+}
+
+/// What the application is told of a connection. Where it was accepted is asked for only here.
+fn header(version: Version, between: &Between, downstream: &Transport) -> Vec<u8> {
+    let destination = between.destination.or_else(|| downstream.local_address());
+    let header = destination
+        .map_or(Header::Unknown, |destination| Header::Proxied { source: between.source, destination });
+    let mut bytes = Vec::new();
+    write(version, &header, &mut bytes);
+    bytes
 }
 
 /// What it says of the endpoint that it did not carry a connection.
@@ -122,9 +146,9 @@ fn outcome(refusal: &Refusal) -> Outcome {
 }
 
 /// What consistent hashing and shuffle sharding go by: a connection has nothing but its source.
-fn key(cluster: &Cluster, peer: Option<IpAddr>) -> Option<u64> {
+fn key(cluster: &Cluster, peer: IpAddr) -> Option<u64> {
     let by_source = matches!(cluster.balance.key(), Some(HashKey::Source));
-    peer.filter(|_| by_source).map(|peer| stable_hash(peer.to_string().as_bytes()))
+    by_source.then(|| stable_hash(peer.to_string().as_bytes()))
 }
 
 /// One of the connections that a cluster may have.

@@ -6,6 +6,7 @@ use super::answer::Answer;
 use crate::detect::client_hello::HelloError;
 use crate::error::ProxyError;
 use crate::local_reply::{ROWS, row_index};
+use crate::proxy_protocol::HeaderError;
 
 /// Closed: a new cause is a new row of the second table in `docs/ERRORS.md`.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum Refusal {
     /// The endpoint's sidecar does not carry it.
     #[error("the sidecar of the endpoint answers: {0:?}")]
     Turned(Answer),
+    /// A peer that is to say for whom it connects does not.
+    #[error(transparent)]
+    ProxyHeader(#[from] HeaderError),
     /// It leads out of the mesh.
     #[error("nothing of the mesh is at {0}, and connections may not leave it (--unknown-destinations)")]
     UnknownDestination(std::net::SocketAddr),
@@ -66,7 +70,7 @@ pub enum Refusal {
 }
 
 /// The codes of those that requests do not meet, as metrics spell them. The others have the code that they have there.
-const OWN_REASONS: [&str; 16] = [
+const OWN_REASONS: [&str; 17] = [
     "client_gone",
     "hello_timeout",
     "not_tls",
@@ -80,6 +84,7 @@ const OWN_REASONS: [&str; 16] = [
     "upstream_no_port",
     "upstream_unreachable",
     "upstream_busy",
+    "proxy_header",
     "unknown_destination",
     "unnamed_port",
     "loop",
@@ -110,9 +115,10 @@ impl Refusal {
             Self::Turned(Answer::NoPort) => 10,
             Self::Turned(Answer::Carried | Answer::Unreachable) => 11,
             Self::Turned(Answer::Busy) => 12,
-            Self::UnknownDestination(_) => 13,
-            Self::UnnamedPort(_) => 14,
-            Self::Loop(_) => 15,
+            Self::ProxyHeader(_) => 13,
+            Self::UnknownDestination(_) => 14,
+            Self::UnnamedPort(_) => 15,
+            Self::Loop(_) => 16,
             Self::Request(error) => OWN_REASONS.len() + row_index(error),
         }
     }

@@ -1,6 +1,6 @@
 //! A connection that is carried without being looked into: port → rule → cluster → endpoint, and then bytes.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::error::{ProxyError, Side};
 use crate::http::server::Downstream;
 use crate::passage::Accepted;
 use crate::plan::connection::{ConnectionDestination, ConnectionRule, InboundPort};
+use crate::proxy_protocol::Between;
 use crate::telemetry::connections::{ConnectionShard, ConnectionStats};
 use crate::telemetry::metrics::Direction;
 use crate::transport::Transport;
@@ -33,21 +34,21 @@ pub struct Forward {
 }
 
 /// Carries a connection of the workload until it is over, or refuses it.
-pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, stream: Transport, peer: Option<IpAddr>) {
+pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, stream: Transport, peer: SocketAddr) {
     let _accepted = Accepted::new(&worker.stats, Direction::Outbound);
-    carry_to(&worker, &forward.port, stream, peer).await;
+    carry_to(&worker, &forward.port, stream, &peer.into()).await;
 }
 
 /// The same for one that was intercepted on its way to that port.
 pub async fn serve_port(downstream: &Downstream, port: &ClusterName, stream: Transport) {
-    carry_to(&downstream.worker, port, stream, Some(downstream.address)).await;
+    carry_to(&downstream.worker, port, stream, &downstream.between).await;
 }
 
-async fn carry_to(worker: &Rc<Worker>, port: &ClusterName, mut stream: Transport, peer: Option<IpAddr>) {
+async fn carry_to(worker: &Rc<Worker>, port: &ClusterName, mut stream: Transport, between: &Between) {
     let mut crossing = Crossing::new(worker, Direction::Outbound);
     let opened = async {
         let (rule, ahead) = route(worker, port, &mut stream).await?;
-        crossing.open(&rule, peer, ahead).await
+        crossing.open(&rule, between, &stream, ahead).await
     };
     match opened.await {
         Ok(opened) => crossing.carry(stream, opened).await,
@@ -94,7 +95,7 @@ pub async fn serve_inbound(
         let port = port?;
         crossing.stats = Some(port.rule.undirected.clone());
         admit(&worker, &port, caller.as_deref())?;
-        crossing.open(&port.rule, Some(downstream.address), Bytes::new()).await
+        crossing.open(&port.rule, &downstream.between, &stream, Bytes::new()).await
     };
     let mut opened = opened.await;
     if caller.is_some() && !tell(&worker, &mut stream, opened.as_ref().err()).await && opened.is_ok() {
@@ -106,7 +107,7 @@ pub async fn serve_inbound(
             crossing.refuse(&refusal);
             let caller = caller.as_ref().map(|caller| caller.identity.as_str());
             tracing::debug!(
-                peer = %downstream.address,
+                peer = %downstream.between.source,
                 caller,
                 "refused a connection to the workload: {}",
                 crate::source::chain(&refusal)
@@ -178,14 +179,15 @@ impl<'a> Crossing<'a> {
     async fn open(
         &mut self,
         rule: &ConnectionRule,
-        peer: Option<IpAddr>,
+        between: &Between,
+        downstream: &Transport,
         ahead: Bytes,
     ) -> Result<Opened, Refusal> {
         self.stats = Some(rule.undirected.clone());
         let destination = rule.draw(self.worker.random()).ok_or(ProxyError::NoBackend)?;
         let ConnectionDestination { stats, cluster, .. } = destination;
         self.stats = Some(stats.clone());
-        let (upstream, held) = open(self.worker, destination, peer).await?;
+        let (upstream, held) = open(self.worker, destination, between, downstream).await?;
         let idle_ns = clock::limit_ns(cluster.timeouts.tunnel_idle_ms);
         Ok(Opened { upstream, held: Some(held), stats: stats.clone(), ahead, idle_ns })
     }

@@ -1,7 +1,8 @@
 //! Snapshot → plan, off the request path. It succeeds whole or changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use outrigger_certs::pem;
@@ -9,7 +10,7 @@ use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{self, Discovery, Facts, PEERS_DEFAULT, TlsMode};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{self, Backend, Policy, Protocol};
+use outrigger_snapshot::policy::{self, Backend, Policy, Protocol, ProxyWriter};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
 use super::{Destination, Plan, Rule, Version};
@@ -19,6 +20,7 @@ use crate::cluster::balance::Entry;
 use crate::cluster::balance::zones::{Callers, Preference};
 use crate::cluster::endpoint::EndpointKey;
 use crate::health_check::asked::Asked;
+use crate::proxy_protocol::Version as ProxyVersion;
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
@@ -63,12 +65,43 @@ pub struct Local {
 }
 
 /// The workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct App {
-    /// Its address.
-    pub host: IpAddr,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum App {
+    /// At an address.
+    At {
+        /// Which.
+        host: IpAddr,
+        /// Its port, if it is not the target port of its service.
+        port: Option<u16>,
+    },
+    /// At a socket of the machine.
+    Socket(Arc<Path>),
+}
+
+impl App {
     /// Its port, if it is not the target port of its service.
-    pub port: Option<u16>,
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::At { port, .. } => *port,
+            Self::Socket(_) => None,
+        }
+    }
+
+    /// Where it is; of a socket, what it goes by where there are only addresses.
+    fn address(&self, target_port: u16) -> SocketAddr {
+        match self {
+            Self::At { host, port } => SocketAddr::new(*host, port.unwrap_or(target_port)),
+            Self::Socket(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), target_port),
+        }
+    }
+
+    /// The path of its socket, if that is where it is.
+    fn socket(&self) -> Option<Arc<Path>> {
+        match self {
+            Self::At { .. } => None,
+            Self::Socket(path) => Some(path.clone()),
+        }
+    }
 }
 
 /// What DNS said: addresses and weights by cluster.
@@ -104,7 +137,8 @@ impl Plan {
         let mut builder = Builder { registry, clusters, facts, resolved, callers, identity, refused: None };
         for (service, spec) in &policy.services {
             for port in &spec.ports {
-                builder.add_cluster(service.cluster(port.port), port.protocol, &port.backend);
+                let header = ProxyVersion::written_by(ProxyWriter::Callers, port.proxy_protocol);
+                builder.add_cluster(service.cluster(port.port), port.protocol, &port.backend, header);
             }
         }
         let outbound = Router::build(policy, local.service.namespace(), |spec| builder.outbound_rule(spec))?;
@@ -211,7 +245,13 @@ fn entries(
 }
 
 impl Builder<'_> {
-    fn add_cluster(&mut self, name: ClusterName, protocol: Protocol, backend: &Backend) -> Arc<Cluster> {
+    fn add_cluster(
+        &mut self,
+        name: ClusterName,
+        protocol: Protocol,
+        backend: &Backend,
+        proxy_header: Option<ProxyVersion>,
+    ) -> Arc<Cluster> {
         let load = self.registry.cluster(Direction::Outbound, &name);
         let breaker = self.registry.breaker(Direction::Outbound, &name, backend.breaker);
         let facts = self.facts.clusters.get(&name);
@@ -224,6 +264,7 @@ impl Builder<'_> {
         let preference = self.callers.as_ref().zip(backend.zone_preference).map(preferred);
         let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
         cluster.preference = preference;
+        cluster.proxy_header = proxy_header;
         // A caller without identity has nothing to prove, and its calls stay as they were.
         let tls = if self.identity { facts.map_or(TlsMode::None, tls_of) } else { TlsMode::None };
         cluster.tls = tls;
@@ -290,7 +331,7 @@ impl Builder<'_> {
         let cluster = match self.clusters.get(&name) {
             Some(cluster) => cluster.clone(),
             // Policy and facts may be of different ages: a service may be gone from one of them.
-            None => self.add_cluster(name, Protocol::Http, &Backend::defaults_for(Protocol::Http)),
+            None => self.add_cluster(name, Protocol::Http, &Backend::defaults_for(Protocol::Http), None),
         };
         let labels = RequestLabels {
             direction: Direction::Outbound,

@@ -44,6 +44,7 @@ pub(crate) fn policy(services: &[&str]) -> Vec<u8> {
         rules: Vec::new(),
         connections: Vec::new(),
         inbound: None,
+        proxy_protocol: None,
         backend: Backend::defaults_for(Protocol::Http),
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };

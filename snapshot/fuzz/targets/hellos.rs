@@ -2,20 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use outrigger_fuzz::cut;
 use outrigger_proxy::detect::client_hello::{HELLO_BYTES_MAX, Opening, read};
 
-/// Prefixes that are tried of one input.
-const CUTS_MAX: usize = 64;
-
 fuzz_target!(|data: &[u8]| {
-    let whole = read(data);
-    let step = data.len() / CUTS_MAX + 1;
-    let mut decided = false;
-    for length in (0..data.len()).step_by(step) {
-        let opening = read(&data[..length]);
-        decided |= opening != Opening::NeedMore;
-        assert!(if decided { opening == whole } else { opening == Opening::NeedMore }, "cut at {length}");
-    }
+    let whole = cut::anywhere(data, &Opening::NeedMore, read);
     match &whole {
         Opening::NeedMore => assert!(data.len() < HELLO_BYTES_MAX, "it waits for ever"),
         Opening::Hello(hello) => {

@@ -2,20 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use outrigger_fuzz::cut;
 use outrigger_proxy::proxy_protocol::{Header, V2_BYTES_MAX, Version, read, write};
 
-/// Prefixes that are tried of one input.
-const CUTS_MAX: usize = 64;
-
 fuzz_target!(|data: &[u8]| {
-    let whole = read(data);
-    let step = data.len() / CUTS_MAX + 1;
-    let mut decided = false;
-    for length in (0..data.len()).step_by(step) {
-        let answer = read(&data[..length]);
-        decided |= answer != Ok(None);
-        assert!(if decided { answer == whole } else { answer == Ok(None) }, "cut at {length}");
-    }
+    let whole = cut::anywhere(data, &Ok(None), read);
     assert!(whole != Ok(None) || data.len() < V2_BYTES_MAX, "it waits for ever");
     let Ok(Some((header, length))) = whole else { return };
     assert!(length <= data.len() && length <= V2_BYTES_MAX);

@@ -50,6 +50,7 @@ fn port(number: u16, protocol: Protocol, rules: &[(&str, Vec<RouteMatch>)]) -> P
         rules: rules.iter().map(rule).collect(),
         connections: Vec::new(),
         inbound: None,
+        proxy_protocol: None,
         backend: Backend::defaults_for(protocol),
     }
 }

@@ -1,6 +1,8 @@
 //! What is done about requests that come to a port, and by whose word.
 
-use outrigger_snapshot::policy::{Access, Authorization, Port, RateKey, RateLimit};
+use outrigger_snapshot::policy::{
+    Access, Authorization, Port, ProxyProtocol, ProxyVersion, ProxyWriter, RateKey, RateLimit,
+};
 
 use super::origin::{Origins, Parts, Place};
 use crate::config::text::duration_text;
@@ -14,7 +16,8 @@ pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec
         ("access", format!("{text} ({of_authorization})"))
     };
     if !port.protocol.is_http() {
-        return vec![access()];
+        let header = port.proxy_protocol.as_ref().map(|header| ("header", header_text(header)));
+        return [access()].into_iter().chain(header).collect();
     }
     let mut parts = Parts::default();
     let mut add = |field: &str, text: String, is_default: bool| {
@@ -51,6 +54,19 @@ pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec
     let of_trusted = origins.inbound_field(place, "trustedSources", inbound.trusted.is_empty());
     lines.push(("trusted", format!("{trusted} ({of_trusted})")));
     lines
+}
+
+/// What the application is told of its clients, in words.
+fn header_text(header: &ProxyProtocol) -> String {
+    let version = match header.version {
+        ProxyVersion::V1 => "V1",
+        ProxyVersion::V2 => "V2",
+    };
+    let by = match header.written_by {
+        ProxyWriter::Sidecar => "the sidecar beside the application",
+        ProxyWriter::Callers => "the sidecars of its callers",
+    };
+    format!("PROXY protocol {version}, by {by}")
 }
 
 /// Who may call, in words.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::Protocol;
+use outrigger_snapshot::policy::{Protocol, ProxyProtocol, ProxyVersion, ProxyWriter};
 
 use super::super::model::{Endpoints, Placed, Port, Service, StaticEndpoint};
 use super::super::node::{Node, Path};
@@ -93,9 +93,34 @@ fn ports(spec: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Vec<Port> {
             report.unexpected(at, &here.field("name"), message, "each name once");
         }
         let target_port = item.field("targetPort").and_then(super::port).unwrap_or(number);
-        ports.push(Port { name, port: number, target_port, protocol });
+        let proxy_protocol = proxy_protocol(item, protocol, &here, report);
+        ports.push(Port { name, port: number, target_port, protocol, proxy_protocol });
     }
     ports
+}
+
+/// Requests of several clients share a connection, which a header before its first byte could not say.
+fn proxy_protocol(
+    port: &Node,
+    protocol: Protocol,
+    path: &Path<'_>,
+    report: &mut Report<'_>,
+) -> Option<ProxyProtocol> {
+    let written = port.field("proxyProtocol")?;
+    if protocol.is_http() {
+        let message = format!("has no meaning on a port of protocol {}", protocol.name());
+        let expected = "no proxyProtocol; requests have x-forwarded-for";
+        report.unexpected(written.at, &path.field("proxyProtocol"), message, expected);
+    }
+    let version = match written.text_of("version")? {
+        "V1" => ProxyVersion::V1,
+        _ => ProxyVersion::V2,
+    };
+    let written_by = match written.text_of("writtenBy") {
+        Some("Callers") => ProxyWriter::Callers,
+        _ => ProxyWriter::Sidecar,
+    };
+    Some(ProxyProtocol { version, written_by })
 }
 
 fn default_name(protocol: Protocol) -> &'static str {

@@ -67,8 +67,32 @@ static SERVICE_PORT: Object = Object {
             Shape::Choice(&APP_PROTOCOLS),
             "what is spoken over TCP, in the words of Kubernetes",
         ),
+        optional(
+            "proxyProtocol",
+            Shape::Object(&PROXY_PROTOCOL),
+            "the PROXY protocol header that the application expects before the first byte of each connection, on a port of TCP or TLS; absent, none",
+        ),
     ],
 };
+
+static PROXY_PROTOCOL: Object = Object {
+    fields: &[
+        required(
+            "version",
+            Shape::Choice(&PROXY_VERSIONS),
+            "how it is written: as a line of text, or as bytes",
+        ),
+        optional(
+            "writtenBy",
+            Shape::Choice(&PROXY_WRITERS),
+            "who writes it: the sidecar beside the application, or, where there is none, those of its callers; `Sidecar` if absent",
+        ),
+    ],
+};
+
+static PROXY_VERSIONS: [Word; 2] = [word("V1"), word("V2")];
+
+static PROXY_WRITERS: [Word; 2] = [word("Sidecar"), word("Callers")];
 
 static PROTOCOLS: [Word; 5] = [word("HTTP"), word("HTTP2"), word("GRPC"), word("TCP"), word("TLS")];
 

@@ -44,6 +44,14 @@ const CASES: &[(Wrong, &[&str])] = &[
         ],
     ),
     (
+        Wrong::Text(
+            "{apiVersion: outrigger.dev/v1alpha1, kind: Service, metadata: {name: db}, spec: {ports: [{name: sql, port: 1, protocol: TCP}, {name: web, port: 2, protocol: HTTP}]}}\n---\n{apiVersion: outrigger.dev/v1alpha1, kind: InboundPolicy, metadata: {name: db}, spec: {targetRefs: [{kind: Service, name: db}], authorization: {rules: [{name: b, access: Allow, paths: [{value: /}]}, {name: a, access: Deny, methods: [GET]}]}}}",
+        ),
+        &[
+            r#"m.yaml:7:123: spec.targetRefs[0]: the rule "a" denies by method or path, which connections to port sql of default/db do not have; expected a sectionName for each port that carries HTTP, or rules by identity and namespace"#,
+        ],
+    ),
+    (
         Wrong::Inbound("rateLimit: []"),
         &[
             r#"m.yaml:6:63: spec.rateLimit: is not a field of this object; expected one of targetRefs, shed, rateLimits, authorization, priorities, trustedSources; did you mean "rateLimits"?"#,

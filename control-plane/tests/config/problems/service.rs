@@ -41,6 +41,16 @@ const CASES: &[(Wrong, &[&str])] = &[
         ],
     ),
     (
+        Wrong::Service(
+            "ports: [{port: 80, protocol: GRPC, proxyProtocol: {version: V3, writtenBy: callers}}]",
+        ),
+        &[
+            "m.yaml:6:52: spec.ports[0].proxyProtocol: has no meaning on a port of protocol GRPC; expected no proxyProtocol; requests have x-forwarded-for",
+            r#"m.yaml:6:62: spec.ports[0].proxyProtocol.version: "V3" is not known; expected one of V1, V2; did you mean "V1"?"#,
+            r#"m.yaml:6:77: spec.ports[0].proxyProtocol.writtenBy: "callers" is not known; expected one of Sidecar, Callers; did you mean "Callers"?"#,
+        ],
+    ),
+    (
         Wrong::Service("ports: [{port: 80, protocol: GRPC, appProtocol: http}]"),
         &[
             "m.yaml:6:50: spec.ports[0].appProtocol: contradicts protocol; expected an appProtocol that says the same as protocol, or protocol TCP",

@@ -6,7 +6,7 @@ use outrigger_integration_tests::pki::Authority;
 use super::*;
 
 /// A service with these ports: name, target, protocol. Their numbers are 81, 82 and so on.
-fn service_with(name: &str, ports: &[(u16, &str)]) -> String {
+pub(super) fn service_with(name: &str, ports: &[(u16, &str)]) -> String {
     let port = |(index, (target, protocol)): (usize, &(u16, &str))| {
         let number = 81 + index;
         format!("{{name: p{number}, port: {number}, targetPort: {target}, protocol: {protocol}}}")
@@ -19,7 +19,7 @@ fn service_with(name: &str, ports: &[(u16, &str)]) -> String {
 }
 
 /// A sidecar beside `db`, by target ports.
-async fn beside_db(mesh: &Mesh, arguments: &[&str]) -> (Proxy, SocketAddr) {
+pub(super) async fn beside_db(mesh: &Mesh, arguments: &[&str]) -> (Proxy, SocketAddr) {
     let app = SocketAddr::from(([127, 0, 0, 1], 0));
     let proxy = Proxy::start(mesh, Sidecar::beside("db").inbound_to(app).with(arguments)).await;
     proxy.ready().await;
@@ -43,7 +43,7 @@ async fn greets(mut stream: TcpStream) -> TcpStream {
     stream
 }
 
-async fn is_reset(to: SocketAddr, bytes: &[u8]) {
+pub(super) async fn is_reset(to: SocketAddr, bytes: &[u8]) {
     let refused = async {
         let mut stream = TcpStream::connect(to).await?;
         stream.write_all(bytes).await?;

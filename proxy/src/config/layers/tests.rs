@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 34] = [
+const VALUES: [(&str, [&str; 3]); 35] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("node", ["a", "b", "c"]),
@@ -17,7 +17,8 @@ const VALUES: [(&str, [&str; 3]); 34] = [
     ("outbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("inbound", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("inbound-port", ["127.0.0.1:1=1", "127.0.0.1:2=2", "[::1]:3=3"]),
-    ("app", ["127.0.0.1:1", "localhost", "[::1]:3"]),
+    ("proxy-protocol-from", ["10.0.0.1", "10.0.0.0/8", "fd00::/8"]),
+    ("app", ["127.0.0.1:1", "unix:/a", "[::1]:3"]),
     ("transparent", SWITCH),
     ("unknown-destinations", ["allow", "refuse", "allow"]),
     ("forward", ["127.0.0.1:1=a:1", "127.0.0.1:2=b/a:2", "[::1]:3=c:3"]),

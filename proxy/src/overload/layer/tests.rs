@@ -69,6 +69,7 @@ impl Rig {
                 0,
                 Shared {
                     identity: Default::default(),
+                    proxies: Default::default(),
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),

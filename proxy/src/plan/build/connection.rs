@@ -63,7 +63,7 @@ impl Builder<'_> {
         let cluster = match self.clusters.get(&name) {
             Some(cluster) => cluster.clone(),
             // Policy and facts may be of different ages: a service may be gone from one of them.
-            None => self.add_cluster(name, Protocol::Tcp, &Backend::defaults_for(Protocol::Tcp)),
+            None => self.add_cluster(name, Protocol::Tcp, &Backend::defaults_for(Protocol::Tcp), None),
         };
         let stats = self.connection_stats(Direction::Outbound, rule, cluster.name.clone());
         let retry = RetryPolicy::new(&cluster.retry, None);

@@ -1,19 +1,21 @@
 //! Rules of calls to the workload.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use outrigger_snapshot::facts::TlsMode;
 use outrigger_snapshot::name::ClusterName;
-use outrigger_snapshot::policy::{self, Backend, Breaker, Ejection, Inbound, Limits, Mtls, Policy, Protocol};
+use outrigger_snapshot::policy::{
+    self, Backend, Breaker, Ejection, Inbound, Limits, Mtls, Policy, Protocol, ProxyWriter,
+};
 
-use super::{Builder, Local, entries, listed};
+use super::{App, Builder, Local, entries, listed};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
 use crate::plan::connection::InboundPort;
 use crate::plan::{Gate, Rule};
+use crate::proxy_protocol::Version;
 use crate::telemetry::metrics::Direction;
 use crate::trust::Trusted;
 
@@ -21,7 +23,7 @@ impl Builder<'_> {
     /// One rule per HTTP port of the own service, to the workload's address. A port of a service that the snapshot does not know yet
     /// cannot be guessed; where the workload's port was given, it is enough.
     pub(super) fn inbound(&mut self, policy: &Policy, local: &Local) -> Vec<(u16, Arc<Rule>)> {
-        let Some(app) = local.app else { return Vec::new() };
+        let Some(app) = &local.app else { return Vec::new() };
         let mtls = policy.services.get(&local.service).and_then(|service| service.mtls);
         let ports: Vec<_> = match policy.services.get(&local.service) {
             Some(service) => service
@@ -34,7 +36,7 @@ impl Builder<'_> {
                 })
                 .collect(),
             None => app
-                .port
+                .port()
                 .map(|port| {
                     (port, port, Protocol::Http, Backend::defaults_for(Protocol::Http), Inbound::default())
                 })
@@ -44,9 +46,8 @@ impl Builder<'_> {
         let mut rules: Vec<_> = ports
             .into_iter()
             .map(|(port, target_port, protocol, backend, inbound)| {
-                let address = SocketAddr::new(app.host, app.port.unwrap_or(target_port));
                 let name = local.service.cluster(port);
-                (port, self.inbound_rule(&name, address, protocol, &backend, &inbound, mtls))
+                (port, self.inbound_rule(&name, (app, target_port), protocol, &backend, &inbound, mtls))
             })
             .collect();
         if let Some(index) = rules.iter().position(|(port, _)| *port == 80) {
@@ -57,15 +58,16 @@ impl Builder<'_> {
 
     /// Those of its ports that carry no requests.
     pub(super) fn inbound_connections(&mut self, policy: &Policy, local: &Local) -> Vec<Arc<InboundPort>> {
-        let (Some(app), Some(service)) = (local.app, policy.services.get(&local.service)) else {
+        let (Some(app), Some(service)) = (&local.app, policy.services.get(&local.service)) else {
             return Vec::new();
         };
         let opaque = service.ports.iter().filter(|port| !port.protocol.is_http());
         opaque
             .map(|port| {
-                let address = SocketAddr::new(app.host, app.port.unwrap_or(port.target_port));
                 let name = local.service.cluster(port.port);
-                let cluster = self.inbound_cluster(&name, address, port.protocol, &port.backend);
+                let mut cluster =
+                    self.inbound_cluster(&name, (app, port.target_port), port.protocol, &port.backend);
+                cluster.proxy_header = Version::written_by(ProxyWriter::Sidecar, port.proxy_protocol);
                 let inbound = port.inbound.clone().unwrap_or_default();
                 let gate = self.gate(&inbound, service.mtls);
                 Arc::new(InboundPort { port: port.port, gate, rule: self.inbound_connection_rule(cluster) })
@@ -76,14 +78,14 @@ impl Builder<'_> {
     fn inbound_rule(
         &mut self,
         name: &ClusterName,
-        address: SocketAddr,
+        app: (&App, u16),
         protocol: Protocol,
         backend: &Backend,
         inbound: &Inbound,
         mtls: Option<Mtls>,
     ) -> Arc<Rule> {
         let health = Asked::of(protocol, backend.health_check.as_ref());
-        let cluster = self.inbound_cluster(name, address, protocol, backend);
+        let cluster = self.inbound_cluster(name, app, protocol, backend);
         let guard = inbound.shed.as_ref().map(|shed| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let tolerance = Guard::tolerance(shed, cores);
@@ -117,10 +119,11 @@ impl Builder<'_> {
     fn inbound_cluster(
         &mut self,
         name: &ClusterName,
-        address: SocketAddr,
+        app: (&App, u16),
         protocol: Protocol,
         backend: &Backend,
     ) -> Cluster {
+        let (app, target_port) = app;
         let load = self.registry.cluster(Direction::Inbound, name);
         // What the workload says of itself reaches its callers: whether to go on asking is for their proxies to decide.
         let ejection = Ejection { max_percent: 0, ..backend.ejection };
@@ -137,8 +140,9 @@ impl Builder<'_> {
             ..backend.clone()
         };
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);
-        let cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
-        let listed = std::iter::once(listed((address, 1), TlsMode::None));
+        let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, 1, load, breaker);
+        cluster.socket = app.socket();
+        let listed = std::iter::once(listed((app.address(target_port), 1), TlsMode::None));
         let entries = entries(Direction::Inbound, name, listed, self.registry);
         cluster.place(entries, clock::now_ns());
         cluster

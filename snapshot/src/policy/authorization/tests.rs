@@ -94,3 +94,26 @@ fn no_way_to_write_a_path_passes_by_a_rule() {
         assert_eq!(decide(Deny, std::slice::from_ref(&open), None, ("GET", path)), Allow, "{path}");
     }
 }
+
+#[test]
+fn rules_about_requests_are_not_about_connections() {
+    use Access::{Allow, Deny};
+    let front: SpiffeId = FRONT.unwrap().parse().unwrap();
+    let about = |about: Conditions| AccessRule { about, ..rule(Allow) };
+    let placed = Conditions { namespaces: vec!["shop".into()], ..Conditions::default() };
+    let methods = Conditions { methods: vec!["GET".into()], ..placed.clone() };
+    let paths = Conditions { paths: vec![PathMatch::Prefix("/".into())], ..placed.clone() };
+    for (conditions, identity, access) in [
+        (&Conditions::default(), None, Allow),
+        (&placed, Some(&front), Allow),
+        (&placed, None, Deny),
+        (&methods, Some(&front), Deny),
+        (&paths, Some(&front), Deny),
+    ] {
+        let authorization =
+            Authorization { default: Deny, rules: vec![about(conditions.clone())], dry_run: false };
+        let subject = Subject::of_connection(identity);
+        assert_eq!(authorization.decide(&subject).0, access, "{conditions:?}");
+        assert_eq!(conditions.needs_request(), [&methods, &paths].contains(&conditions));
+    }
+}

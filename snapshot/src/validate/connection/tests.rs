@@ -21,6 +21,7 @@ fn policy(protocol: Protocol, connections: Vec<ConnectionRule>) -> Policy {
         connections,
         backend: Backend::defaults_for(protocol),
         inbound: None,
+        proxy_protocol: None,
     };
     let service = Service { mtls: None, hosts: Vec::new(), ports: vec![port] };
     let services = BTreeMap::from([("default/db".parse().unwrap(), service)]);

@@ -19,6 +19,7 @@ fn samples(kind: Kind) -> Vec<Value> {
                 "uses": ["cart"],
                 "mtls": "Strict",
             }),
+            json!({ "ports": [{ "port": 5432, "protocol": "TCP", "proxyProtocol": { "version": "V2", "writtenBy": "Callers" } }] }),
             json!({ "ports": [{ "port": 80, "protocol": "HTTP" }], "endpoints": { "dns": { "name": "a.example", "port": 80 } } }),
             json!({ "ports": [{ "port": 80, "protocol": "HTTP" }], "endpoints": { "srv": { "name": "_http._tcp.a.example" } } }),
         ],
