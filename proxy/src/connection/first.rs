@@ -188,7 +188,7 @@ impl<'a> Peek<'a> {
         Self { stream, worker, direction, timer, due_ns, seen: 0, settled: false }
     }
 
-    pub(super) fn of(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
+    fn of(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
         Self::new(stream, &downstream.worker, downstream.direction, wait_ns)
     }
 

@@ -28,6 +28,7 @@ use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::opaque::{Passing, Refusal, pass, serve_port, turn_away};
 use crate::original_dst::original_dst;
 use crate::plan::interception::Addressed;
+use crate::proxy_protocol::Between;
 use crate::telemetry::metrics::Direction;
 
 /// How intercepted connections are treated, on all listeners.
@@ -79,7 +80,7 @@ impl Intercepted {
         }
     }
 
-    async fn serve_inbound<S>(self, arrival: Arrival, stack: S)
+    async fn serve_inbound<S>(self, mut arrival: Arrival, stack: S)
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
     {
@@ -89,17 +90,17 @@ impl Intercepted {
         });
         let (port, strict) = own.flatten().unwrap_or((None, true));
         if port.is_some() {
-            return serve(self.stream, Arrival { port, ..arrival }, stack).await;
+            arrival.port = port;
+            return serve(self.stream, arrival, stack).await;
         }
-        let peer = arrival.peer;
-        let downstream = Downstream::new(arrival, peer.into());
+        let downstream = self.downstream(arrival);
         if self.interceptor.own_ports.contains(&dialled) {
             return turn_away(&downstream, self.stream, &Refusal::Loop(self.dialled));
         }
         if strict {
             return turn_away(&downstream, self.stream, &Refusal::UnnamedPort(dialled));
         }
-        self.pass(downstream, peer).await;
+        self.pass(downstream).await;
     }
 
     async fn serve_outbound<S>(self, arrival: Arrival, stack: S)
@@ -107,8 +108,7 @@ impl Intercepted {
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
     {
         let addressed = arrival.worker.with_plan(|plan| plan.addressed(self.dialled)).flatten();
-        let peer = arrival.peer;
-        let downstream = Downstream::new(arrival, peer.into());
+        let downstream = self.downstream(arrival);
         let requests = match addressed {
             Some(Addressed::Opaque(port)) => return serve_port(&downstream, &port, self.stream.into()).await,
             Some(Addressed::Requests(port)) => Some(port),
@@ -131,16 +131,21 @@ impl Intercepted {
         match said {
             Said::Http1(_) if answered => Box::pin(serve_http1(self.stream.into(), downstream, stack)).await,
             Said::Http2 if answered => Box::pin(serve_http2(self.stream.into(), downstream, stack)).await,
-            Said::Http1(_) | Said::Http2 | Said::Else => self.pass(downstream, peer).await,
+            Said::Http1(_) | Said::Http2 | Said::Else => self.pass(downstream).await,
         }
     }
 
+    fn downstream(&self, arrival: Arrival) -> Rc<Downstream> {
+        let between = Between { source: arrival.peer, destination: Some(self.dialled) };
+        Downstream::new(arrival, between)
+    }
+
     /// Carries it to where it was going, if it may leave the mesh.
-    async fn pass(self, downstream: Rc<Downstream>, peer: SocketAddr) {
+    async fn pass(self, downstream: Rc<Downstream>) {
         if downstream.direction == Direction::Outbound && !self.interceptor.lets_out {
             return turn_away(&downstream, self.stream, &Refusal::UnknownDestination(self.dialled));
         }
-        Box::pin(pass(downstream, self.stream, peer, self.dialled, &self.interceptor.passing)).await;
+        Box::pin(pass(downstream, self.stream, self.dialled, &self.interceptor.passing)).await;
     }
 }
 
@@ -148,7 +153,7 @@ impl Intercepted {
 /// protocol may take to show.
 async fn listen(stream: &TcpStream, downstream: &Downstream) -> io::Result<Said> {
     let limits = &downstream.worker.limits;
-    let mut peek = Peek::of(stream, downstream, limits.detect_ns);
+    let mut peek = Peek::new(stream, &downstream.worker, downstream.direction, limits.detect_ns);
     let mut first = [0; FIRST_BYTES_MAX];
     loop {
         let Peeked::Bytes(count) = peek.more(&mut first).await? else { return Ok(Said::Else) };

@@ -58,11 +58,10 @@ impl Drop for Pass {
     }
 }
 
-/// Carries a connection of `peer` to where it was going until it is over, or refuses it.
+/// Carries a connection to where it was going until it is over, or refuses it.
 pub async fn pass(
     downstream: Rc<Downstream>,
     stream: TcpStream,
-    peer: SocketAddr,
     dialled: SocketAddr,
     passing: &Arc<Passing>,
 ) {
@@ -78,7 +77,7 @@ pub async fn pass(
             upstream.local_addr().map_err(|error| ProxyError::ConnectFailed { address: dialled, error })?;
         let pass = passing.enter(from);
         // Not before: the other end of what has just been opened may be looked at first.
-        if passing.has(peer) {
+        if passing.has(downstream.between.source) {
             // An end would be passed on, and go round by itself.
             upstream.abort();
             return Err(Refusal::Loop(dialled));

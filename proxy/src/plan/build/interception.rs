@@ -4,7 +4,7 @@ use outrigger_snapshot::facts::Discovery;
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{Mtls, Policy};
 
-use super::{Builder, Local};
+use super::{App, Builder, Local};
 use crate::plan::addresses::Addresses;
 use crate::plan::interception::{Interception, of};
 use crate::telemetry::metrics::{Direction, RequestLabels};
@@ -27,7 +27,8 @@ impl Builder<'_> {
         let service = policy.services.get(&local.service);
         let ports = service.map(|service| service.ports.iter().map(|port| (port.target_port, port.port)));
         // A service that the snapshot does not know yet.
-        let guessed = || local.app.as_ref().and_then(super::App::port).map(|port| (port, port)).into_iter().collect();
+        let guessed =
+            || local.app.as_ref().and_then(App::port).map(|port| (port, port)).into_iter().collect();
         let own_ports = ports.map_or_else(guessed, Iterator::collect);
         let strict = service.and_then(|service| service.mtls) == Some(Mtls::Strict) && local.identity;
         let passthrough = [Direction::Inbound, Direction::Outbound].map(|direction| {
