@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use outrigger_certs::mesh::Spoken;
 use outrigger_snapshot::policy::HashKey;
-
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
