@@ -1,5 +1,5 @@
 //! Where certificates come from. Each source is a loop on the control thread that checks what it gets and hands it to the
-//! [`Keeper`](super::Keeper).
+//! [`Keeper`].
 
 use std::rc::Rc;
 use std::sync::Arc;
