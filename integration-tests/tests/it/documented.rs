@@ -30,7 +30,10 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let services = [
         service("twins", &[app.addr, hung.local_addr().unwrap()]),
-        backend_policy("twins", "hedge: {minDelay: 10ms}\n  retry: {budget: {percent: 100}}"),
+        backend_policy(
+            "twins",
+            "hedge: {minDelay: 10ms}\n  timeouts: {try: 300ms}\n  retry: {budget: {percent: 100}}",
+        ),
         here(&service("shop", &[app.addr])),
         GLOBAL_LIMIT.to_owned(),
         here(&service("cart", &[app.addr])),
@@ -70,7 +73,7 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         drop(tokio::net::TcpStream::connect(db).await);
     }
     drop(tokio::net::TcpStream::connect(nobody).await);
-    // One of two never answers; whoever meets it asks the other.
+    // One of two never answers; whoever meets it asks the other, at once or after a while.
     for _ in 0..20 {
         client::fetch(shop.outbound, "twins", "/").await.unwrap();
     }

@@ -260,9 +260,12 @@ async fn a_sidecar_tells_nothing_to_a_control_plane_of_another_mesh() {
     let file = keep(&site.mesh, "shop", &site.token("shop", &[]).1);
     let shop = Proxy::start(&site.mesh, Sidecar::beside("shop").enrolling(elsewhere.enrol, &file)).await;
     shop.process.says("does not prove that it is the control plane of this mesh").await;
-    let ready = client::page(shop.admin, "/ready").await.unwrap();
-    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(ready.text().contains("leads to no authority"), "{}", ready.text());
+    eventually(DEADLINE, "it is not ready, and says why", async || {
+        let ready = client::page(shop.admin, "/ready").await.unwrap();
+        assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+        ready.text().contains("leads to no authority").then_some(())
+    })
+    .await;
     assert_eq!(elsewhere.counted(&["certificate_refusals_total"]).await, 0, "the token was not shown");
     assert_eq!(elsewhere.counted(&["certificates_issued_total"]).await, 0);
 }
