@@ -49,6 +49,7 @@ const WALL_CLOCK_MODULES: &[&str] = &[
     "proxy/src/identity.rs",
     "proxy/src/identity/source/ca.rs",
     "proxy/src/identity/source/files.rs",
+    "proxy/src/identity/source/workload_api.rs",
     "proxy/src/source.rs",
     "proxy/src/overview.rs",
 ];
