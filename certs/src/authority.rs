@@ -67,6 +67,9 @@ impl fmt::Debug for Made {
     }
 }
 
+/// Of what a request asks for, so much is told.
+const ASKED_CHARS_MAX: usize = 200;
+
 /// A request for a certificate (PKCS #10, RFC 2986) that is signed by its own key.
 pub struct Request(CertificateSigningRequestParams);
 
@@ -101,6 +104,8 @@ impl Request {
                 SanType::URI(uri) => uri.as_str().to_owned(),
                 other => format!("{other:?}"),
             };
+            // It goes to a log, of which each line is to be what it looks like.
+            let asked = asked.escape_debug().take(ASKED_CHARS_MAX).collect();
             return Err(IssueError::OtherIdentity { asked, allowed: id.clone() });
         }
         Ok(())

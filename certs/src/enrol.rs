@@ -49,8 +49,9 @@ impl Trust {
         now: UnixTime,
     ) -> Result<(), Problem> {
         let by_bundle = self.bundle.clone().map(|bundle| is_it(bundle, leaf, above, now));
-        if let Some(Ok(())) = by_bundle {
-            return Ok(());
+        // What was taken back stays taken back, whatever a token says.
+        if let Some(Ok(()) | Err(Problem::Revoked)) = by_bundle {
+            return by_bundle.unwrap_or(Ok(()));
         }
         let pinned = self.pinned.as_ref().map(|(domain, roots)| {
             let shown: Vec<_> =

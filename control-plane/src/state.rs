@@ -106,9 +106,10 @@ impl ControlPlane {
         &self.store
     }
 
-    /// Whether the store was looked at.
+    /// Whether it is known what the store holds, be it nothing. A look that failed says nothing of that.
     pub(crate) fn has_turned(&self) -> bool {
-        self.known().turned_ms != 0
+        let known = self.known();
+        known.head.is_some() || (known.turned_ms != 0 && known.trouble.is_none())
     }
 
     /// The newest revision that was seen.

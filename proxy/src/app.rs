@@ -180,10 +180,14 @@ async fn carry(
 ) -> Result<bool, AppError> {
     let (usher, interceptor) = (crew.usher(), listeners.interceptor(config));
     listeners.outbound.take(&usher, interceptor.as_ref()).await?;
-    if let Some(ports) = overview.keepers.ports.clone() {
-        tokio::task::spawn_local(ports.run());
-    }
     let identity = overview.keepers.identity.clone();
+    if let Some(ports) = overview.keepers.ports.clone() {
+        let identity = identity.clone();
+        tokio::task::spawn_local(async move {
+            identity.proved().await;
+            ports.run().await;
+        });
+    }
     tokio::task::spawn_local(tell_when_ready(overview.plan.clone(), identity.clone()));
     tokio::select! {
         biased;

@@ -160,6 +160,11 @@ impl Keeper {
         self.proved.notify_waiters();
     }
 
+    /// Notes that what is in force is the newest there is.
+    pub fn confirm(&self) {
+        self.trouble.take();
+    }
+
     /// Notes that a new certificate cannot be used; what is in force stays.
     pub fn refuse(&self, why: String) {
         self.refusals.set(self.refusals.get() + 1);
@@ -181,10 +186,12 @@ impl Keeper {
 
     /// Why this proxy cannot prove who it is, a sentence; `None`: it can, or need not.
     pub fn awaited(&self) -> Option<String> {
-        if !self.shared.wanted || self.svid.borrow().is_some() {
+        if !self.shared.wanted || self.valid(UnixTime::now()).is_some() {
             return None;
         }
-        let why = self.trouble.borrow().clone().unwrap_or_else(|| "the first is being asked for".to_owned());
+        let ended = self.svid.borrow().is_some();
+        let usual = if ended { "its time is over" } else { "the first is being asked for" };
+        let why = self.trouble.borrow().clone().unwrap_or_else(|| usual.to_owned());
         Some(format!("it has no certificate that proves who it is: {why}"))
     }
 

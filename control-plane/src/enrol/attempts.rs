@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(super) const FAILED_AT_ONCE: u64 = 10;
 /// After so long, one more may, in milliseconds.
 pub(super) const FAILED_EVERY_MS: u64 = 6_000;
+/// However many have failed, it is over after so long: whoever shares an address with others is not to wait for hours.
+const HELD_OFF_MAX_MS: u64 = 2 * FAILED_AT_ONCE * FAILED_EVERY_MS;
 /// Addresses that are told apart; all others are taken for one.
 pub(super) const SOURCES_MAX: usize = 10_000;
 
@@ -24,7 +26,11 @@ impl Attempts {
     /// For how long, in milliseconds, nothing more from there is tried; `None`: it may try.
     pub fn held_off(&self, from: IpAddr, now_ms: u64) -> Option<u64> {
         let forgiven = self.forgiven_ms.get(&source(from)).or_else(|| self.forgiven_ms.get(&OTHERS))?;
-        let wait = forgiven.saturating_sub(now_ms).saturating_sub((FAILED_AT_ONCE - 1) * FAILED_EVERY_MS);
+        // The clock may have been set back.
+        let wait = forgiven
+            .saturating_sub(now_ms)
+            .min(HELD_OFF_MAX_MS)
+            .saturating_sub((FAILED_AT_ONCE - 1) * FAILED_EVERY_MS);
         (wait > 0).then_some(wait)
     }
 
@@ -38,7 +44,7 @@ impl Attempts {
             }
         }
         let forgiven = self.forgiven_ms.entry(key).or_default();
-        *forgiven = (*forgiven).max(now_ms) + FAILED_EVERY_MS;
+        *forgiven = ((*forgiven).max(now_ms) + FAILED_EVERY_MS).min(now_ms + HELD_OFF_MAX_MS);
     }
 
     /// How many sources are remembered.

@@ -73,16 +73,20 @@ impl ControlPlane {
             return Err(Refusal::Starting);
         }
         let current = enrolment.current();
-        let bundle = Arc::new(self.believed(&current));
+        let held_off = || enrolment.held_off(asked.from, now.as_secs().saturating_mul(1_000));
         let (id, proof, token) = match (asked.token, asked.certificates.split_first()) {
             (None, Some((leaf, above))) => {
-                let id =
-                    Verifier::new(bundle.clone()).verify(leaf, above, now).map_err(Refusal::Certificate)?;
+                let bundle = Arc::new(self.believed(&current));
+                let unbelieved = |problem| match held_off() {
+                    Some(after_ms) => Refusal::RateLimited { after_ms },
+                    None => Refusal::Certificate(problem),
+                };
+                let id = Verifier::new(bundle).verify(leaf, above, now).map_err(unbelieved)?;
                 let serial = Facts::of(leaf).map_err(Refusal::Certificate)?.serial;
                 (id, ("certificate", serial), None)
             }
             (token, _) => {
-                if let Some(after_ms) = enrolment.held_off(asked.from, now.as_secs().saturating_mul(1_000)) {
+                if let Some(after_ms) = held_off() {
                     return Err(Refusal::RateLimited { after_ms });
                 }
                 let token = self.read_token(token.ok_or(Refusal::NoProof)?, &current, now)?;

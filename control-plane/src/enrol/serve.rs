@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -20,7 +21,7 @@ use crate::causes::with_causes;
 use crate::server::Peer;
 use crate::state::ControlPlane;
 
-/// How long an answer may take: the store may be asked for a token's use.
+/// How long an answer may take, from the end of the request's head on: the body has to come, and the store may be asked for a token's use.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What a sidecar gets.
@@ -39,6 +40,7 @@ pub(crate) fn router(control_plane: Arc<ControlPlane>, enrolment: Arc<Enrolment>
     Router::new()
         .route("/v1/certificates", post(certify))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .layer(middleware::from_fn(in_time))
         .with_state((control_plane, enrolment))
 }
 
@@ -55,16 +57,23 @@ async fn certify(
         request: &request,
         from: peer.address.ip(),
     };
-    let enrolled = control_plane.enrol(&enrolment, &asked, UnixTime::now());
-    match tokio::time::timeout(ANSWER_MAX, enrolled).await {
-        Ok(Ok(granted)) => grant(granted, &peer),
-        Ok(Err(refusal)) => refuse(&refusal, &peer),
-        // A token that was used meanwhile is good for the same key once more.
-        Err(_) => {
-            (StatusCode::GATEWAY_TIMEOUT, Json(Failure::new("timeout", "no answer in time; try again")))
-                .into_response()
-        }
+    match control_plane.enrol(&enrolment, &asked, UnixTime::now()).await {
+        Ok(granted) => grant(granted, &peer),
+        Err(refusal) => refuse(&refusal, &peer),
     }
+}
+
+/// Whoever takes too long is sent away, and everyone after one answer: a sidecar asks once in a day, and places are few.
+async fn in_time(request: Request, next: Next) -> Response {
+    let late = || {
+        // A token that was used meanwhile is good for the same key once more.
+        let failure = Failure::new("timeout", "no answer in time; try again");
+        (StatusCode::GATEWAY_TIMEOUT, Json(failure)).into_response()
+    };
+    let answered = tokio::time::timeout(ANSWER_MAX, next.run(request)).await;
+    let mut response = answered.unwrap_or_else(|_| late());
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn grant(granted: Granted, peer: &Peer) -> Response {

@@ -161,7 +161,10 @@ async fn a_late_answer_is_not_waited_for_where_another_endpoint_can_be_asked() {
     let app = App::start("cart").await;
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoints = [app.addr, hung.local_addr().unwrap()];
-    let (_mesh, shop) = mesh(&endpoints, "hedge: {minDelay: 20ms}\n  retry: {budget: {percent: 100}}").await;
+    // Up to half of the requests are hedged, and what is not is tried again after a while.
+    let policy =
+        "hedge: {percentile: 50, minDelay: 20ms}\n  timeouts: {try: 2s}\n  retry: {budget: {percent: 100}}";
+    let (_mesh, shop) = mesh(&endpoints, policy).await;
     for _ in 0..20 {
         let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
         assert_eq!(answer.status, StatusCode::OK);

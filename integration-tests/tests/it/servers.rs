@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outrigger_integration_tests::mesh::program;
 use outrigger_integration_tests::process::finished;
-use outrigger_integration_tests::{Mesh, binaries};
+use outrigger_integration_tests::{Mesh, binaries, enrol};
 
 /// A process that can't do its work ends well within this time.
 const END_MAX: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ impl Server {
     pub(crate) fn listeners(self) -> &'static [&'static str] {
         match self {
             Self::Proxy => &["--outbound", "--inbound", "--admin", "--metrics"],
-            Self::ControlPlane => &["--listen", "--metrics"],
+            Self::ControlPlane => &["--listen", "--enrol", "--metrics"],
         }
     }
 
@@ -54,7 +54,13 @@ impl Server {
                 command.args(["--service", "shop", "--app", "127.0.0.1:9", "--poll", "100ms"]);
                 command.args(["--drain-grace", "100ms"])
             }
-            Self::ControlPlane => command.args(["--interval", "100ms"]),
+            Self::ControlPlane => {
+                let authority = mesh.folder().join(enrol::FOLDER);
+                if !authority.exists() {
+                    enrol::init(mesh, enrol::FOLDER, "Disabled");
+                }
+                command.args(["--interval", "100ms", "--ca"]).arg(authority)
+            }
         };
         for flag in self.listeners() {
             if !arguments.contains(flag) {

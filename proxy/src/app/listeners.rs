@@ -59,10 +59,17 @@ impl Listeners {
     /// How what is intercepted is treated, if anything is.
     pub(super) fn interceptor(&self, config: &Config) -> Option<Arc<Interceptor>> {
         let transparent = config.transparent?;
-        let port = |(_, listener): (_, &StdListener)| listener.local_addr().ok().map(|bound| bound.port());
+        let bound = |listener: &StdListener| listener.local_addr().ok().map(|bound| bound.port());
+        let port = |(_, listener): (_, &StdListener)| bound(listener);
         Some(Arc::new(Interceptor {
             lets_out: transparent.unknown == UnknownDestinations::Allow,
             own_ports: self.all().filter_map(port).collect(),
+            declared: self
+                .inbound
+                .ports
+                .iter()
+                .filter_map(|(at, port)| Some((bound(at)?, port.port)))
+                .collect(),
             passing: Arc::default(),
         }))
     }

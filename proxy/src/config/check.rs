@@ -227,6 +227,7 @@ fn check_listeners(
         ("--forward", flags.forward.len(), FORWARDS_MAX),
         ("--inbound-port", flags.inbound_port.len(), FORWARDS_MAX),
         ("--proxy-protocol-from", flags.proxy_protocol_from.len(), TRUSTED_MAX),
+        ("--trusted-sources", flags.trusted_sources.len(), TRUSTED_MAX),
     ] {
         if count > most {
             let what = format!("{flag} is given {count} times, at most {most} are allowed");

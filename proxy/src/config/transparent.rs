@@ -1,6 +1,6 @@
 //! `--transparent`: what has to be so where connections are intercepted.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::ValueEnum;
 
@@ -39,12 +39,12 @@ pub(super) fn transparent(
             Some(_) => wrong("--unknown-destinations goes with --transparent".to_owned()),
         };
     }
-    let own = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    if let Some(outbound) =
-        outbound.filter(|outbound| !own.contains(&outbound.ip()) && !outbound.ip().is_unspecified())
-    {
+    let own = |outbound: &SocketAddr| {
+        outbound.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) || outbound.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
+    if let Some(outbound) = outbound.filter(|outbound| !own(outbound)) {
         return wrong(format!(
-            "--outbound {outbound} gets nothing that is intercepted: with --transparent it is on 127.0.0.1 or ::1"
+            "--outbound {outbound} gets nothing that is intercepted: with --transparent it is on 127.0.0.1, and on ::1 by itself"
         ));
     }
     if let Some(Inbound { listen, app }) = inbound {

@@ -38,6 +38,8 @@ pub struct Interceptor {
     pub lets_out: bool,
     /// Ports on which this proxy listens itself.
     pub own_ports: Vec<u16>,
+    /// Of those, listeners for one port of the own service, and that port.
+    pub declared: Vec<(u16, u16)>,
     /// What is on its way out.
     pub passing: Arc<Passing>,
 }
@@ -89,6 +91,8 @@ impl Intercepted {
             plan.interception.as_ref().map(|known| (known.own_port(dialled), known.strict))
         });
         let (port, strict) = own.flatten().unwrap_or((None, true));
+        let declared = || self.interceptor.declared.iter().find(|(at, _)| *at == dialled);
+        let port = port.or_else(|| declared().map(|(_, port)| *port));
         if port.is_some() {
             arrival.port = port;
             return serve(self.stream, arrival, stack).await;

@@ -82,7 +82,7 @@ async fn ask(target: &Target, identity: &Identity) -> Result<(), Unwell> {
         other => Unwell::Connect(std::io::Error::other(other)),
     })?;
     if target.opaque {
-        match answer::read(&mut stream).await.map_err(Unwell::Connect)? {
+        match answer::read(&mut stream, &target.endpoint.key().tls).await.map_err(Unwell::Connect)? {
             answer::Answer::Carried => {}
             turned => return Err(Unwell::Turned(turned)),
         }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::Refusal;
 use crate::error::{Limit, ProxyError};
 use crate::transport::Transport;
+use crate::upstream_tls::Tls;
 
 /// See the module. The numbers are those on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +40,14 @@ impl Answer {
     }
 }
 
-/// What an endpoint answers. One that is no sidecar says nothing: that it took the connection is all there is to know.
-pub async fn read(stream: &mut Transport) -> io::Result<Answer> {
-    match stream {
-        Transport::Plain(_) | Transport::Unix(_) => Ok(Answer::Carried),
-        Transport::Tls(stream) => {
+/// What an endpoint answers that is dialled like this. One that is no sidecar says nothing: that it took the connection is all there is to know.
+pub async fn read(stream: &mut Transport, dialled: &Tls) -> io::Result<Answer> {
+    match (stream, dialled) {
+        // A sidecar without an identity dials those of others in the clear.
+        (Transport::Plain(_) | Transport::Unix(_), _) | (_, Tls::None | Tls::Server(_)) => {
+            Ok(Answer::Carried)
+        }
+        (Transport::Tls(stream), Tls::Mesh) => {
             let byte = stream.read_u8().await?;
             // A later version may know more reasons not to carry a connection.
             Ok(Answer::ALL.into_iter().find(|answer| *answer as u8 == byte).unwrap_or(Answer::Unreachable))

@@ -109,7 +109,7 @@ async fn reach(
     let left = limit.saturating_sub(Duration::from_nanos(clock::now_ns().saturating_sub(started_ns)));
     let late = || ProxyError::Timeout(Timeout::Connect);
     let heard = async {
-        match answer::read(&mut stream).await {
+        match answer::read(&mut stream, &endpoint.key().tls).await {
             Ok(Answer::Carried) => {}
             Ok(turned) => return Err(Refusal::Turned(turned)),
             // The called side looks at our certificate when its own side of the handshake is over for us.

@@ -24,29 +24,33 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves ends after this, as one of the mesh does where nothing else is said.
 const IDLE_MS: u64 = 3_600_000;
 
-/// The connections that are under way to where they were going, by the address that they come from: one that arrives here again was not left
-/// alone by the rules of the kernel, and would go round for good. As many as there are downstream connections.
+/// The connections that are under way to where they were going, by the addresses that they come from and go to: one that arrives here again was
+/// not left alone by the rules of the kernel, and would go round for good. The first alone is not enough: two connections may come from one
+/// address, as long as they go to different ones. As many as there are downstream connections.
 #[derive(Debug, Default)]
-pub struct Passing(Mutex<HashSet<SocketAddr>>);
+pub struct Passing(Mutex<HashSet<Ways>>);
+
+/// From where, and to where.
+type Ways = (SocketAddr, SocketAddr);
 
 /// One of them.
 #[derive(Debug)]
 struct Pass {
     passing: Arc<Passing>,
-    from: SocketAddr,
+    ways: Ways,
 }
 
 impl Passing {
-    fn enter(self: &Arc<Self>, from: SocketAddr) -> Pass {
-        self.lock().insert(from);
-        Pass { passing: self.clone(), from }
+    fn enter(self: &Arc<Self>, ways: Ways) -> Pass {
+        self.lock().insert(ways);
+        Pass { passing: self.clone(), ways }
     }
 
-    fn has(&self, from: SocketAddr) -> bool {
-        self.lock().contains(&from)
+    fn has(&self, ways: Ways) -> bool {
+        self.lock().contains(&ways)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<SocketAddr>> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Ways>> {
         // Nothing that could panic is done with it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,7 +58,7 @@ impl Passing {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.passing.lock().remove(&self.from);
+        self.passing.lock().remove(&self.ways);
     }
 }
 
@@ -75,9 +79,9 @@ pub async fn pass(
         let upstream = dial(worker, dialled, direction).await?;
         let from =
             upstream.local_addr().map_err(|error| ProxyError::ConnectFailed { address: dialled, error })?;
-        let pass = passing.enter(from);
+        let pass = passing.enter((from, dialled));
         // Not before: the other end of what has just been opened may be looked at first.
-        if passing.has(downstream.between.source) {
+        if passing.has((downstream.between.source, dialled)) {
             // An end would be passed on, and go round by itself.
             upstream.abort();
             return Err(Refusal::Loop(dialled));

@@ -146,11 +146,19 @@ impl Source {
         self.keeper.renews_at(due);
         loop {
             let wait = due.saturating_sub(UnixTime::now().as_secs());
-            if wait == 0 {
+            if wait == 0 || !self.is_believed(&svid) {
                 return;
             }
             sleep(Duration::from_secs(wait).min(SLEEP_MAX)).await;
         }
+    }
+
+    /// Whether the mesh would believe it. One that was made by an authority that is gone is as good as none, however long it would last.
+    fn is_believed(&self, svid: &Svid) -> bool {
+        let Some((bundle, (leaf, above))) = self.keeper.bundle().zip(svid.chain().split_first()) else {
+            return true;
+        };
+        Verifier::new(bundle).verify(leaf, above, UnixTime::now()).is_ok()
     }
 
     /// Gets a new certificate, by the current one or else by a join token.

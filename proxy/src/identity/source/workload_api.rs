@@ -112,6 +112,7 @@ impl Source {
         }
         match self.usable(svid) {
             Ok(svid) if self.keeper.valid(UnixTime::now()).is_some_and(|old| old.chain() == svid.chain()) => {
+                self.keeper.confirm()
             }
             Ok(svid) => self.keeper.install(svid),
             Err(error) => self.keeper.refuse(chain(&error)),

@@ -25,7 +25,12 @@ impl Builder<'_> {
         let (named, listed): (Vec<_>, Vec<_>) = ports.partition(is_named);
         let addresses = Addresses::new(of(&listed, &self.clusters), of(&named, &self.clusters));
         let service = policy.services.get(&local.service);
-        let ports = service.map(|service| service.ports.iter().map(|port| (port.target_port, port.port)));
+        // Where the workload listens in truth counts, too: what it lets in there is not to go around who may call.
+        let at = local.app.as_ref().and_then(App::port);
+        let ports = service.map(|service| {
+            let named = service.ports.iter().map(|port| (port.target_port, port.port));
+            named.chain(service.ports.iter().filter_map(|port| Some((at?, port.port))))
+        });
         // A service that the snapshot does not know yet.
         let guessed =
             || local.app.as_ref().and_then(App::port).map(|port| (port, port)).into_iter().collect();
