@@ -4,6 +4,7 @@
 
 #[cfg(feature = "issue")]
 mod authority;
+mod enrol;
 mod files;
 mod made;
 mod peers;

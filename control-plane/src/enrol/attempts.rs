@@ -93,6 +93,18 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_held_off_for_long_whatever_the_others_do_and_whatever_the_clock_does() {
+        let (mut attempts, one) = (Attempts::default(), address("10.0.0.1"));
+        for _ in 0..1_000 {
+            attempts.fail(one, NOW);
+        }
+        let most = HELD_OFF_MAX_MS - (FAILED_AT_ONCE - 1) * FAILED_EVERY_MS;
+        assert_eq!(attempts.held_off(one, NOW), Some(most));
+        assert_eq!(attempts.held_off(one, NOW - 86_400_000), Some(most), "the clock was set back by a day");
+        assert_eq!(attempts.held_off(one, NOW + most), None);
+    }
+
+    #[test]
     fn a_network_of_ipv6_is_one_source_and_mapped_addresses_are_ipv4() {
         let mut attempts = Attempts::default();
         for nth in 0..FAILED_AT_ONCE {

@@ -137,3 +137,22 @@ async fn dial(worker: &Worker, to: SocketAddr, direction: Direction) -> Result<T
     count.add(1);
     connected
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The system gives one address to connections that go to different ones.
+    #[test]
+    fn a_connection_is_known_by_both_of_its_ends() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (from, one, other) = (address("10.0.0.1:40000"), address("10.0.0.2:80"), address("10.0.0.3:80"));
+        let passing = Arc::<Passing>::default();
+        let first = passing.enter((from, one));
+        assert!(passing.has((from, one)) && !passing.has((from, other)));
+        drop(passing.enter((from, other)));
+        assert!(passing.has((from, one)), "the end of one is not the end of the other");
+        drop(first);
+        assert!(!passing.has((from, one)));
+    }
+}

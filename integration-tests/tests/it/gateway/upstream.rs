@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use outrigger_integration_tests::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 
 use super::*;
@@ -135,4 +137,25 @@ async fn a_server_that_asks_for_a_certificate_is_shown_the_one_that_the_policy_n
     })
     .await;
     assert!(page.contains("Client certificate"), "{page}");
+}
+
+/// It is no sidecar: it says nothing of whether it carries the connection, and waits for the client.
+#[tokio::test]
+async fn a_port_of_tcp_is_carried_to_a_server_of_tls() {
+    let (servers, mesh, forward) = (Authority::new(), Mesh::new(), port::free());
+    let server = Server::start(mesh.folder(), "db", &servers.certify(&["db.test"], |_| {}), &[]).await;
+    let policy = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {{name: db}}\nspec:\n  \
+         targetRefs: [{{group: '', kind: Service, name: db}}]\n  validation: {{{BELIEVED}, hostname: db.test}}"
+    );
+    let db = crate::config::service_of("db", "TCP", &[at(server.port)]);
+    mesh.publish(&all(&[service("shop", &[]), servers.config_map("servers"), db, policy]));
+    let flag = format!("{forward}=db:80");
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").with(&["--forward", &flag])).await;
+    shop.ready().await;
+    let mut stream = tokio::net::TcpStream::connect(forward).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut said = String::new();
+    within(DEADLINE, "the server's answer", stream.read_to_string(&mut said)).await.unwrap();
+    assert!(said.starts_with("HTTP/1.0 200") && said.contains("TLSv1.3"), "{said}");
 }
