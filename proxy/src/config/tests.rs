@@ -177,7 +177,8 @@ fn listeners_are_where_the_kernel_delivers_what_it_redirects() {
     assert_eq!(config.transparent, Some(Transparent { unknown: UnknownDestinations::Refuse }));
     for (arguments, expected) in [
         (&["--unknown-destinations", "refuse"][..], "--transparent"),
-        (&["--transparent", "--outbound", "10.0.0.1:15001"], "127.0.0.1 or ::1"),
+        (&["--transparent", "--outbound", "10.0.0.1:15001"], "it is on 127.0.0.1"),
+        (&["--transparent", "--outbound", "[::1]:15001"], "it is on 127.0.0.1"),
         (&["--transparent", "--app", "::1", "--inbound", "127.0.0.1:15006"], "0.0.0.0:15006"),
         (&["--transparent", "--app", "10.0.0.1"], "on loopback"),
     ] {
