@@ -53,7 +53,13 @@ fn assert_canonical<T: Serialize + PartialEq>(value: &T, decode: impl Fn(&[u8]) 
 }
 
 fn run(policy: &Policy, facts: &Facts) {
-    let local = Local { service: "cart".parse().expect("a label is a service name"), zone: None, app: None };
+    let local = Local {
+        service: "cart".parse().expect("a label is a service name"),
+        zone: None,
+        app: None,
+        identity: true,
+        transparent: true,
+    };
     let (resolved, mut registry) = (Resolved::new(), Registry::new(1));
     let Ok(plan) = Plan::build(policy, facts, &local, &resolved, &mut registry, Version::default()) else {
         return;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version, request};
 use libfuzzer_sys::fuzz_target;
-use outrigger_proxy::http::forwarded::add_forwarded;
+use outrigger_proxy::http::forwarded::{Certificate, add_forwarded};
 use outrigger_proxy::http::normalize::{normalize_request, normalize_response, normalize_trailers};
 use outrigger_snapshot::head::{Authority, RequestHead};
 
@@ -74,7 +74,7 @@ fn check(parts: request::Parts) {
     }
     check_again(&head);
     let mut head = head;
-    add_forwarded(&mut head, &HeaderValue::from_static("127.0.0.1"), &mut || 4);
+    add_forwarded(&mut head, &HeaderValue::from_static("127.0.0.1"), Certificate::Keep, &mut || 4);
     assert!(head.header(&HeaderName::from_static("x-forwarded-for")).is_some());
 }
 
