@@ -12,6 +12,7 @@ pub mod problem;
 pub mod provider;
 #[cfg(feature = "request")]
 pub mod request;
+mod signatures;
 pub mod svid;
 pub mod trust;
 pub mod verify;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use outrigger_certs::pem;
 use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::{FilterChain, FilterError};
-use outrigger_snapshot::facts::{self, Discovery, Facts, PEERS_DEFAULT, TlsMode};
+use outrigger_snapshot::facts::{self, Discovery, Facts, PEERS_DEFAULT};
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{self, Backend, Policy, Protocol, ProxyWriter};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
@@ -25,12 +25,13 @@ use crate::registry::Registry;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::{Direction, RequestLabels};
 use crate::trust::Trusted;
-use crate::upstream_tls::{Tls, UpstreamSettings};
+use crate::upstream_tls::Tls;
 
 mod connection;
 mod gateway;
 mod inbound;
 mod interception;
+mod upstream;
 
 /// Why a snapshot became no plan.
 #[derive(Debug, thiserror::Error)]
@@ -221,15 +222,6 @@ fn trust(trust: &facts::Trust) -> Result<Arc<TrustBundle>, Refusal> {
     bundle.map(Arc::new).map_err(|problem| Refusal::Trust(problem.to_string()))
 }
 
-/// How the endpoints of a cluster are dialled: all alike, as the service decides.
-fn tls_of(cluster: &facts::Cluster) -> TlsMode {
-    match &cluster.discovery {
-        Discovery::Static(endpoints) => endpoints.first().map_or(TlsMode::None, |endpoint| endpoint.tls),
-        Discovery::Dns(dns) => dns.tls,
-        Discovery::Srv(srv) => srv.tls,
-    }
-}
-
 type Listed = (SocketAddr, u32, Option<Arc<str>>, Tls);
 
 fn listed((address, weight): (SocketAddr, u32), tls: Tls) -> Listed {
@@ -291,20 +283,6 @@ impl Builder<'_> {
         let cluster = Arc::new(cluster);
         self.clusters.insert(name, cluster.clone());
         cluster
-    }
-
-    /// How the endpoints of a cluster are dialled by this proxy.
-    fn tls(&mut self, facts: &facts::Cluster, backend: &Backend) -> Tls {
-        match (tls_of(facts), &facts.tls) {
-            // A caller without identity has nothing to prove, and its calls stay as they were.
-            (TlsMode::Mesh, _) if self.identity => Tls::Mesh,
-            (TlsMode::Tls, Some(asked)) => {
-                let shown = backend.client_certificate.as_ref();
-                let settings = UpstreamSettings::new(asked, self.facts, shown);
-                Tls::Server(self.registry.upstream(settings, self.facts))
-            }
-            (TlsMode::None | TlsMode::Mesh | TlsMode::Tls, _) => Tls::None,
-        }
     }
 
     fn outbound_rule(&mut self, spec: RuleSpec<'_>) -> Arc<Rule> {
