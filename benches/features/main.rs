@@ -166,7 +166,7 @@ fn failure() {
     cost("retry budget: a request noted", |now_ns, _| budget.deposit(&settings, now_ns));
     let policy = RetryPolicy::new(&Retry::default(), None);
     cost("retries: a good answer judged", |_, random| {
-        black_box(policy.judge(Ended::Status(200, false), true, (0, 0), Pushback::Unsaid, random));
+        black_box(policy.judge(Ended::Status(200), true, (0, 0), Pushback::Unsaid, random));
     });
 }
 

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::inspect::{Facts, is_authority};
 use crate::pem::{self, PemError};
 use crate::problem::Problem;
+use crate::request::Wiped;
 
 /// How long a certificate is valid before it is made: clocks differ.
 pub const BACKDATED: Duration = Duration::from_secs(300);
@@ -114,10 +115,12 @@ impl Request {
 
 /// See the module.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, Wiped>,
     /// What is shown below a certificate that it makes: itself and what is between it and the root. A root is shown to nobody.
     chain: String,
     facts: Facts,
+    /// What the certificates above it say.
+    above: Vec<Facts>,
 }
 
 impl fmt::Debug for Authority {
@@ -128,24 +131,34 @@ impl fmt::Debug for Authority {
 
 /// Makes a root for a trust domain.
 pub fn make_root(domain: &TrustDomain, lifetime: Duration, now: UnixTime) -> Result<Made, IssueError> {
-    let key = KeyPair::generate().map_err(IssueError::Making)?;
+    let key = Wiped::generate().map_err(IssueError::Making)?;
     let params = authority_params(&format!("{domain} root"), BasicConstraints::Unconstrained, lifetime, now)?;
     let certificate = params.self_signed(&key).map_err(IssueError::Making)?;
-    Ok(Made { certificate: certificate.pem(), key: key.serialize_pem().into() })
+    Ok(Made { certificate: certificate.pem(), key: key.pem() })
 }
 
 impl Authority {
-    /// Of its chain, the own certificate first, and its key.
+    /// Of its chain, the own certificate first, and its key. It can make certificates now.
     pub fn load(chain: &[u8], key: &[u8], origin: &str, now: UnixTime) -> Result<Self, IssueError> {
+        let authority = Self::read(chain, key, origin)?;
+        authority.check_time(now).map_err(IssueError::Authority)?;
+        Ok(authority)
+    }
+
+    /// The same, whether or not its time has come or is over.
+    pub fn read(chain: &[u8], key: &[u8], origin: &str) -> Result<Self, IssueError> {
         let certificates = pem::chain(chain, origin)?;
         let own = &certificates[0];
-        let facts = Facts::of(own).map_err(IssueError::Authority)?;
-        facts.check_time(now).map_err(IssueError::Authority)?;
+        let facts = certificates.iter().map(|certificate| Facts::of(certificate));
+        let mut facts = facts.collect::<Result<Vec<_>, _>>().map_err(IssueError::Authority)?;
+        let above = facts.split_off(1);
+        let facts = facts.remove(0);
         if !is_authority(own) {
             return Err(IssueError::NoAuthority);
         }
         let text = std::str::from_utf8(key).map_err(|_| IssueError::Authority(Problem::UnusableKey))?;
         let pair = KeyPair::from_pem(text).map_err(|_| IssueError::Authority(Problem::UnusableKey))?;
+        let pair = Wiped::from(pair);
         if !facts.has_key(own, &pair.subject_public_key_info()) {
             return Err(IssueError::Authority(Problem::KeyMismatch));
         }
@@ -155,12 +168,31 @@ impl Authority {
             issuer,
             chain: shown.map(|certificate| pem::written("CERTIFICATE", certificate)).collect(),
             facts,
+            above,
         })
     }
 
     /// What its own certificate says.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// What it and the certificates above it say, its own first.
+    pub fn chain_facts(&self) -> impl Iterator<Item = &Facts> {
+        std::iter::once(&self.facts).chain(&self.above)
+    }
+
+    /// Whether what it makes would be believed at `now`, as far as time goes.
+    pub fn check_time(&self, now: UnixTime) -> Result<(), Problem> {
+        self.chain_facts().try_for_each(|facts| facts.check_time(now))
+    }
+
+    /// The moment closest to `now` at which it can make certificates, if there is any.
+    pub fn nearest(&self, now: UnixTime) -> UnixTime {
+        let from = self.chain_facts().map(|facts| facts.not_before_unix).max().unwrap_or(0);
+        let until = self.chain_facts().map(|facts| facts.not_after_unix).min().unwrap_or(0) - 1;
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.max(from).min(until)).unwrap_or(0)))
     }
 
     /// Makes an intermediate, which may vouch for sidecars and for no other authority.
@@ -170,22 +202,19 @@ impl Authority {
         lifetime: Duration,
         now: UnixTime,
     ) -> Result<Made, IssueError> {
-        let key = KeyPair::generate().map_err(IssueError::Making)?;
+        let key = Wiped::generate().map_err(IssueError::Making)?;
         let name = format!("{domain} intermediate");
         let params =
             authority_params(&name, BasicConstraints::Constrained(0), self.within(lifetime, now)?, now)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(IssueError::Making)?;
-        Ok(Made {
-            certificate: format!("{}{}", certificate.pem(), self.chain),
-            key: key.serialize_pem().into(),
-        })
+        Ok(Made { certificate: format!("{}{}", certificate.pem(), self.chain), key: key.pem() })
     }
 
     /// Makes a key and a certificate that proves `id`.
     pub fn make(&self, id: &SpiffeId, lifetime: Duration, now: UnixTime) -> Result<Made, IssueError> {
-        let key = KeyPair::generate().map_err(IssueError::Making)?;
+        let key = Wiped::generate().map_err(IssueError::Making)?;
         let certificate = self.certify(id, &key, lifetime, now)?;
-        Ok(Made { certificate, key: key.serialize_pem().into() })
+        Ok(Made { certificate, key: key.pem() })
     }
 
     /// Vouches for the key of a request, whose sender has proved to be `id`. Of what the request asks for only the identity counts: it must
@@ -224,6 +253,7 @@ impl Authority {
 
     /// As long as is wanted, and not longer than the authority itself.
     fn within(&self, lifetime: Duration, now: UnixTime) -> Result<Duration, IssueError> {
+        self.check_time(now).map_err(IssueError::Authority)?;
         let left = self.facts.not_after_unix.saturating_sub(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         match u64::try_from(left) {
             Ok(left @ 1..) => Ok(lifetime.min(Duration::from_secs(left))),

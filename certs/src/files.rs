@@ -35,21 +35,67 @@ pub enum FilesError {
     },
 }
 
+impl FilesError {
+    /// Its word in metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Pem(error) => error.code(),
+            Self::Unusable { problem, .. } => problem.code(),
+        }
+    }
+
+    /// What only time has to mend.
+    fn untimely(&self) -> Option<Problem> {
+        match self {
+            Self::Unusable { problem: problem @ (Problem::NotYetValid | Problem::Expired), .. } => {
+                Some(*problem)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the last look found: the same is told once. Where only time stands in the way, each look tries again: a certificate may be put there
+/// before its time, and a clock may be set right.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    content: Option<u64>,
+    untimely: Option<Problem>,
+}
+
+impl Looked {
+    /// What becomes of this content, if that is news.
+    pub(crate) fn news<T>(
+        &mut self,
+        content: u64,
+        become_of: impl FnOnce() -> Result<T, FilesError>,
+    ) -> Option<Result<T, FilesError>> {
+        let changed = self.content.replace(content) != Some(content);
+        if !changed && self.untimely.is_none() {
+            return None;
+        }
+        let found = become_of();
+        let untimely = found.as_ref().err().and_then(FilesError::untimely);
+        let before = std::mem::replace(&mut self.untimely, untimely);
+        (changed || before != untimely).then_some(found)
+    }
+}
+
 /// Files that are looked at again and again. By content: whether they were renamed, linked anew or written in place does not matter, and a
 /// pair of which only one half is there yet is a mismatch that the next look finds mended.
 #[derive(Debug)]
 pub struct Watched {
     files: Files,
-    seen: Option<u64>,
+    looked: Looked,
 }
 
 impl Watched {
     /// Nothing has been read yet.
     pub fn new(files: Files) -> Self {
-        Self { files, seen: None }
+        Self { files, looked: Looked::default() }
     }
 
-    /// Reads what is new; `None`: nothing is. What cannot be used is told once.
+    /// Reads what is new; `None`: nothing is. What cannot be used is told once, and what is not valid yet comes when it is.
     pub fn look(&mut self, now: UnixTime) -> Option<Result<Svid, FilesError>> {
         let texts = pem::read(&self.files.certificate, "certificate")
             .and_then(|chain| pem::read(&self.files.key, "private key").map(|key| (chain, key)));
@@ -58,16 +104,17 @@ impl Watched {
             Ok((chain, key)) => [chain, key].into_iter().for_each(|text| hasher.write(text)),
             Err(error) => hasher.write(error.to_string().as_bytes()),
         }
-        if self.seen.replace(hasher.finish()) == Some(hasher.finish()) {
-            return None;
-        }
-        Some(texts.map_err(FilesError::from).and_then(|(chain, key)| self.svid(&chain, &key, now)))
+        let svid =
+            || texts.map_err(FilesError::from).and_then(|(chain, key)| self.files.svid(&chain, &key, now));
+        self.looked.news(hasher.finish(), svid)
     }
+}
 
+impl Files {
     fn svid(&self, chain: &[u8], key: &[u8], now: UnixTime) -> Result<Svid, FilesError> {
-        let chain = pem::chain(chain, &self.files.certificate.display().to_string())?;
-        let key = pem::key(key, &self.files.key.display().to_string())?;
-        let unusable = |problem| FilesError::Unusable { files: self.files.clone(), problem };
+        let chain = pem::chain(chain, &self.certificate.display().to_string())?;
+        let key = pem::key(key, &self.key.display().to_string())?;
+        let unusable = |problem| FilesError::Unusable { files: self.clone(), problem };
         Svid::new(chain, &key, now).map_err(unusable)
     }
 }

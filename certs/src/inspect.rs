@@ -1,6 +1,7 @@
 //! What a certificate says, for decisions that TLS does not make and for people.
 
 use outrigger_snapshot::digest::Digest;
+use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
@@ -106,6 +107,17 @@ pub fn forwarded(leaf: &CertificateDer<'_>) -> Result<String, Problem> {
         text.push_str(&format!(";DNS={}", unambiguous(name)));
     }
     Ok(text)
+}
+
+/// Checks that a certificate names nobody of a trust domain, which is not for every authority to do.
+pub fn check_outsider(leaf: &CertificateDer<'_>, domain: &TrustDomain) -> Result<(), Problem> {
+    let names = EndEntityCert::try_from(leaf).map_err(|_| Problem::Malformed)?;
+    let is_member = |uri: &str| {
+        let uri = uri.to_ascii_lowercase();
+        let host = uri.strip_prefix("spiffe://").and_then(|rest| rest.split(['/', '?', '#']).next());
+        host == Some(domain.as_str())
+    };
+    if names.valid_uri_names().any(is_member) { Err(Problem::NameConstraint) } else { Ok(()) }
 }
 
 /// The most specific part first (RFC 4514 §2.1).

@@ -69,6 +69,19 @@ pub enum PemError {
     },
 }
 
+impl PemError {
+    /// Its word in metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "unreadable",
+            Self::Long { .. } => "too_long",
+            Self::Damaged { .. } => "damaged",
+            Self::Absent { .. } => "absent",
+            Self::Many { .. } => "too_many",
+        }
+    }
+}
+
 /// Reads a file that may hold a secret.
 pub fn read(path: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let wrong = |error| PemError::File { path: path.to_owned(), error };

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use outrigger_snapshot::identity::SpiffeId;
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
+use rcgen::{
+    CertificateParams, DistinguishedName, KeyPair, PublicKeyData, SanType, SignatureAlgorithm, SigningKey,
+};
 use zeroize::Zeroizing;
 
 /// The key could not be made or used.
@@ -11,23 +13,60 @@ use zeroize::Zeroizing;
 #[error("a key or a request for a certificate cannot be made")]
 pub struct RequestError(#[from] rcgen::Error);
 
+/// A key whose memory is wiped when it is dropped.
+pub(crate) struct Wiped(Zeroizing<KeyPair>);
+
+impl Wiped {
+    /// A new one: ECDSA P-256.
+    pub(crate) fn generate() -> Result<Self, rcgen::Error> {
+        KeyPair::generate().map(Self::from)
+    }
+
+    /// The key, to be kept: a secret.
+    pub(crate) fn pem(&self) -> Zeroizing<String> {
+        self.0.serialize_pem().into()
+    }
+}
+
+impl From<KeyPair> for Wiped {
+    fn from(pair: KeyPair) -> Self {
+        Self(pair.into())
+    }
+}
+
+impl PublicKeyData for Wiped {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for Wiped {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
+    }
+}
+
 /// A private key that has no certificate yet. Never printed.
-pub struct NewKey(KeyPair);
+pub struct NewKey(Wiped);
 
 impl NewKey {
     /// A new one: ECDSA P-256.
     pub fn generate() -> Result<Self, RequestError> {
-        Ok(Self(KeyPair::generate()?))
+        Ok(Self(Wiped::generate()?))
     }
 
     /// Of what [`NewKey::pem`] wrote.
     pub fn read(pem: &str) -> Result<Self, RequestError> {
-        Ok(Self(KeyPair::from_pem(pem)?))
+        Ok(Self(KeyPair::from_pem(pem)?.into()))
     }
 
     /// The key, to be kept: a secret.
     pub fn pem(&self) -> Zeroizing<String> {
-        self.0.serialize_pem().into()
+        self.0.pem()
     }
 
     /// The request for a certificate of this key, in PEM.

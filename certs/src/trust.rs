@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use outrigger_snapshot::identity::TrustDomain;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::{CertRevocationList, OwnedCertRevocationList, anchor_from_trusted_cert};
 
 use crate::inspect::Facts;
@@ -40,8 +40,10 @@ impl TrustBundle {
         let Self { domain, mut anchors, revocations, mut facts } = self.clone();
         for root in roots {
             let anchor = anchor_from_trusted_cert(root).map_err(|_| Problem::Malformed)?.to_owned();
-            if !anchors.contains(&anchor) {
-                facts.push(Facts::of(root)?);
+            let told = Facts::of(root)?;
+            // An authority that was renewed has the name and the key that it had, and another time.
+            if !anchors.iter().zip(&facts).any(|known| known == (&anchor, &told)) {
+                facts.push(told);
                 anchors.push(anchor);
             }
         }
@@ -56,6 +58,13 @@ impl TrustBundle {
     /// What the authorities' certificates say.
     pub fn facts(&self) -> &[Facts] {
         &self.facts
+    }
+
+    /// Whether the time of an authority has come and is not over: the library asks that of those below it alone.
+    pub(crate) fn check_time(&self, anchor: &TrustAnchor<'_>, now: UnixTime) -> Result<(), Problem> {
+        let times = self.anchors.iter().zip(&self.facts).filter(|(known, _)| *known == anchor);
+        let checks = times.map(|(_, facts)| facts.check_time(now));
+        checks.reduce(Result::or).unwrap_or(Err(Problem::UnknownIssuer))
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {

@@ -68,8 +68,9 @@ impl Verifier {
         let algorithms = provider().signature_verification_algorithms.all;
         // Both purposes are asked of the leaf beforehand.
         let usage = KeyUsage::client_auth();
-        leaf.verify_for_usage(algorithms, self.0.anchors(), above, now, usage, revocation, None)?;
-        Ok(())
+        let anchors = self.0.anchors();
+        let path = leaf.verify_for_usage(algorithms, anchors, above, now, usage, revocation, None)?;
+        self.0.check_time(path.anchor(), now)
     }
 }
 

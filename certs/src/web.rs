@@ -12,7 +12,7 @@ use crate::provider::provider;
 
 pub use client::{Shown, Upstream};
 pub use pair::{Folder, Pair};
-pub use server::{Clients, Tickets, server};
+pub use server::{Clients, Server, Tickets, server};
 
 mod client;
 mod pair;

@@ -146,7 +146,8 @@ fn compile_facts(index: &Index<'_>, selection: &Selection) -> Facts {
         Authorities::Listed(names) => Some(names),
         Authorities::System => None,
     });
-    let authorities = named.flatten().filter_map(|name| index.authority(name)).collect();
+    let asked = services().flat_map(|(name, service)| index.asked_of_clients(name, service));
+    let authorities = named.flatten().chain(asked).filter_map(|name| index.authority(name)).collect();
     let by_mesh =
         services().filter(|(_, service)| index.mtls(service).is_some()).map(|(_, service)| *service);
     let by_tls = clusters.values().any(|cluster| cluster.tls.is_some());

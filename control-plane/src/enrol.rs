@@ -5,10 +5,12 @@ mod attempts;
 mod decide;
 pub mod folder;
 mod metrics;
+mod places;
 mod refusal;
 mod serve;
+#[cfg(test)]
+mod tests;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use outrigger_certs::authority::IssueError;
 use outrigger_certs::enrol;
 use outrigger_certs::inspect::Facts;
 use outrigger_certs::pem;
+use outrigger_certs::problem::Problem;
 use outrigger_certs::trust::TrustBundle;
 use outrigger_certs::verify::Verifier;
 use outrigger_snapshot::identity::SpiffeId;
@@ -26,8 +29,13 @@ use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::api::wire::AuthorityStatus;
+use crate::causes::with_causes;
+use crate::reports::Certificate;
+
 pub use attempts::Attempts;
 pub use folder::{Folder, FolderError};
+pub use places::Places;
 pub use refusal::Refusal;
 pub(crate) use serve::router;
 
@@ -61,7 +69,18 @@ pub enum EnrolError {
         /// Which.
         folder: PathBuf,
         /// Why not.
-        problem: outrigger_certs::problem::Problem,
+        problem: Problem,
+    },
+    /// Its time is over, or has not come.
+    #[error(
+        "the authority in {} (--ca) can make no certificates: {problem}; `outrigger certs renew` makes a new intermediate",
+        folder.display()
+    )]
+    Untimely {
+        /// Which.
+        folder: PathBuf,
+        /// Which of the two.
+        problem: Problem,
     },
     /// TLS.
     #[error("the enrolment can't be served over TLS")]
@@ -75,6 +94,7 @@ pub struct Enrolment {
     lifetime: Duration,
     current: RwLock<Arc<Current>>,
     attempts: Mutex<Attempts>,
+    places: Arc<Places>,
     metrics: metrics::Counts,
 }
 
@@ -88,17 +108,21 @@ pub struct Current {
     own_facts: Facts,
     /// After that its own certificate is made anew, in seconds since 1970.
     own_renewed_unix: u64,
+    /// Why no certificates can be made: the authority's time is over, or has not come. The own one has then ended, too.
+    untimely: Option<Problem>,
 }
 
 impl Enrolment {
-    /// With the authority in `folder`, for certificates of this lifetime.
-    pub fn open(folder: PathBuf, lifetime: Duration) -> Result<Self, EnrolError> {
-        let current = Current::load(Folder::load(&folder, UnixTime::now())?, &folder, UnixTime::now())?;
+    /// With the authority in `folder`, for certificates of this lifetime. One whose time is over is taken all the same: a new one comes into
+    /// force when it is there.
+    pub fn open(folder: PathBuf, lifetime: Duration, now: UnixTime) -> Result<Self, EnrolError> {
+        let current = Current::load(Folder::load(&folder)?, &folder, now)?;
         Ok(Self {
             folder,
             lifetime,
             current: RwLock::new(Arc::new(current)),
             attempts: Mutex::default(),
+            places: Arc::default(),
             metrics: metrics::Counts::default(),
         })
     }
@@ -119,9 +143,12 @@ impl Enrolment {
             }
             let (own, now) = (self.clone(), UnixTime::now());
             let looked = tokio::task::spawn_blocking(move || own.look(now)).await;
-            let error = looked.ok().and_then(Result::err).map(|error| crate::causes::with_causes("", &error));
+            let error = looked.ok().and_then(Result::err).map(|error| match error {
+                EnrolError::Untimely { .. } => error.to_string(),
+                error => with_causes("the authority stays as it was", &error),
+            });
             if let Some(error) = error.as_ref().filter(|error| trouble.as_ref() != Some(*error)) {
-                tracing::error!("the authority stays as it was: {error}");
+                tracing::error!("{error}");
             }
             trouble = error;
         }
@@ -129,9 +156,9 @@ impl Enrolment {
 
     fn look(&self, now: UnixTime) -> Result<(), EnrolError> {
         let before = self.current();
-        let folder = Folder::load(&self.folder, now)?;
+        let folder = Folder::load(&self.folder)?;
         let changed = folder.digest() != before.folder.digest();
-        if changed || before.own_renewed_unix <= now.as_secs() {
+        if changed || before.is_due(now) {
             let next = Current::load(folder, &self.folder, now)?;
             if changed {
                 let serial = &next.folder.authority().facts().serial;
@@ -139,7 +166,32 @@ impl Enrolment {
             }
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         }
-        Ok(())
+        match self.current().untimely {
+            Some(problem) => Err(EnrolError::Untimely { folder: self.folder.clone(), problem }),
+            None => Ok(()),
+        }
+    }
+
+    /// What people are told of the authority.
+    pub(crate) fn told(&self) -> AuthorityStatus {
+        let current = self.current();
+        let certificate = |role: &str, facts: &Facts| Certificate {
+            role: role.to_owned(),
+            serial: facts.serial.clone(),
+            subject: facts.subject.clone(),
+            until_unix: facts.not_after_unix,
+        };
+        let own = SpiffeId::of_service(current.folder.domain(), &enrol::control_plane());
+        let mut certificates =
+            vec![Certificate { subject: own.to_string(), ..certificate("server", &current.own_facts) }];
+        let chain = current.folder.authority().chain_facts();
+        certificates.extend(chain.map(|facts| certificate("intermediate", facts)));
+        let roots = current.folder.roots().iter().filter_map(|root| Facts::of(root).ok());
+        certificates.extend(roots.map(|facts| certificate("root", &facts)));
+        let trouble = current
+            .untimely
+            .map(|problem| EnrolError::Untimely { folder: self.folder.clone(), problem }.to_string());
+        AuthorityStatus { certificates, trouble }
     }
 
     /// The control plane's side of TLS with sidecars.
@@ -152,9 +204,9 @@ impl Enrolment {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether too many attempts from there have failed, and if so, for how long nothing is tried, in milliseconds.
-    fn held_off(&self, from: IpAddr, now_ms: u64) -> Option<u64> {
-        self.attempts().held_off(from, now_ms)
+    /// Its listener's places, by where connections come from.
+    pub(crate) fn places(&self) -> Arc<Places> {
+        self.places.clone()
     }
 }
 
@@ -162,14 +214,20 @@ impl Current {
     fn load(folder: Folder, place: &std::path::Path, now: UnixTime) -> Result<Self, EnrolError> {
         let failed = |source| EnrolError::Own { folder: place.to_owned(), source };
         let id = SpiffeId::of_service(folder.domain(), &enrol::control_plane());
-        let made = folder.authority().make(&id, OWN_LIFETIME, now).map_err(failed)?;
+        let untimely = folder.check_time(now).err();
+        // What sidecars are shown by an authority that has ended has ended, too, and they say so.
+        let at = if untimely.is_some() { folder.authority().nearest(now) } else { now };
+        let made = folder.authority().make(&id, OWN_LIFETIME, at).map_err(failed)?;
         let origin = "the control plane's own certificate";
         let mut chain =
             pem::chain(made.certificate.as_bytes(), origin).map_err(|error| failed(error.into()))?;
         let key = pem::key(made.key.as_bytes(), origin).map_err(|error| failed(error.into()))?;
         let unbelieved = |problem| EnrolError::Unbelieved { folder: place.to_owned(), problem };
         let bundle = TrustBundle::new(folder.domain().clone(), folder.roots(), &[]).map_err(unbelieved)?;
-        Verifier::new(Arc::new(bundle)).verify(&chain[0], &chain[1..], now).map_err(unbelieved)?;
+        match Verifier::new(Arc::new(bundle)).verify(&chain[0], &chain[1..], at) {
+            Err(Problem::Expired | Problem::NotYetValid) if untimely.is_some() => {}
+            verified => drop(verified.map_err(unbelieved)?),
+        }
         let own_facts = Facts::of(&chain[0]).map_err(unbelieved)?;
         let left = u64::try_from(own_facts.not_after_unix).unwrap_or(0).saturating_sub(now.as_secs());
         // By its root, a sidecar knows the control plane that has nothing but a join token with the root's digest.
@@ -180,7 +238,15 @@ impl Current {
             own: Arc::new(CertifiedKey::new(chain, signing)),
             own_facts,
             own_renewed_unix: now.as_secs() + left / 3,
+            untimely,
         })
+    }
+
+    /// Whether its own certificate is to be made anew. The clock may have been set, forwards or back.
+    fn is_due(&self, now: UnixTime) -> bool {
+        let untimely = self.folder.check_time(now).err();
+        let renewed = self.own_renewed_unix <= now.as_secs() || self.own_facts.check_time(now).is_err();
+        untimely != self.untimely || untimely.is_none() && renewed
     }
 }
 

@@ -59,6 +59,24 @@ pub struct Report {
     /// Who it is to others, if it was given an identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// What it shows to those outside the mesh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<Shown>,
+}
+
+/// A certificate that a proxy shows to those outside the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Shown {
+    /// As resources name it, `namespace/name`.
+    pub name: String,
+    /// The leaf's number, in hexadecimal; empty if there is none that can be used.
+    #[serde(default)]
+    pub serial: String,
+    /// Until when it can be shown, in seconds since 1970; 0 if there is none.
+    pub until_unix: i64,
+    /// Why what the proxy finds now is not used, a word.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// Who a proxy is to others, and for how long.
@@ -80,7 +98,7 @@ pub struct Identity {
 /// One certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Certificate {
-    /// `leaf`, `intermediate` or `root`.
+    /// `leaf`, `intermediate` or `root`; of a control plane also `server`, which is its own.
     pub role: String,
     /// Its number, in hexadecimal.
     pub serial: String,
@@ -262,7 +280,10 @@ fn check(report: &Report) -> Result<(), ReportError> {
     let written = certificates.flat_map(|one| [&one.role, &one.serial, &one.subject]);
     let written = written.map(|text| ("identity.certificates", Some(text)));
     let quarantined = report.quarantined.iter().map(|digest| ("quarantined", Some(digest)));
-    for (field, text) in texts.into_iter().chain(told).chain(written).chain(quarantined) {
+    let shown =
+        report.shown.iter().flat_map(|one| [Some(&one.name), Some(&one.serial), one.trouble.as_ref()]);
+    let shown = shown.map(|text| ("shown", text));
+    for (field, text) in texts.into_iter().chain(told).chain(written).chain(shown).chain(quarantined) {
         if text.is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
             return Err(ReportError::TooLong { field, limit: TEXT_BYTES_MAX });
         }
@@ -272,6 +293,9 @@ fn check(report: &Report) -> Result<(), ReportError> {
     }
     if identity.is_some_and(|identity| identity.certificates.len() > CERTIFICATES_MAX) {
         return Err(ReportError::TooLong { field: "identity.certificates", limit: CERTIFICATES_MAX });
+    }
+    if report.shown.len() > CERTIFICATES_MAX {
+        return Err(ReportError::TooLong { field: "shown", limit: CERTIFICATES_MAX });
     }
     if report.calls.len() > CALLS_MAX {
         return Err(ReportError::TooLong { field: "calls", limit: CALLS_MAX });

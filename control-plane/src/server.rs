@@ -108,7 +108,12 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
             let address = listener.address();
             let router = enrol::router(Arc::clone(&control_plane), Arc::clone(enrolment));
             tokio::spawn(Arc::clone(enrolment).keep(stopping.clone()));
-            let task = tokio::spawn(listener.serve(Some(acceptor), router, stopping.clone()));
+            let task = tokio::spawn(listener.serve(
+                Some(acceptor),
+                router,
+                Some(enrolment.places()),
+                stopping.clone(),
+            ));
             say(&format!("enrolment listening on {address} (--enrol)"));
             Some(task)
         }
@@ -117,10 +122,10 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
 
     let guarded = api::router(Arc::clone(&control_plane))
         .layer(middleware::from_fn_with_state(listen.token.clone(), guard::admit));
-    let api_task = tokio::spawn(api_listener.serve(acceptor, guarded, stopping.clone()));
+    let api_task = tokio::spawn(api_listener.serve(acceptor, guarded, None, stopping.clone()));
     let metrics_address = metrics_listener.address();
     let metrics_router = probes::router(Arc::clone(&control_plane));
-    let metrics_task = tokio::spawn(metrics_listener.serve(None, metrics_router, stopping.clone()));
+    let metrics_task = tokio::spawn(metrics_listener.serve(None, metrics_router, None, stopping.clone()));
     let collecting =
         reconcile::collect(Arc::clone(&control_plane), bootstrap.collect_every, stopping.clone());
     // Not waited for at the end: what it has not removed, the next one will.

@@ -91,6 +91,14 @@ impl FilterChain {
         Ok(Self { filters: filters.collect::<Result<_, _>>()? })
     }
 
+    /// These and then those of another chain.
+    pub fn then(&self, other: Self) -> Self {
+        if self.is_empty() {
+            return other;
+        }
+        Self { filters: self.filters.iter().cloned().chain(other.filters).collect() }
+    }
+
     /// Whether there is nothing to run.
     pub fn is_empty(&self) -> bool {
         self.filters.is_empty()

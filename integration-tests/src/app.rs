@@ -44,6 +44,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub mod bench;
 pub mod burner;
+pub mod calls;
 pub mod faulty;
 pub mod raw;
 pub mod relay;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType, SerialNumber};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::mesh::{ControlPlane, Mesh, Sidecar, said};
-use crate::pki::DOMAIN;
+use crate::pki::{self, DOMAIN};
 
 /// The folder of the authority, below that of the mesh.
 pub const FOLDER: &str = "ca";
@@ -50,6 +50,19 @@ pub fn token(mesh: &Mesh, control_plane: &ControlPlane, service: &str, more: &[&
     assert!(out.status.success(), "certs token create: {}", said(&out));
     let id = String::from_utf8_lossy(&out.stderr).split(' ').next().unwrap_or_default().to_owned();
     (id, String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+/// What takes back, as a part of the Mesh, certificates that the authority in [`FOLDER`] has made: serial numbers in hexadecimal.
+pub fn revocations(mesh: &Mesh, serials: &[&str]) -> String {
+    let read =
+        |name: &str| std::fs::read_to_string(mesh.folder().join(FOLDER).join(name)).expect("it was made");
+    let key = KeyPair::from_pem(&read("ca.key")).expect("a key");
+    let issuer = Issuer::from_ca_cert_pem(&read("ca.crt"), key).expect("an authority");
+    let numbers = serials.iter().map(|serial| {
+        let bytes = serial.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"));
+        SerialNumber::from(bytes.collect::<Vec<u8>>())
+    });
+    pki::revoked(&issuer, numbers)
 }
 
 /// Puts a token where a sidecar finds it.
@@ -146,7 +159,7 @@ pub async fn ask(at: SocketAddr, token: Option<&str>, shown: Option<(&str, &str)
 
 /// Believes whoever answers.
 #[derive(Debug)]
-struct Anybody;
+pub struct Anybody;
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 
 use crate::mesh::Sidecar;
@@ -35,12 +36,16 @@ impl Authority {
     /// A new one.
     #[expect(clippy::new_without_default, reason = "it makes a key; nobody should get one by default")]
     pub fn new() -> Self {
+        Self::with(KeyPair::generate().expect("keys can be made"))
+    }
+
+    /// One with this key.
+    pub fn with(key: KeyPair) -> Self {
         let mut params = CertificateParams::default();
         // Two of one name could not be told apart by what is wrong.
         params.distinguished_name.push(DnType::CommonName, format!("authority {}", fastrand::u64(..)));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().expect("keys can be made");
         let certificate = params.self_signed(&key).expect("a key can sign");
         let (pem, der) = (certificate.pem(), certificate.der().to_vec());
         Self { issuer: Issuer::new(params, key), pem, der }
@@ -78,6 +83,16 @@ impl Authority {
         Pair { certificate: file("crt", &certificate.pem()), key: file("key", &key.serialize_pem()) }
     }
 
+    /// A certificate for this key, in DER.
+    pub fn sign(&self, params: CertificateParams, key: &KeyPair) -> Vec<u8> {
+        params.signed_by(key, &self.issuer).expect("an authority can sign").der().to_vec()
+    }
+
+    /// What takes back, as a part of the Mesh, the certificate with this number.
+    pub fn revocations(&self, number: u64) -> String {
+        revoked(&self.issuer, [SerialNumber::from(number)])
+    }
+
     /// Its certificate in DER.
     pub fn der(&self) -> &[u8] {
         &self.der
@@ -85,12 +100,18 @@ impl Authority {
 
     /// What an agent of the Workload API tells: a certificate for `id`, its key, and this authority.
     pub fn agent_svid(&self, id: &str) -> AgentSvid {
+        self.agent_svid_after(id, |_| {})
+    }
+
+    /// The same, after a change to what would be right.
+    pub fn agent_svid_after(&self, id: &str, change: impl FnOnce(&mut CertificateParams)) -> AgentSvid {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(id.try_into().expect("the id is ASCII"))];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         let key = KeyPair::generate().expect("keys can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("an authority can sign");
         AgentSvid {
@@ -123,6 +144,27 @@ impl Authority {
     pub fn mesh(&self, mtls: &str) -> String {
         mesh_of(&[self], mtls)
     }
+}
+
+/// The part of a Mesh that takes certificates of an issuer back.
+pub fn revoked(issuer: &Issuer<'_, KeyPair>, numbers: impl IntoIterator<Item = SerialNumber>) -> String {
+    let revoked = |serial_number| RevokedCertParams {
+        serial_number,
+        revocation_time: date_time_ymd(2021, 6, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: date_time_ymd(2021, 6, 1),
+        next_update: date_time_ymd(2090, 7, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: numbers.into_iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let pem = params.signed_by(issuer).and_then(|list| list.pem()).expect("an authority can sign");
+    let lines = pem.lines().map(|line| format!("    {}\n", line.trim_end())).collect::<String>();
+    format!("  revocations: |\n{lines}")
 }
 
 /// The mesh resource that has all of them believed.

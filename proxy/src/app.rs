@@ -109,7 +109,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let store = Store::open(&config.store)?;
 
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-    let memory = Arc::new(Memory::new(config.memory_max_bytes.or_else(memory::group_limit_bytes)));
+    let max_bytes = config.memory_max_bytes.or_else(memory::group_limit_bytes);
+    let memory = Arc::new(Memory::new(max_bytes).giving_back(give_back));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = prove(&config, &state)?;
     let crew = start_crew(&config, &plan, &memory, &identity)?;
@@ -258,7 +259,7 @@ fn start_reports(config: &Config, overview: &Overview) {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
-            .with_identity(overview.keepers.identity.clone());
+            .with_certificates(overview.keepers.identity.clone(), overview.keepers.certificates.clone());
         let _ = overview.reports.set(reporter.counts()); // empty until here
         tokio::task::spawn_local(reporter.run());
     }

@@ -8,11 +8,18 @@ use outrigger_certs::mesh::Mesh;
 use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::identity;
 use outrigger_snapshot::digest::Digest;
-use outrigger_snapshot::identity::{ServerName, SpiffeId};
+use outrigger_snapshot::identity::{ServerName, SpiffeId, TrustDomain};
 use rustls_pki_types::CertificateDer;
 
 /// Tells a workload who calls it (as Envoy spells it).
 pub const FORWARDED_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// Whether a ClientHello is that of a caller of the mesh: it asks for a port of one of its services, or offers what sidecars alone speak
+/// ([`outrigger_certs::mesh::Spoken::Opaque`]). Nothing is proved by that; it says which handshake is gone on with.
+pub fn is_caller(server_name: Option<&str>, offers_opaque: bool, domain: Option<&TrustDomain>) -> bool {
+    let called = server_name.zip(domain).and_then(|(name, domain)| ServerName::read(name, domain));
+    called.is_some() || offers_opaque
+}
 
 /// See the module.
 #[derive(Debug)]

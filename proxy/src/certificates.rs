@@ -11,6 +11,7 @@ use std::time::Duration;
 use outrigger_certs::web::{Folder, Pair, Tickets};
 use outrigger_snapshot::policy::CertificateName;
 use rustls_pki_types::UnixTime;
+use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::rustls;
 
@@ -27,6 +28,21 @@ struct Known {
     folder: Folder,
     /// The last that could be used.
     pair: Option<Arc<Pair>>,
+    /// Why what is there now is not used; a word.
+    trouble: Option<&'static str>,
+}
+
+/// What people are told of one certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownView {
+    /// As resources name it.
+    pub name: String,
+    /// The leaf's number, in hexadecimal; empty if there is none that can be used.
+    pub serial: String,
+    /// Until when it can be shown, in seconds since 1970: the first of its chain to end; 0 if there is none.
+    pub until_unix: i64,
+    /// Why what is there now is not used, a word.
+    pub trouble: Option<&'static str>,
 }
 
 /// See the module.
@@ -61,7 +77,7 @@ impl Certificates {
                 continue;
             };
             let folder = Folder::new(folder.join(name.namespace()).join(name.name()));
-            let mut fresh = Known { folder, pair: None };
+            let mut fresh = Known { folder, pair: None, trouble: None };
             self.look(&name, &mut fresh);
             known.insert(name, fresh);
         }
@@ -95,14 +111,17 @@ impl Certificates {
                 }
                 tracing::info!(certificate = %name, until_unix = pair.leaf().not_after_unix, "a certificate is put into force");
                 known.pair = Some(Arc::new(pair));
+                known.trouble = None;
                 self.renewals.set(self.renewals.get() + 1);
                 true
             }
             Some(Err(error)) => {
                 self.refusals.set(self.refusals.get() + 1);
+                known.trouble = Some(error.code());
                 let kept = known.pair.as_ref().map(|pair| pair.leaf().not_after_unix);
                 tracing::error!(
                     certificate = %name,
+                    reason = error.code(),
                     error = &error as &dyn std::error::Error,
                     kept_until_unix = kept,
                     "a certificate is not put into force"
@@ -124,6 +143,21 @@ impl Certificates {
         }
     }
 
+    /// What people are told of all of them.
+    pub fn view(&self) -> Vec<ShownView> {
+        let known = self.known.borrow();
+        let view = |(name, known): (&CertificateName, &Known)| {
+            let chain = known.pair.iter().flat_map(|pair| std::iter::once(pair.leaf()).chain(pair.above()));
+            ShownView {
+                name: name.to_string(),
+                serial: known.pair.as_ref().map(|pair| pair.leaf().serial.clone()).unwrap_or_default(),
+                until_unix: chain.map(|facts| facts.not_after_unix).min().unwrap_or(0),
+                trouble: known.trouble,
+            }
+        };
+        known.iter().map(view).collect()
+    }
+
     /// Writes when certificates end, and whether new ones come.
     pub fn write(&self, exposition: &mut Exposition) {
         if self.folder.is_none() {
@@ -142,13 +176,25 @@ impl Certificates {
             )
             .sample(&[], self.refusals.get());
         for (name, known) in &*self.known.borrow() {
-            let until = known.pair.as_ref().map_or(0, |pair| pair.leaf().not_after_unix.max(0) as u64);
-            exposition
-                .gauge(
-                    "outrigger_edge_certificate_expiry_timestamp_seconds",
-                    "When a certificate of --certificates ends, in seconds since 1970; 0 if there is none that can be used.",
-                )
-                .sample(&[("certificate", &name.to_string())], until);
+            let (name, pair) = (name.to_string(), known.pair.as_ref());
+            let leaf = ("leaf", pair.map_or(0, |pair| pair.leaf().not_after_unix));
+            let above = pair.and_then(|pair| pair.above().iter().map(|facts| facts.not_after_unix).min());
+            for (role, until) in std::iter::once(leaf).chain(above.map(|until| ("intermediate", until))) {
+                exposition
+                    .gauge(
+                        "outrigger_edge_certificate_expiry_timestamp_seconds",
+                        "When a certificate of --certificates ends, in seconds since 1970; 0 if there is none that can be used.",
+                    )
+                    .sample(&[("certificate", &name), ("role", role)], until.max(0) as u64);
+            }
+            if let Some(reason) = known.trouble {
+                exposition
+                    .gauge(
+                        "outrigger_edge_certificate_trouble",
+                        "1: why what is found in --certificates is not used.",
+                    )
+                    .sample(&[("certificate", &name), ("reason", reason)], 1_u64);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use self::balance::zones::{Preference, ZonePicks};
 use self::balance::{EndpointSet, Entry};
 use self::breaker::ClusterBreaker;
 use self::health::{ClusterHealth, Rules};
+use self::places::Places;
 use crate::proxy_protocol::Version;
 use crate::retry::budget::{Budget, BudgetSettings};
 use crate::retry::quantile::Quantile;
@@ -21,6 +22,7 @@ pub mod breaker;
 pub mod endpoint;
 pub mod hash_ring;
 pub mod health;
+pub mod places;
 pub mod window;
 
 /// A cluster as one plan sees it.
@@ -137,7 +139,7 @@ pub struct ClusterLoad {
     /// Requests that wait for a connection.
     pub pending: Gauge,
     /// Open upstream connections.
-    pub connections: Gauge,
+    pub connections: Places,
     /// Retries and hedges.
     pub retries: Budget,
     /// How long most answers take, where requests are hedged.

@@ -8,6 +8,7 @@ mod flags;
 mod forward;
 mod identity;
 mod layers;
+mod place;
 mod rate_limit_store;
 mod target;
 mod transparent;
@@ -25,6 +26,7 @@ pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use forward::{FORWARDS_MAX, Forward, InboundPort};
 pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError, WorkloadSocket};
 pub use layers::Origin;
+pub use place::Place;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
 pub use transparent::{Transparent, UnknownDestinations};
@@ -41,7 +43,7 @@ pub struct Config {
     /// Where this proxy runs, for endpoints nearby.
     pub zone: Option<String>,
     /// Where the application's calls are taken; `None`: this is a gateway, which has none.
-    pub outbound: Option<SocketAddr>,
+    pub outbound: Option<Place>,
     /// The address that the ports of the gateway are opened on, if this is one.
     pub gateway: Option<IpAddr>,
     /// Addresses and networks of those whose word counts at a gateway about where a request comes from.

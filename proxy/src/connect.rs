@@ -44,9 +44,13 @@ const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Sent and not yet taken by the socket, per HTTP/2 stream.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Opens a connection; the caller has taken its place under the limit.
-pub async fn open(pool: &Rc<EndpointPool>, cluster: &Cluster, wire: Wire) -> Result<Lease, ProxyError> {
-    let connection = OpenConnection::new(pool.clone());
+/// Opens a connection in its place under the limit.
+pub(crate) async fn open(
+    pool: &Rc<EndpointPool>,
+    connection: OpenConnection,
+    cluster: &Cluster,
+    wire: Wire,
+) -> Result<Lease, ProxyError> {
     let spoken = match wire {
         Wire::Http2 => Spoken::Http2,
         Wire::Http1 => Spoken::Http1,
@@ -92,7 +96,7 @@ async fn reach_socket(path: &Path, endpoint: &Endpoint) -> Result<Transport, Pro
         let error = io::Error::new(error.kind(), format!("its socket {}: {error}", path.display()));
         ProxyError::ConnectFailed { address: endpoint.address(), error }
     };
-    UnixStream::connect(path).await.map(Transport::Unix).map_err(failed)
+    UnixStream::connect(path).await.map(|stream| Transport::Plain(stream.into())).map_err(failed)
 }
 
 /// Opens a connection to an endpoint as it is to be dialled.

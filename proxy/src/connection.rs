@@ -14,10 +14,13 @@ use crate::exchange::{Exchange, Reply};
 use crate::gateway::{Edge, Opening};
 use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::identity::Standing;
-use crate::opaque::{End, Refusal, serve_inbound};
+use crate::opaque::{Refusal, serve_inbound};
 use crate::passage::Accepted;
+use crate::plan::Plan;
 use crate::plan::connection::{Expected, InboundPort};
+use crate::proxy_protocol::Between;
 use crate::telemetry::metrics::Direction;
+use crate::transport::{Socket, Transport};
 use crate::worker::Worker;
 
 mod first;
@@ -26,6 +29,7 @@ mod proxied;
 mod tls;
 
 pub use intercepted::{Intercepted, Interceptor};
+pub use proxied::announced;
 
 /// A connection that was just accepted.
 #[derive(Debug)]
@@ -38,74 +42,96 @@ pub struct Arrival {
     pub port: Option<u16>,
     /// What it is to a gateway.
     pub edge: Option<Rc<Edge>>,
-    /// Who opened it.
-    pub peer: SocketAddr,
+    /// Who opened it, and to what.
+    pub between: Between,
     /// Counts it.
     pub accepted: Accepted,
 }
 
-/// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come.
-pub async fn serve<S>(mut stream: TcpStream, arrival: Arrival, stack: S)
-where
-    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
-{
-    let mut between = arrival.peer.into();
-    let from_outside = arrival.direction == Direction::Inbound || arrival.edge.is_some();
-    if from_outside && arrival.worker.proxies.covers(arrival.peer.ip()) {
-        match Box::pin(proxied::take(&mut stream, &arrival)).await {
-            Ok(Some(said)) => between = said,
-            Ok(None) => return,
-            Err(refusal) => {
-                let Arrival { worker, direction, peer, .. } = arrival;
-                worker.stats.unrouted_connections[direction as usize].refused[refusal.index()].add(1);
-                tracing::debug!(%peer, "refused a connection: {refusal}");
-                return stream.abort();
-            }
-        }
-    }
-    let downstream = Downstream::new(arrival, between);
-    match look(&stream, &downstream).await {
-        Ok(Found::Tls) => Box::pin(serve_tls(stream, downstream, stack)).await,
-        Ok(Found::Http1) => Box::pin(serve_http1(stream.into(), downstream, stack)).await,
-        Ok(Found::Http2) => Box::pin(serve_http2(stream.into(), downstream, stack)).await,
-        Ok(Found::Opaque(port)) => Box::pin(serve_inbound(downstream, port, stream.into())).await,
-        Ok(Found::Over) | Err(_) => {}
+impl Arrival {
+    /// One that `peer` has opened, for no port in particular.
+    pub fn new(worker: &Rc<Worker>, direction: Direction, peer: SocketAddr) -> Self {
+        let accepted = Accepted::new(&worker.stats, direction);
+        Self { worker: worker.clone(), direction, port: None, edge: None, between: peer.into(), accepted }
     }
 }
 
-/// Serves a caller of the mesh. Where there is no identity, the first bytes are no HTTP, which the client is told.
-async fn serve_tls<S>(stream: TcpStream, downstream: Rc<Downstream>, stack: S)
+/// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come.
+pub async fn serve<S>(stream: Socket, arrival: Arrival, stack: S)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    if let Some(edge) = downstream.edge.get().cloned() {
-        return match edge.opening() {
-            Opening::Expected => serve_stranger(stream, downstream, edge, stack).await,
-            // The first bytes are no HTTP, which the client is told.
-            Opening::Plain | Opening::Tls => serve_http1(stream.into(), downstream, stack).await,
-        };
+    // What a phase needs is let go after it: most connections are idle for most of their lives.
+    let Some((speech, transport, downstream)) = Box::pin(begin(stream, arrival)).await else { return };
+    match speech {
+        Speech::Http1 => Box::pin(serve_http1(transport, downstream, stack)).await,
+        Speech::Http2 => Box::pin(serve_http2(transport, downstream, stack)).await,
+        Speech::Opaque(port) => Box::pin(serve_inbound(downstream, port, transport)).await,
     }
-    let standing = downstream.worker.identity.standing();
-    let (Standing::Proved(mesh), Direction::Inbound) = (standing, downstream.direction) else {
-        return serve_http1(stream.into(), downstream, stack).await;
+}
+
+/// What a connection speaks, inside TLS or not.
+enum Speech {
+    Http1,
+    Http2,
+    /// Something that is not looked into.
+    Opaque(Result<Arc<InboundPort>, Refusal>),
+}
+
+/// Finds out what a connection is, as far as the end of its handshake; `None` if it is over already.
+async fn begin(stream: Socket, mut arrival: Arrival) -> Option<(Speech, Transport, Rc<Downstream>)> {
+    let mut stream = announced(stream, &mut arrival).await?;
+    let downstream = Downstream::new(arrival);
+    let (transport, speech) = match look(&mut stream, &downstream).await {
+        Ok(Found::Tls) => {
+            let (transport, spoken) = match stream {
+                Socket::Tcp(stream) => end_tls(stream, &downstream).await?,
+                // Nobody is expected to. The first bytes are no HTTP, which the client is told.
+                Socket::Unix(_) => (stream.into(), Spoken::Http1),
+            };
+            let speech = match spoken {
+                Spoken::Http1 => Speech::Http1,
+                Spoken::Http2 => Speech::Http2,
+                Spoken::Opaque => Speech::Opaque(called(&downstream)),
+            };
+            (transport, speech)
+        }
+        Ok(Found::Http1) => (stream.into(), Speech::Http1),
+        Ok(Found::Http2) => (stream.into(), Speech::Http2),
+        Ok(Found::Opaque(port)) => (stream.into(), Speech::Opaque(port)),
+        Ok(Found::Over) | Err(_) => return None,
     };
-    let handshakes = &downstream.worker.stats.handshakes[Direction::Inbound as usize];
-    match tls::accept(stream, &mesh, &downstream).await {
-        Ok((transport, spoken)) => {
-            handshakes.done.add(1);
-            drop(mesh);
-            match spoken {
-                Spoken::Http2 => serve_http2(transport, downstream, stack).await,
-                Spoken::Http1 => serve_http1(transport, downstream, stack).await,
-                Spoken::Opaque => {
-                    let port = called(&downstream);
-                    serve_inbound(downstream, port, transport).await;
-                }
-            }
+    Some((speech, transport, downstream))
+}
+
+/// Ends the TLS of a caller of the mesh, of a client of a gateway, or of one outside the mesh where that is asked for. Where nothing can be proved or shown,
+/// the first bytes are no HTTP, which the client is told.
+async fn end_tls(stream: TcpStream, downstream: &Rc<Downstream>) -> Option<(Transport, Spoken)> {
+    let worker = &downstream.worker;
+    let shaken = if let Some(edge) = downstream.edge.get() {
+        match edge.opening() {
+            Opening::Expected => tls::admit(stream, edge, worker).await,
+            Opening::Plain | Opening::Tls => return Some((stream.into(), Spoken::Http1)),
+        }
+    } else {
+        let ending =
+            |plan: &Plan| plan.ending(downstream.port).map(|(port, listener)| (port, listener.clone()));
+        let inbound = downstream.direction == Direction::Inbound;
+        match (worker.identity.standing(), inbound.then(|| worker.with_plan(ending).flatten()).flatten()) {
+            (_, Some((port, listener))) => tls::greet(stream, port, listener, downstream).await,
+            (Standing::Proved(mesh), None) if inbound => tls::accept(stream, &mesh, downstream).await,
+            _ => return Some((stream.into(), Spoken::Http1)),
+        }
+    };
+    match shaken {
+        Ok(inside) => {
+            worker.stats.handshakes[Direction::Inbound as usize].done.add(1);
+            Some(inside)
         }
         Err(failure) => {
-            downstream.worker.stats.tls_failed(Direction::Inbound, &failure);
-            tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "a caller is refused: {failure}");
+            worker.stats.tls_failed(Direction::Inbound, &failure);
+            tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "who calls by TLS is refused: {failure}");
+            None
         }
     }
 }
@@ -120,24 +146,4 @@ fn called(downstream: &Downstream) -> Result<Arc<InboundPort>, Refusal> {
         (_, Expected::Http | Expected::Either(None)) => Err(Refusal::NoInboundPort),
     });
     found.unwrap_or(Err(ProxyError::NoPlan.into()))
-}
-
-/// Serves a client of a gateway.
-async fn serve_stranger<S>(stream: TcpStream, downstream: Rc<Downstream>, edge: Rc<Edge>, stack: S)
-where
-    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
-{
-    match tls::admit(stream, &edge, &downstream.worker).await {
-        Ok((transport, spoken)) => {
-            downstream.worker.stats.handshakes[Direction::Inbound as usize].done.add(1);
-            match spoken {
-                Spoken::Http2 => serve_http2(transport, downstream, stack).await,
-                Spoken::Http1 | Spoken::Opaque => serve_http1(transport, downstream, stack).await,
-            }
-        }
-        Err(failure) => {
-            downstream.worker.stats.tls_failed(Direction::Inbound, &failure);
-            tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "a client is refused: {failure}");
-        }
-    }
 }

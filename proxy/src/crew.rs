@@ -2,13 +2,12 @@
 //! with the fewest. (The control thread could not: a plan of ten thousand routes keeps it busy for longer than a client should wait.)
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tower_service::Service;
@@ -21,12 +20,12 @@ use crate::exchange::{Exchange, Reply};
 use crate::gateway;
 use crate::identity::Identity;
 use crate::lineage::Lineages;
-use crate::listener::{accept, accept_queued};
+use crate::listener::{Bound, Listener, accept, accept_queued};
 use crate::memory::Memory;
 use crate::opaque::{self, Forward};
-use crate::passage::Accepted;
 use crate::stack::stack;
 use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::transport::{Detached, Socket};
 use crate::trust::Trusted;
 use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Shared, Worker};
 
@@ -89,8 +88,8 @@ pub struct Usher {
 
 impl Usher {
     /// Accepts from `listener` until the drain, or the door, closes it.
-    pub async fn listen(&self, listener: StdListener, door: impl Into<Door>) {
-        let door = door.into();
+    pub async fn listen(&self, listener: impl Into<Bound>, door: impl Into<Door>) {
+        let (listener, door) = (listener.into(), door.into());
         let arrival = Arrival::new(&self.arrivals, door.direction);
         // Who takes it is gone only when the process ends.
         let _ = self.taker.send(Handover::Listener(listener, door, arrival)).await;
@@ -100,8 +99,8 @@ impl Usher {
 /// What a worker is given, and the accepting thread.
 #[derive(Debug)]
 enum Handover {
-    Listener(StdListener, Door, Arrival),
-    Connection(StdStream, SocketAddr, Way, Arrival),
+    Listener(Bound, Door, Arrival),
+    Connection(Detached, SocketAddr, Way, Arrival),
 }
 
 /// What may still become a connection: a listener that accepts, or an accepted socket that no worker has counted yet. A drain that did not
@@ -288,13 +287,13 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
             next = next => match next {
                 None => return,
                 Some((Handover::Connection(stream, peer, way, arrival), place)) => {
-                    if let Ok(stream) = TcpStream::from_std(stream) {
+                    if let Ok(stream) = stream.attach() {
                         take(&worker, &stack, place, stream, peer, way);
                     }
                     drop(arrival);
                 }
                 Some((Handover::Listener(listener, door, accepting), _)) => {
-                    let Ok(listener) = TcpListener::from_std(listener) else { continue };
+                    let Ok(listener) = listener.attach() else { continue };
                     let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
@@ -320,59 +319,58 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
     }
 }
 
-/// Serves a connection in a task of its own.
+/// Serves a connection in a task of its own. It counts from now on: a drain must not end before the task has had its first turn.
 fn take<S>(
     worker: &Rc<Worker>,
     stack: &S,
     place: OwnedSemaphorePermit,
-    stream: TcpStream,
+    stream: Socket,
     peer: SocketAddr,
     way: Way,
 ) where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    let (direction, port, interceptor) = match way {
-        Way::Calls(direction, port, interceptor) => (direction, port, interceptor),
+    let arrive = |direction| connection::Arrival::new(worker, direction, peer);
+    let stack = stack.clone();
+    match way {
+        Way::Calls(direction, port, interceptor) => {
+            let arrival = connection::Arrival { port, ..arrive(direction) };
+            let intercepted = match interceptor {
+                Some(interceptor) => Intercepted::new(stream, &interceptor),
+                None => Err(stream),
+            };
+            tokio::task::spawn_local(async move {
+                match intercepted {
+                    Ok(intercepted) => Box::pin(intercepted.serve(arrival, stack)).await,
+                    Err(stream) => connection::serve(stream, arrival, stack).await,
+                }
+                drop(place);
+            });
+        }
         Way::Forward(forward) => {
-            let carrying = opaque::serve(worker.clone(), forward, stream.into(), peer);
+            let carrying = opaque::serve(arrive(Direction::Outbound), forward, stream.into());
             tokio::task::spawn_local(async move {
                 carrying.await;
                 drop(place);
             });
-            return;
         }
         Way::Gateway(port) => {
-            let serving = gateway::serve(worker.clone(), stack.clone(), stream, peer, port);
+            let serving = gateway::serve(stream, arrive(Direction::Outbound), stack, port);
             tokio::task::spawn_local(async move {
                 serving.await;
                 drop(place);
             });
-            return;
         }
-    };
-    let accepted = Accepted::new(&worker.stats, direction);
-    let arrival = connection::Arrival { worker: worker.clone(), direction, port, edge: None, peer, accepted };
-    let stack = stack.clone();
-    let intercepted = match interceptor {
-        Some(interceptor) => Intercepted::new(stream, &interceptor),
-        None => Err(stream),
-    };
-    tokio::task::spawn_local(async move {
-        match intercepted {
-            Ok(intercepted) => Box::pin(intercepted.serve(arrival, stack)).await,
-            Err(stream) => connection::serve(stream, arrival, stack).await,
-        }
-        drop(place);
-    });
+    }
 }
 
 /// Takes connections until the drain or the door closes the listener, and then those that the kernel has accepted in our name already: closing the listener would reset
 /// them.
 async fn accept_until_drained(
-    listener: TcpListener,
+    listener: Listener,
     door: Door,
     mut phases: watch::Receiver<Phase>,
-    take: impl AsyncFn(TcpStream, SocketAddr),
+    take: impl AsyncFn(Socket, SocketAddr),
 ) {
     let direction = door.direction;
     let mut closed = std::pin::pin!(async {

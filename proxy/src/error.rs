@@ -45,12 +45,20 @@ pub enum Malformed {
 
 /// Which limit of a cluster was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Limit {
     /// Requests in flight.
     Requests,
+    /// Requests in flight to each endpoint that could serve.
+    EndpointRequests,
     /// Requests waiting for a connection.
     Pending,
+    /// The time for which a request waits for a place among the connections.
+    PendingTime,
 }
+
+/// Every [`Limit`] as metrics spell it.
+pub const LIMITS: [&str; 4] = ["requests", "endpoint_requests", "pending", "pending_time"];
 
 /// Which time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +151,7 @@ pub enum ProxyError {
     /// The service asks every caller to prove its identity.
     #[error("the service takes only callers that prove their identity by mutual TLS")]
     IdentityRequired,
-    /// A port of a gateway takes only requests inside TLS.
+    /// A port takes only requests inside TLS.
     #[error("this port takes HTTPS, and the request came in the clear")]
     TlsRequired,
     /// An access rule, or the lack of one.

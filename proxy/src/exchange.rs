@@ -28,8 +28,12 @@ pub struct Exchange {
     pub upgrade: Option<HeaderValue>,
     /// Whether the client takes trailers.
     pub trailers: bool,
+    /// Whether it is a gRPC call.
+    pub grpc: bool,
     /// After which nobody waits for the answer, on [`crate::clock`]; `u64::MAX`: none.
     pub deadline_ns: u64,
+    /// When that was written into the head.
+    pub told_ns: u64,
     /// The downstream peer, for hashing.
     pub peer: HeaderValue,
     /// The call to the workload on whose behalf it is made, as far as that can be told.

@@ -1,6 +1,7 @@
 //! The last step of the stack: cluster → endpoint → connection → the wire, and again where that is safe.
 
 use std::future::{Future, ready};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,16 @@ use http_body::{Body as _, Frame};
 use outrigger_snapshot::head::ResponseHead;
 use smallvec::SmallVec;
 
+use self::answered::{look, outcome, peek};
+use self::hedge::{Aside, Sent, alone, beside};
 use self::outgoing::Outgoing;
-use self::send::{Failed, discard, first_frame, hash_key, send};
+use self::send::{discard, hash_key, send};
 use self::watch::Watch;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::breaker::{Admit, Permit};
-use crate::cluster::endpoint::{Endpoint, Outcome};
-use crate::error::{Limit, ProxyError, Side};
+use crate::cluster::endpoint::Endpoint;
+use crate::error::{Limit, ProxyError};
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, Incoming, UpstreamBody};
 use crate::http::normalize::normalize_response;
@@ -29,10 +32,11 @@ use crate::passage::{Admission, Attempt, Passage};
 use crate::plan::{Destination, Resolution};
 use crate::pool::Lease;
 use crate::retry::budget::BudgetSettings;
-use crate::retry::pushback::{Pushback, was_shed};
-use crate::retry::{Ended, Obstacle, Verdict, grpc_status};
+use crate::retry::pushback::Pushback;
+use crate::retry::{Ended, Obstacle, Verdict};
 use crate::worker::Worker;
 
+mod answered;
 mod hedge;
 mod outgoing;
 mod send;
@@ -66,6 +70,7 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
     // A block and no function: the arguments of an `async fn` stand twice in its future.
     Either::Left(async move {
         let (attempt, answer) = prepared.run(&worker).await?;
+        let grpc = prepared.outgoing.grpc;
         let Prepared { cluster, admission, watch, upgrade, deadline_ns, .. } = prepared;
         let Answer { lease, response, ahead, .. } = *answer;
         let passage = Passage { lease, attempt, admission, record: None };
@@ -74,7 +79,7 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
             let idle = clock::limit_ns(cluster.timeouts.tunnel_idle_ms).map(Duration::from_nanos);
             return Box::pin(switch::switch(response.into_parts().0, passage, upgrade, idle)).await;
         }
-        Ok(reply(response, ahead, passage, watch, &cluster, deadline_ns))
+        Ok(reply(response, ahead, passage, grpc, watch, &cluster, deadline_ns))
     })
 }
 
@@ -144,7 +149,7 @@ impl Prepared {
             (exchange.upgrade.clone(), exchange.deadline_ns, exchange.parent);
         // The clock is read once for this and the first try.
         let now_ns = clock::now_ns();
-        let outgoing = Outgoing::new(exchange, &cluster, &destination.retry, &worker.replay);
+        let mut outgoing = Outgoing::new(exchange, &cluster, &destination.retry, &worker.replay);
         let watch = Watch::new(worker, &cluster, &resolution.rule, outgoing.body(), now_ns);
         if destination.retry.attempts > 0 || cluster.hedge.is_some() {
             cluster.load.retries.deposit(&cluster.budget, now_ns);
@@ -160,24 +165,36 @@ impl Prepared {
             let permit = permit(worker, &self.cluster, started_ns).inspect_err(|_| self.spend(worker))?;
             let (endpoint, known) = pick(worker, &self.cluster, self.key, &mut tries, started_ns)?;
             let mut attempt = Attempt::start(endpoint, permit, started_ns, self.deadline_ns);
-            // What is rare is boxed, and takes with it what it needs: every request's future would have room for it.
-            let sent = if let Some(delay_ns) = self.hedge_ns(&tries) {
-                let sent;
-                (attempt, sent) = Box::pin(self.hedged(worker, attempt, &mut tries, delay_ns)).await;
-                sent
-            } else {
-                let (outgoing, watch) = (&mut self.outgoing, &mut self.watch);
-                send(worker, &self.cluster, &attempt, outgoing, watch, tries.fresh).await
+            let (second, sent) = {
+                let late_ns = self.late_ns(&tries, started_ns);
+                let (outgoing, watch) = (&self.outgoing, &mut self.watch);
+                let mut own = pin!(send(worker, &self.cluster, &attempt, outgoing, watch, tries.fresh));
+                match alone(worker, own.as_mut(), late_ns).await {
+                    Some(sent) => (None, sent),
+                    None => {
+                        let (cluster, resolution, parent) = (&self.cluster, &self.resolution, self.parent);
+                        let (key, deadline_ns) = (self.key, self.deadline_ns);
+                        let aside = Aside { worker, cluster, resolution, outgoing, parent, key, deadline_ns };
+                        // Boxed, as it is rare: every request's future would have room for it.
+                        Box::pin(beside(aside, own, &mut tries)).await
+                    }
+                }
             };
+            if let Some(second) = second {
+                attempt = *second;
+            }
             let sent = if self.holds_back(&sent) { Box::pin(peek(sent)).await } else { sent };
-            let (ended, pushback) = look(&sent, known);
+            let (ended, pushback) = look(&sent, self.outgoing.grpc, known);
             let now_ns = clock::now_ns();
             if let (Some(hedge), true) = (&self.cluster.hedge, sent.is_ok()) {
                 // Of a hedge that won, too, from the first try on: that one took longer yet.
                 let took_ns = now_ns.saturating_sub(started_ns);
                 self.cluster.load.answers.observe(took_ns, hedge.percentile);
             }
-            attempt.answered(outcome(&sent), now_ns);
+            match outcome(&sent, self.outgoing.grpc) {
+                Some(outcome) => attempt.answered(outcome, now_ns),
+                None => attempt.begun(now_ns),
+            }
             let Some(wait_ns) = self.again(worker, ended, pushback, &mut tries) else {
                 if sent.is_ok() && tries.counted + tries.uncounted > 0 {
                     self.resolution.stats().shard(worker.index).retry_answers.add(1);
@@ -197,9 +214,9 @@ impl Prepared {
     }
 
     /// Whether a 200 may still turn out to be a failure that is worth another try.
-    fn holds_back(&self, sent: &Result<Box<Answer>, Box<Failed>>) -> bool {
+    fn holds_back(&self, sent: &Sent) -> bool {
         let ok = sent.as_ref().is_ok_and(|answer| answer.response.status() == StatusCode::OK);
-        ok && self.outgoing.grpc && self.outgoing.safe
+        ok && self.outgoing.minds_grpc
     }
 
     /// Whether it is sent again, and after how many nanoseconds.
@@ -222,7 +239,7 @@ impl Prepared {
         if now_ns.saturating_add(wait_ns) >= self.deadline_ns {
             return self.last(worker, Obstacle::Deadline);
         }
-        if counted && !self.cluster.load.retries.withdraw(&self.budget(), now_ns) {
+        if counted && !self.cluster.load.retries.withdraw(&budget(&self.cluster, self.parent), now_ns) {
             return self.last(worker, Obstacle::Budget);
         }
         tries.counted += u32::from(counted);
@@ -240,12 +257,6 @@ impl Prepared {
         None
     }
 
-    /// What one more try draws on, be it a retry or a hedge.
-    fn budget(&self) -> BudgetSettings {
-        let retried = self.parent.is_some_and(|parent| parent.inheritance.retried);
-        if retried { self.cluster.budget.halved() } else { self.cluster.budget }
-    }
-
     /// Whoever retries what this request is part of does no better.
     fn spend(&self, worker: &Worker) {
         if let Some(parent) = &self.parent {
@@ -258,7 +269,6 @@ impl Prepared {
         let now_ns = clock::now_ns();
         self.watch.restart(now_ns);
         self.outgoing.number(1 + tries.counted);
-        self.outgoing.remind(remaining_ms(self.deadline_ns, now_ns));
     }
 
     fn destination(&self) -> Option<&Destination> {
@@ -266,9 +276,10 @@ impl Prepared {
     }
 }
 
-/// What an upstream is told of the time that is left, where there is a limit.
-fn remaining_ms(deadline_ns: u64, now_ns: u64) -> Option<u64> {
-    (deadline_ns != u64::MAX).then(|| deadline_ns.saturating_sub(now_ns) / 1_000_000)
+/// What one more try draws on, be it a retry or a hedge.
+fn budget(cluster: &Cluster, parent: Option<Parent>) -> BudgetSettings {
+    let retried = parent.is_some_and(|parent| parent.inheritance.retried);
+    if retried { cluster.budget.halved() } else { cluster.budget }
 }
 
 pub(crate) fn permit(worker: &Worker, cluster: &Cluster, now_ns: u64) -> Result<Permit, ProxyError> {
@@ -293,72 +304,16 @@ pub(crate) fn pick(
     let picked = endpoints.pick(now_ns, &mut || worker.random(), key, &tries.endpoints);
     let endpoint = picked.ok_or_else(|| match endpoints.open() {
         [] => ProxyError::NoEndpoint(cluster.name.clone()),
-        _ => ProxyError::Limit(Limit::Requests),
+        _ => ProxyError::Limit(Limit::EndpointRequests),
     })?;
     Ok((endpoint.clone(), tries.note(endpoint, endpoints.reach())))
-}
-
-/// Waits for what the first of the body says about a gRPC call, for a moment.
-async fn peek(sent: Result<Box<Answer>, Box<Failed>>) -> Result<Box<Answer>, Box<Failed>> {
-    let mut answer = sent?;
-    answer.held = true;
-    if grpc_status(answer.response.headers()).is_some() {
-        return Ok(answer);
-    }
-    match first_frame(answer.response.body_mut()).await {
-        Some(Ok(frame)) => answer.ahead = Some(Box::new(frame)),
-        Some(Err(error)) => return Err(Box::new(Failed { error, reused: false })),
-        None => {}
-    }
-    Ok(answer)
-}
-
-/// What a try came to, as far as another one depends on it.
-fn look(sent: &Result<Box<Answer>, Box<Failed>>, known: bool) -> (Ended, Pushback) {
-    let answer = match sent {
-        Ok(answer) => answer,
-        Err(failed) => {
-            let ended = match Ended::by(&failed.error) {
-                Ended::Broken if failed.reused => Ended::Stale,
-                Ended::Unsent if known => Ended::Unreachable,
-                ended => ended,
-            };
-            return (ended, Pushback::Unsaid);
-        }
-    };
-    let (status, headers) = (answer.response.status().as_u16(), answer.response.headers());
-    if status >= 400 {
-        return (Ended::Status(status, was_shed(headers)), Pushback::of(headers));
-    }
-    let trailers = answer.ahead.as_deref().and_then(Frame::trailers_ref);
-    match trailers.or(answer.held.then_some(headers)) {
-        Some(fields) => match grpc_status(fields) {
-            Some(status) => (Ended::Grpc(status), Pushback::of(fields)),
-            None => (Ended::Final, Pushback::Unsaid),
-        },
-        None => (Ended::Final, Pushback::Unsaid),
-    }
-}
-
-/// What a try says about its endpoint.
-fn outcome(sent: &Result<Box<Answer>, Box<Failed>>) -> Outcome {
-    match sent {
-        Ok(answer) => match answer.response.status().as_u16() {
-            429 => Outcome::Overloaded,
-            503 if was_shed(answer.response.headers()) => Outcome::Overloaded,
-            500.. => Outcome::Failure,
-            _ => Outcome::Success,
-        },
-        Err(failed) if Ended::by(&failed.error) == Ended::Unsent => Outcome::Unreachable,
-        Err(failed) if failed.error.side() == Side::Upstream => Outcome::Failure,
-        Err(_) => Outcome::Cancelled,
-    }
 }
 
 fn reply(
     response: Response<Incoming>,
     ahead: Option<Box<Frame<Bytes>>>,
     passage: Passage,
+    grpc: bool,
     watch: Watch,
     cluster: &Cluster,
     deadline_ns: u64,
@@ -373,7 +328,7 @@ fn reply(
     let try_ns = watch.try_ns();
     let stall_ns = clock::limit_ns(cluster.timeouts.body_stall_ms);
     let timer = watch.into_timer();
-    let mut body = UpstreamBody::new(incoming, passage, timer, try_ns.min(deadline_ns), stall_ns);
+    let mut body = UpstreamBody::new(incoming, passage, grpc, timer, try_ns.min(deadline_ns), stall_ns);
     if let Some(frame) = ahead {
         body.put_back(*frame);
     }

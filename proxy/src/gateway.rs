@@ -1,33 +1,28 @@
 //! What strangers may call: the listeners of a gateway, as one plan has them, and their connections.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use outrigger_snapshot::connections::Connections;
 use outrigger_snapshot::hosts::Hosts;
 use outrigger_snapshot::router::GatewayRoutes;
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::connection::{self, Arrival};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
+use crate::gate::Gate;
 use crate::opaque::{self, Forward};
-use crate::passage::Accepted;
 use crate::plan::Rule;
 use crate::plan::connection::ConnectionRule;
-use crate::telemetry::metrics::Direction;
-use crate::worker::Worker;
+use crate::termination::TlsListener;
+use crate::transport::Socket;
 
 pub use edge::{Edge, Opening};
 pub use ports::{PortState, Ports};
-pub use tls::{Asked, TlsListener};
 
 mod edge;
 mod ports;
-mod tls;
 
 /// Ports by their number.
 pub type GatewayPorts = HashMap<u16, Arc<GatewayPort>>;
@@ -50,13 +45,31 @@ pub enum GatewayPort {
     Opaque {
         /// Whether the host that a client asks for decides.
         by_host: bool,
-        /// The rules of each listener.
-        rules: Hosts<Connections<Arc<ConnectionRule>>>,
+        /// What its connections meet, for each listener.
+        listeners: Hosts<OpaqueListener>,
     },
 }
 
-/// What requests are routed by, for each listener.
-pub type HttpListeners = Hosts<GatewayRoutes<Arc<Rule>>>;
+/// What requests meet, for each listener.
+pub type HttpListeners = Hosts<HttpListener>;
+
+/// What the requests of one listener meet.
+#[derive(Debug)]
+pub struct HttpListener {
+    /// Who may send them.
+    pub gate: Option<Box<Gate>>,
+    /// Where they go.
+    pub routes: GatewayRoutes<Arc<Rule>>,
+}
+
+/// What the connections of one listener meet, which are not looked into.
+#[derive(Debug)]
+pub struct OpaqueListener {
+    /// Who may open them.
+    pub gate: Option<Box<Gate>>,
+    /// Where they go.
+    pub rules: Connections<Arc<ConnectionRule>>,
+}
 
 impl GatewayPort {
     /// What its requests are routed by, if it has any.
@@ -67,10 +80,10 @@ impl GatewayPort {
         }
     }
 
-    /// The rule of a connection that is not looked into, whose client asks for `host`, if it says so.
-    pub fn connection(&self, host: Option<&str>) -> Option<&Arc<ConnectionRule>> {
+    /// What a connection meets that is not looked into, whose client asks for `host`, if it says so.
+    pub fn opaque(&self, host: Option<&str>) -> Option<&OpaqueListener> {
         match self {
-            Self::Opaque { rules, .. } => rules.find(host)?.find(host),
+            Self::Opaque { listeners, .. } => listeners.find(host),
             Self::Http(_) | Self::Https { .. } => None,
         }
     }
@@ -94,25 +107,27 @@ impl GatewayPort {
 }
 
 /// Serves a connection that came to a port of the gateway, until it ends. One that came as its port was closed is dropped.
-pub async fn serve<S>(worker: Rc<Worker>, stack: S, stream: TcpStream, peer: SocketAddr, number: u16)
+pub async fn serve<S>(stream: Socket, mut arrival: Arrival, stack: S, number: u16)
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    let Some(port) = worker.with_plan(|plan| plan.gateway.get(&number).cloned()).flatten() else { return };
-    let https = match &*port {
-        GatewayPort::Opaque { .. } => {
-            drop(port);
-            return opaque::serve(worker, Arc::new(Forward::Listener(number)), stream.into(), peer).await;
-        }
-        GatewayPort::Http(_) => false,
-        GatewayPort::Https { .. } => true,
+    let port = arrival.worker.with_plan(|plan| plan.gateway.get(&number).cloned());
+    let Some(port) = port.flatten() else { return };
+    let opening = match *port {
+        GatewayPort::Opaque { .. } => None,
+        GatewayPort::Http(_) => Some(Opening::Plain),
+        GatewayPort::Https { .. } => Some(Opening::Expected),
     };
     // Or a connection would hold on to the plan that it began under.
     drop(port);
-    let opening = if https { Opening::Expected } else { Opening::Plain };
-    let direction = Direction::Outbound;
-    let accepted = Accepted::new(&worker.stats, direction);
-    let edge = Some(Edge::new(number, opening));
-    let arrival = Arrival { worker, direction, port: None, edge, peer, accepted };
-    connection::serve(stream, arrival, stack).await;
+    arrival.edge = Some(Edge::new(number, opening.unwrap_or(Opening::Plain)));
+    if opening.is_some() {
+        return connection::serve(stream, arrival, stack).await;
+    }
+    let carrying = async move {
+        if let Some(stream) = connection::announced(stream, &mut arrival).await {
+            opaque::serve(arrival, Arc::new(Forward::Listener(number)), stream.into()).await;
+        }
+    };
+    Box::pin(carrying).await;
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use outrigger_certs::mesh::Mesh;
+use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::Svid;
 use outrigger_certs::trust::TrustBundle;
+use outrigger_certs::verify::Verifier;
 use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::Notify;
@@ -63,6 +65,15 @@ pub struct Told {
     pub roots: Vec<CertificateDer<'static>>,
 }
 
+/// Why no new certificate comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// A word, for metrics.
+    pub reason: String,
+    /// A sentence.
+    pub why: String,
+}
+
 /// See the module. The one place where a certificate comes into force.
 #[derive(Debug)]
 pub struct Keeper {
@@ -73,8 +84,8 @@ pub struct Keeper {
     told: RefCell<Option<Told>>,
     /// Somebody waits for the first certificate.
     proved: Notify,
-    /// Why no new certificate comes, a sentence; `None`: nothing is wrong.
-    trouble: RefCell<Option<String>>,
+    /// Why no new certificate comes; `None`: nothing is wrong.
+    trouble: RefCell<Option<Trouble>>,
     /// When the source asks for a new one, in seconds since 1970.
     renewal_unix: Cell<Option<u64>>,
     /// Times that a certificate came into force.
@@ -112,6 +123,17 @@ impl Keeper {
         let svid = self.svid.borrow().clone()?;
         let valid = svid.facts().iter().all(|facts| facts.check_time(now).is_ok());
         valid.then_some(svid)
+    }
+
+    /// What is wrong with putting a new certificate into force: the mesh does not believe it, and believes the one in force.
+    pub fn worsens(&self, svid: &Svid, now: UnixTime) -> Option<Problem> {
+        let (old, verifier) = (self.valid(now)?, Verifier::new(self.believed()?));
+        let verify = |svid: &Svid| {
+            let (leaf, above) = svid.chain().split_first().ok_or(Problem::Missing)?;
+            verifier.verify(leaf, above, now).map(|_| ())
+        };
+        verify(&old).ok()?;
+        verify(svid).err()
     }
 
     /// Whom the snapshot has believed.
@@ -166,17 +188,23 @@ impl Keeper {
     }
 
     /// Notes that a new certificate cannot be used; what is in force stays.
-    pub fn refuse(&self, why: String) {
+    pub fn refuse(&self, trouble: Trouble) {
         self.refusals.set(self.refusals.get() + 1);
-        tracing::error!(kept_until_unix = self.until_unix(), "a certificate is not put into force: {why}");
-        *self.trouble.borrow_mut() = Some(why);
+        let Trouble { reason, why } = &trouble;
+        tracing::error!(
+            reason,
+            kept_until_unix = self.until_unix(),
+            "a certificate is not put into force: {why}"
+        );
+        *self.trouble.borrow_mut() = Some(trouble);
     }
 
     /// Notes that none could be had; what is in force stays.
-    pub fn fail(&self, why: String) {
+    pub fn fail(&self, trouble: Trouble) {
         self.failures.set(self.failures.get() + 1);
-        tracing::warn!(kept_until_unix = self.until_unix(), "no new certificate can be had: {why}");
-        *self.trouble.borrow_mut() = Some(why);
+        let Trouble { reason, why } = &trouble;
+        tracing::warn!(reason, kept_until_unix = self.until_unix(), "no new certificate can be had: {why}");
+        *self.trouble.borrow_mut() = Some(trouble);
     }
 
     /// Notes when the source asks for a new one, in seconds since 1970.
@@ -186,12 +214,23 @@ impl Keeper {
 
     /// Why this proxy cannot prove who it is, a sentence; `None`: it can, or need not.
     pub fn awaited(&self) -> Option<String> {
-        if !self.shared.wanted || self.valid(UnixTime::now()).is_some() {
+        let now = UnixTime::now();
+        if !self.shared.wanted || self.valid(now).is_some() {
             return None;
         }
-        let ended = self.svid.borrow().is_some();
-        let usual = if ended { "its time is over" } else { "the first is being asked for" };
-        let why = self.trouble.borrow().clone().unwrap_or_else(|| usual.to_owned());
+        let untimely = |svid: &Svid| svid.facts().iter().find_map(|facts| facts.check_time(now).err());
+        let untimely = self.svid.borrow().as_ref().map(untimely);
+        let usual = match untimely {
+            None => "the first is being asked for",
+            Some(Some(Problem::NotYetValid)) => "its time has not come; is the clock right?",
+            Some(_) => "its time is over",
+        };
+        let trouble = self.trouble.borrow();
+        let why = match trouble.as_ref() {
+            None => usual.to_owned(),
+            Some(trouble) if untimely.is_some() => format!("{usual}, and no new one comes: {}", trouble.why),
+            Some(trouble) => trouble.why.clone(),
+        };
         Some(format!("it has no certificate that proves who it is: {why}"))
     }
 

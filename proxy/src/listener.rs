@@ -6,7 +6,14 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+
+use crate::config::Place;
+use crate::transport;
+
+pub use unix::SocketFile;
+
+mod unix;
 
 /// Connections that the kernel holds for us.
 const BACKLOG: i32 = 4_096;
@@ -14,16 +21,28 @@ const BACKLOG: i32 = 4_096;
 /// Pause after a connection could not be accepted, for want of file descriptors or other trouble.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Who connects to a socket of the machine: the application. Such a socket has no address for it, and this one stands for that.
+const APPLICATION: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A socket that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({flag}): {error}{}", hint(error))]
+#[error("cannot listen on {place} ({flag}): {error}{hint}")]
 pub struct BindError {
     /// Where.
-    pub address: SocketAddr,
+    pub place: Place,
     /// The flag that says so.
     pub flag: &'static str,
     /// Why not.
     pub error: io::Error,
+    /// What to do about it, after the error.
+    pub hint: &'static str,
+}
+
+impl BindError {
+    fn new(address: SocketAddr, flag: &'static str, error: io::Error) -> Self {
+        let hint = hint(&error);
+        Self { place: address.into(), flag, error, hint }
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -42,6 +61,59 @@ pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdListener, Bind
     let listener = reserve(address, flag)?;
     listen(&listener, address, flag)?;
     Ok(listener)
+}
+
+/// A socket that listens, and that nobody accepts from yet.
+#[derive(Debug)]
+pub enum Bound {
+    /// At an address.
+    Tcp(StdListener),
+    /// At a socket of the machine.
+    Unix(SocketFile, std::os::unix::net::UnixListener),
+}
+
+/// A socket that is accepted from. Dropped, it refuses connections.
+#[derive(Debug)]
+pub enum Listener {
+    /// At an address.
+    Tcp(TcpListener),
+    /// At a socket of the machine. The file goes first: the socket keeps its inode, by which it is known.
+    Unix(SocketFile, UnixListener),
+}
+
+impl Bound {
+    /// Has the runtime of this thread look after it.
+    pub fn attach(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            Self::Unix(file, listener) => Listener::Unix(file, UnixListener::from_std(listener)?),
+        })
+    }
+
+    /// Where it is, as far as the system says so; port 0 has become a real one.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(Place::from),
+            Self::Unix(file, _) => Some(file.path().into()),
+        }
+    }
+}
+
+impl From<StdListener> for Bound {
+    fn from(listener: StdListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+/// The same as [`bind`], wherever it is.
+pub fn bind_at(place: &Place, flag: &'static str) -> Result<Bound, BindError> {
+    match place {
+        Place::Address(address) => bind(*address, flag).map(Bound::Tcp),
+        Place::Socket(path) => {
+            let bound = unix::bind(path).map(|(file, listener)| Bound::Unix(file, listener));
+            bound.map_err(|(error, hint)| BindError { place: place.clone(), flag, error, hint })
+        }
+    }
 }
 
 /// Binds a socket that refuses connections until [`listen`]: whoever cannot be served yet is told so at once, and goes elsewhere. That
@@ -91,26 +163,32 @@ fn bind_socket(address: SocketAddr, flag: &'static str, only_v6: bool) -> Result
         socket.bind(&address.into())?;
         Ok(StdListener::from(socket))
     };
-    bound().map_err(|error| BindError { address, flag, error })
+    bound().map_err(|error| BindError::new(address, flag, error))
 }
 
 /// Lets a bound socket take connections. Another process may have begun to meanwhile.
 pub fn listen(listener: &StdListener, address: SocketAddr, flag: &'static str) -> Result<(), BindError> {
     let listening = socket2::SockRef::from(listener).listen(BACKLOG);
-    listening.map_err(|error| BindError { address, flag, error })
+    listening.map_err(|error| BindError::new(address, flag, error))
 }
 
 /// Accepts one connection. Errors of a single connection are passed over. Any other is waited out, be it want of descriptors, a firewall
 /// or trouble of the network (accept(2) names a dozen): a listener that gave up would leave a proxy that seems well and serves nobody.
-pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub async fn accept(listener: &Listener) -> (transport::Socket, SocketAddr) {
     let mut told = false;
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
+        let accepted = match listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
                 // Fails only on a connection that is gone already.
                 let _ = stream.set_nodelay(true);
-                return (stream, peer);
+                (stream.into(), peer)
+            }),
+            Listener::Unix(_, listener) => {
+                listener.accept().await.map(|(stream, _)| (stream.into(), APPLICATION))
             }
+        };
+        match accepted {
+            Ok(accepted) => return accepted,
             Err(error) if is_connections_own(&error) => {}
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
@@ -132,9 +210,23 @@ fn is_connections_own(error: &io::Error) -> bool {
 /// Handshakes that are under way when a listener is closed have this long to complete.
 const HANDSHAKES: Duration = Duration::from_millis(20);
 
-/// What the kernel has accepted already. From now on it begins no handshake (the client's attempt waits, and is refused once the listener is
-/// closed): a connection accepted between here and the close would be reset.
-pub async fn accept_queued(listener: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+/// What the kernel has accepted already. From now on it accepts nothing more.
+pub async fn accept_queued(listener: &Listener) -> Vec<(transport::Socket, SocketAddr)> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let queued = accept_queued_tcp(listener).await.into_iter();
+            queued.map(|(stream, peer)| (stream.into(), peer)).collect()
+        }
+        Listener::Unix(file, listener) => {
+            let queued = unix::accept_queued(file, listener).into_iter();
+            queued.map(|stream| (stream.into(), APPLICATION)).collect()
+        }
+    }
+}
+
+/// The kernel begins no handshake from now on (the client's attempt waits, and is refused once the listener is closed): a connection accepted
+/// between here and the close would be reset.
+async fn accept_queued_tcp(listener: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     if let Err(error) = socket2::SockRef::from(listener).attach_filter(&DROP_SYN) {
         tracing::debug!("connections may be reset when the listener is closed: {error}");
     }

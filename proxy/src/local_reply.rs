@@ -132,8 +132,8 @@ fn cause(error: &ProxyError) -> Cause {
         ProxyError::NoBackend => Cause::NoBackend,
         ProxyError::NoEndpoint(_) => Cause::NoEndpoint,
         ProxyError::BreakerOpen { .. } => Cause::BreakerOpen,
-        ProxyError::Limit(Limit::Requests) => Cause::LimitRequests,
-        ProxyError::Limit(Limit::Pending) => Cause::LimitPending,
+        ProxyError::Limit(Limit::Requests | Limit::EndpointRequests) => Cause::LimitRequests,
+        ProxyError::Limit(Limit::Pending | Limit::PendingTime) => Cause::LimitPending,
         ProxyError::Shed { .. } => Cause::Shed,
         ProxyError::Filter(Refused::RateLimited(_)) => Cause::RateLimited,
         ProxyError::Filter(Refused::Fault { .. }) => Cause::Fault,
@@ -215,6 +215,7 @@ pub fn local_reply(error: &ProxyError, grpc: bool) -> (ResponseHead, Bytes) {
     if grpc {
         if let Some(retry_after_ms) = retry_after_ms {
             headers.insert(PUSHBACK, HeaderValue::from(retry_after_ms));
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_status));
@@ -320,6 +321,7 @@ mod tests {
         assert!(body.starts_with(b"overloaded: the application has 9 of 9 "));
         let (head, _) = local_reply(&error, true);
         assert_eq!((field(&head, "grpc-status"), field(&head, "grpc-retry-pushback-ms")), ("14", "1001"));
+        assert_eq!((field(&head, "retry-after"), field(&head, "outrigger-shed")), ("2", "1"));
 
         let exceeded = Exceeded {
             limit: "calls".into(),
@@ -334,6 +336,7 @@ mod tests {
         assert_eq!(field(&head, "ratelimit"), "\"calls\";r=0;t=2");
         let (head, _) = local_reply(&error, true);
         assert_eq!((field(&head, "grpc-status"), field(&head, "grpc-retry-pushback-ms")), ("8", "1500"));
+        assert_eq!((field(&head, "retry-after"), field(&head, "ratelimit")), ("2", "\"calls\";r=0;t=2"));
 
         let error = ProxyError::from(Refused::Fault { status: StatusCode::IM_A_TEAPOT, grpc_status: 5 });
         let (head, _) = local_reply(&error, false);

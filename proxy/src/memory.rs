@@ -22,6 +22,8 @@ pub struct Memory {
     max_bytes: Option<u64>,
     /// Classes from this on are refused.
     refused_from: AtomicU8,
+    /// Returns to the system what the allocator has free for this thread.
+    give_back: fn(),
 }
 
 impl Default for Memory {
@@ -35,7 +37,17 @@ impl Memory {
     /// With at most so many bytes.
     pub fn new(max_bytes: Option<u64>) -> Self {
         let refused_from = AtomicU8::new(REFUSED_FROM_PERCENT.len() as u8);
-        Self { max_bytes, refused_from }
+        Self { max_bytes, refused_from, give_back: || {} }
+    }
+
+    /// With a way to return to the system what the allocator has free for a thread.
+    pub fn giving_back(self, give_back: fn()) -> Self {
+        Self { give_back, ..self }
+    }
+
+    /// Returns to the system what the allocator has free for this thread, which takes up to half a millisecond.
+    pub fn give_back(&self) {
+        (self.give_back)();
     }
 
     /// Whether requests of this class are refused.

@@ -22,9 +22,11 @@ pub use refusal::{REASONS, Refusal, reason};
 pub use serve::{Forward, serve, serve_inbound, serve_port};
 
 pub mod answer;
+mod batches;
 mod end;
 mod flow;
 mod hello;
+mod low_water;
 mod open;
 mod passthrough;
 mod pipe;

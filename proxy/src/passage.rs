@@ -1,7 +1,7 @@
 //! A request's way through the proxy, as far as it must be accounted for: counters, load, and the upstream connection it occupies. It ends
 //! with the last byte of the response, or by being dropped.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use crate::clock;
 use crate::cluster::breaker::Permit;
 use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
+use crate::error::Limit;
+use crate::http::body::Progress;
 use crate::lineage::{Inheritance, Names};
 use crate::pool::Lease;
 use crate::telemetry::metrics::{Direction, RequestStats, WorkerStats};
@@ -47,6 +49,9 @@ pub struct Activity {
     head_begins: Cell<bool>,
     head_since_ns: Cell<Option<u64>>,
     spoken: Cell<bool>,
+    flushed: Cell<bool>,
+    /// How far the body of the last request has come, over HTTP/1.1.
+    body: RefCell<Option<Rc<Progress>>>,
 }
 
 impl Activity {
@@ -58,6 +63,8 @@ impl Activity {
             head_begins: Cell::new(false),
             head_since_ns: Cell::new(None),
             spoken: Cell::new(false),
+            flushed: Cell::new(true),
+            body: RefCell::default(),
         }
     }
 
@@ -79,6 +86,24 @@ impl Activity {
     /// Something was read.
     pub fn bytes_came(&self) {
         self.head_begins.set(self.in_flight.get() == 0);
+    }
+
+    /// Whether everything that was written has left.
+    pub fn is_flushed(&self, flushed: bool) {
+        self.flushed.set(flushed);
+    }
+
+    /// The body of a request begins.
+    pub fn body_begins(&self, progress: Rc<Progress>) {
+        *self.body.borrow_mut() = Some(progress);
+    }
+
+    /// Whether both sides have said everything that they had begun to say. Only then may the next byte be taken for the beginning of a request.
+    pub fn rests(&self) -> bool {
+        let body_ended = self.body.borrow().as_ref().is_none_or(|body| body.ended.get());
+        let quiet =
+            self.in_flight.get() == 0 && !self.head_begins.get() && self.head_since_ns.get().is_none();
+        quiet && self.flushed.get() && body_ended
     }
 
     /// Whether a head has begun whose beginning nobody has timed.
@@ -138,6 +163,13 @@ impl Record {
         self.stats = Some(stats);
     }
 
+    /// Counts it as refused by a limit of its cluster.
+    pub fn limited(&self, limit: Limit) {
+        if let Some(stats) = &self.stats {
+            stats.shard(self.worker.index).limited[limit as usize].add(1);
+        }
+    }
+
     /// Notes the status that the client gets.
     pub fn status(&mut self, status: u16) {
         self.status = Some(status);
@@ -192,8 +224,12 @@ pub struct Attempt {
     in_flight: InFlight,
     /// Of the cluster's breaker, until it is answered.
     permit: Option<Permit>,
-    started_ns: u64,
+    started_ns: Cell<u64>,
     deadline_ns: u64,
+    /// When the head of the answer came, where that does not say how the request went; else 0.
+    begun_ns: u64,
+    /// It waits for a place among the connections of this proxy: how that ends says nothing of the endpoint.
+    in_line: Cell<bool>,
     answered: bool,
 }
 
@@ -201,7 +237,8 @@ impl Attempt {
     /// A request sent to `endpoint` at `started_ns`, of which nobody wants an answer after `deadline_ns`.
     pub fn start(endpoint: Arc<Endpoint>, permit: Permit, started_ns: u64, deadline_ns: u64) -> Self {
         let (in_flight, permit) = (InFlight::start(endpoint), Some(permit));
-        Self { in_flight, permit, started_ns, deadline_ns, answered: false }
+        let (started_ns, in_line) = (Cell::new(started_ns), Cell::new(false));
+        Self { in_flight, permit, started_ns, deadline_ns, begun_ns: 0, in_line, answered: false }
     }
 
     /// Where it goes.
@@ -211,13 +248,41 @@ impl Attempt {
 
     /// When it was sent.
     pub fn started_ns(&self) -> u64 {
-        self.started_ns
+        self.started_ns.get()
+    }
+
+    /// After which nobody wants an answer.
+    pub fn deadline_ns(&self) -> u64 {
+        self.deadline_ns
+    }
+
+    /// Whether it waits for a place that the endpoint has no part in.
+    pub fn in_line(&self) -> &Cell<bool> {
+        &self.in_line
+    }
+
+    /// It has waited for its place until `now_ns`, and its endpoint is asked from now on.
+    pub fn turn(&self, now_ns: u64) {
+        self.started_ns.set(now_ns);
+        self.in_line.set(false);
+    }
+
+    /// The head of the answer has come: it took so long, but how it went is for what follows to say.
+    pub fn begun(&mut self, now_ns: u64) {
+        self.begun_ns = now_ns;
     }
 
     /// How it went, until the response head.
     pub fn answered(&mut self, outcome: Outcome, now_ns: u64) {
         self.answered = true;
-        let elapsed_ns = now_ns.saturating_sub(self.started_ns);
+        if self.in_line.get() {
+            return;
+        }
+        let (started_ns, resumed_ns) = (self.started_ns.get(), clock::resumed_ns());
+        let excused = outcome == Outcome::Failure && started_ns < resumed_ns;
+        let outcome = if excused { Outcome::Cancelled } else { outcome };
+        let until_ns = if self.begun_ns == 0 { now_ns } else { self.begun_ns };
+        let elapsed_ns = until_ns.saturating_sub(started_ns.max(resumed_ns));
         self.in_flight.answered(outcome, elapsed_ns, now_ns);
         if let Some(permit) = self.permit.take() {
             permit.finish(outcome, elapsed_ns, now_ns);
@@ -229,8 +294,13 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.answered {
             let now_ns = clock::now_ns();
-            let late = now_ns >= self.deadline_ns;
-            self.answered(if late { Outcome::Failure } else { Outcome::Cancelled }, now_ns);
+            let outcome = match self.begun_ns {
+                0 if now_ns >= self.deadline_ns => Outcome::Failure,
+                0 => Outcome::Cancelled,
+                // Nobody has waited for the rest of it.
+                _ => Outcome::Success,
+            };
+            self.answered(outcome, now_ns);
         }
     }
 }

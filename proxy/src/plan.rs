@@ -10,17 +10,19 @@ use outrigger_filters::FilterChain;
 use outrigger_filters::layer::Filters;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::name::{ClusterName, ServiceName};
-use outrigger_snapshot::policy::{Authorization, CertificateName, Mtls, PriorityRule};
+use outrigger_snapshot::policy::CertificateName;
 use outrigger_snapshot::router::Router;
 
 use self::connection::{ConnectionPorts, InboundPort};
 use self::interception::Interception;
 use crate::cluster::Cluster;
-use crate::gateway::{GatewayPorts, TlsListener};
+use crate::gate::Gate;
+use crate::gateway::GatewayPorts;
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
 use crate::retry::RetryPolicy;
 use crate::telemetry::metrics::RequestStats;
+use crate::termination::TlsListener;
 use crate::trust::Trusted;
 use crate::upstream_tls::Tls;
 
@@ -74,7 +76,20 @@ pub struct Plan {
 impl Plan {
     /// The listeners that end TLS.
     pub fn tls_listeners(&self) -> impl Iterator<Item = &Arc<TlsListener>> {
-        self.gateway.values().flat_map(|port| port.tls_listeners())
+        let own = self.endings().map(|(_, listener)| listener);
+        self.gateway.values().flat_map(|port| port.tls_listeners()).chain(own)
+    }
+
+    /// How the TLS is ended of clients outside the mesh that come for `port` of the own service, if it is; where nothing says which port, on the
+    /// terms of the first that has any.
+    pub fn ending(&self, port: Option<u16>) -> Option<(u16, &Arc<TlsListener>)> {
+        self.endings().find(|(number, _)| port.is_none_or(|port| port == *number))
+    }
+
+    fn endings(&self) -> impl Iterator<Item = (u16, &Arc<TlsListener>)> {
+        self.inbound
+            .iter()
+            .filter_map(|(port, rule)| Some((*port, &rule.gate.as_ref()?.tls.as_ref()?.listener)))
     }
 
     /// What is shown to servers outside the mesh, and where what is in force is put.
@@ -117,17 +132,6 @@ pub struct Rule {
     pub health: Asked,
     /// Counts what no destination answered.
     pub undirected: Arc<RequestStats>,
-}
-
-/// Who may call the workload, and what matters how much.
-#[derive(Debug, Clone)]
-pub struct Gate {
-    /// What is asked of callers; `None`: nothing, since this proxy has no identity.
-    pub mtls: Option<Mtls>,
-    /// Who may call what.
-    pub authorization: Option<Authorization>,
-    /// How much requests matter, whatever their callers say.
-    pub priorities: Box<[PriorityRule]>,
 }
 
 /// One backend of a rule.

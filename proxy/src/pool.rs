@@ -2,38 +2,45 @@
 //! used first; HTTP/2 connections are shared, the least loaded first, and another is opened when the peer's stream limit is reached.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock;
 use crate::cluster::endpoint::Endpoint;
 use crate::cluster::{Cluster, ClusterLoad, Wire};
 use crate::connect::{self, TlsFailure};
-use crate::error::{Limit, ProxyError, Timeout};
+use crate::error::{ProxyError, Timeout};
 use crate::identity::Identity;
 use crate::telemetry::metrics::WorkerStats;
 
 pub use lease::{Lease, SendError};
+pub use wait::{Opening, Ready};
+
+use members::Members;
 
 pub mod http1;
 pub mod http2;
 mod lease;
+mod members;
+mod wait;
 
 /// Idle HTTP/1.1 connections kept per endpoint and worker.
 pub const IDLE_MAX: usize = 512;
 
-/// A request that waits for a connection looks again after this even if nobody woke it: a connection of another worker may have
-/// made room under a shared limit.
-const WAIT_MAX: Duration = Duration::from_millis(20);
+/// While requests for other endpoints wait for a place, one in so many connections that become free goes to them although requests wait for it here.
+const TURNS: u32 = 4;
 
 /// Every pool of a worker.
 #[derive(Debug)]
 pub struct Pools {
     /// By endpoint id.
     slots: RefCell<Vec<Option<Rc<EndpointPool>>>>,
+    /// By the address of their load, which they hold.
+    clusters: RefCell<HashMap<usize, Rc<Members>>>,
+    /// Rung when requests of other workers wait for places.
+    bell: Arc<Notify>,
     stats: Arc<WorkerStats>,
     identity: Arc<Identity>,
 }
@@ -51,6 +58,8 @@ pub struct EndpointPool {
     /// HTTP/2 connections being opened.
     connecting: Cell<u32>,
     waiting: Cell<u32>,
+    turns: Cell<u32>,
+    members: Rc<Members>,
     /// How many attempts to connect have failed, and how the last one did.
     failed: Cell<(u64, Option<Broken>)>,
     freed: Notify,
@@ -77,7 +86,13 @@ impl Broken {
 
 impl Pools {
     pub(crate) fn new(stats: Arc<WorkerStats>, identity: Arc<Identity>) -> Self {
-        Self { slots: RefCell::default(), stats, identity }
+        Self {
+            slots: RefCell::default(),
+            clusters: RefCell::default(),
+            bell: Arc::default(),
+            stats,
+            identity,
+        }
     }
 
     /// The pool of an endpoint.
@@ -91,7 +106,9 @@ impl Pools {
             // An id is given anew only after its endpoint is gone, but this slot may not have heard of it.
             Some(pool) if Arc::ptr_eq(&pool.endpoint, endpoint) => pool.clone(),
             _ => {
-                let pool = Rc::new(EndpointPool::new(endpoint.clone(), cluster, self));
+                let members = self.members(cluster);
+                let pool = Rc::new(EndpointPool::new(endpoint.clone(), cluster, self, members.clone()));
+                members.add(&pool);
                 slots[index] = Some(pool.clone());
                 pool
             }
@@ -105,11 +122,26 @@ impl Pools {
                 *slot = None;
             }
         }
+        self.clusters.borrow_mut().retain(|_, members| members.trim());
+    }
+
+    /// Gives up connections that carry nothing when requests of other workers wait for their places, for as long as the worker runs.
+    pub async fn give_way(&self) {
+        loop {
+            self.bell.notified().await;
+            self.clusters.borrow().values().for_each(|members| members.give_way());
+        }
+    }
+
+    fn members(&self, cluster: &Cluster) -> Rc<Members> {
+        let mut clusters = self.clusters.borrow_mut();
+        let fresh = || Rc::new(Members::new(cluster.load.clone(), self.bell.clone()));
+        clusters.entry(Arc::as_ptr(&cluster.load).addr()).or_insert_with(fresh).clone()
     }
 }
 
 impl EndpointPool {
-    fn new(endpoint: Arc<Endpoint>, cluster: &Cluster, pools: &Pools) -> Self {
+    fn new(endpoint: Arc<Endpoint>, cluster: &Cluster, pools: &Pools, members: Rc<Members>) -> Self {
         Self {
             endpoint,
             load: cluster.load.clone(),
@@ -120,6 +152,8 @@ impl EndpointPool {
             idle_ns: Cell::new(cluster.timeouts.idle_ms.saturating_mul(1_000_000)),
             connecting: Cell::new(0),
             waiting: Cell::new(0),
+            turns: Cell::new(0),
+            members,
             failed: Cell::new((0, None)),
             freed: Notify::new(),
         }
@@ -142,48 +176,20 @@ impl EndpointPool {
         }
     }
 
-    /// A connection, opened or waited for within the cluster's limits. Unless it is to be `fresh`, one that became free meanwhile will do.
+    /// A connection in the place that was got for it.
     pub async fn open(
         self: &Rc<Self>,
+        opening: Opening,
         cluster: &Cluster,
         wire: Wire,
-        mut fresh: bool,
     ) -> Result<Lease, ProxyError> {
-        self.idle_ns.set(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
-        if !cluster.load.pending.enter(cluster.limits.pending) {
-            return Err(ProxyError::Limit(Limit::Pending));
+        let Opening { place, connecting, pending: _pending } = opening;
+        let opened = connect::open(self, place, cluster, wire).await;
+        if let Err(error) = &opened {
+            self.failed.set((self.failed.get().0 + 1, Broken::of(error)));
         }
-        let _pending = Pending(&cluster.load);
-        loop {
-            if !fresh && let Some(lease) = self.take(cluster, wire, clock::now_ns()) {
-                return Ok(lease);
-            }
-            let enough =
-                wire == Wire::Http2 && self.waiting.get() < self.connecting.get() * http2::STREAMS_EXPECTED;
-            if !enough && self.load.connections.enter(cluster.limits.connections) {
-                let connecting = Counted::new(&self.connecting);
-                let opened = connect::open(self, cluster, wire).await;
-                drop(connecting);
-                if let Err(error) = &opened {
-                    self.failed.set((self.failed.get().0 + 1, Broken::of(error)));
-                }
-                self.freed.notify_waiters();
-                return opened;
-            }
-            // Where no other may be opened, any that is there is better than none.
-            fresh = false;
-            let failed_before = self.failed.get().0;
-            let waiting = Counted::new(&self.waiting);
-            let _ = tokio::time::timeout(WAIT_MAX, self.freed.notified()).await;
-            drop(waiting);
-            // One after the other, those who waited would each meet the same end.
-            if wire == Wire::Http2
-                && let (count, Some(broken)) = self.failed.get()
-                && count != failed_before
-            {
-                return Err(self.connect_error(broken));
-            }
-        }
+        drop(connecting);
+        opened
     }
 
     fn connect_error(&self, broken: Broken) -> ProxyError {
@@ -196,35 +202,25 @@ impl EndpointPool {
         }
     }
 
+    /// Whether a connection that carries nothing any more is to be closed for the sake of requests that wait for a place. Those that wait for this
+    /// very endpoint, with `kept` connections there for them, have it first, but not always: the others would wait in vain.
+    pub(crate) fn gives_up(&self, kept: usize) -> bool {
+        let places = &self.load.connections;
+        if !places.is_wanted() {
+            return false;
+        }
+        let waiting = self.waiting.get();
+        let turn = self.turns.get().wrapping_add(1);
+        self.turns.set(turn);
+        let others = places.waiting() > waiting && turn.is_multiple_of(TURNS);
+        (waiting as usize <= kept || others) && places.grant()
+    }
+
     /// Tells one waiting request that a connection or a stream is free.
     pub(crate) fn notify_free(&self) {
         if self.waiting.get() > 0 {
             self.freed.notify_one();
         }
-    }
-}
-
-/// A place among the requests that wait for a connection.
-struct Pending<'a>(&'a ClusterLoad);
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.pending.leave();
-    }
-}
-
-struct Counted<'a>(&'a Cell<u32>);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a Cell<u32>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -243,6 +239,5 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.stats.upstream_connections.subtract(1);
         self.0.load.connections.leave();
-        self.0.notify_free();
     }
 }

@@ -25,6 +25,7 @@ pub(crate) use post::answered;
 pub use tls::TlsError;
 pub(crate) use tls::system_roots;
 
+use crate::certificates::{Certificates, ShownView};
 use crate::clock;
 use crate::config::ReportTarget;
 use crate::identity::{IdentityView, Keeper};
@@ -66,6 +67,9 @@ pub struct Report {
     /// Who it is to others, if it was given an identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityView>,
+    /// What it shows to those outside the mesh.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<ShownView>,
 }
 
 /// The release that a proxy runs.
@@ -90,7 +94,7 @@ pub struct Reporter {
     period: Duration,
     status: Arc<Status>,
     calls: Calls,
-    identity: Option<Rc<Keeper>>,
+    certificates: Option<(Rc<Keeper>, Rc<Certificates>)>,
     counts: Arc<Counts>,
 }
 
@@ -141,6 +145,7 @@ impl Report {
                 .collect(),
             calls,
             identity: None,
+            shown: Vec::new(),
         }
     }
 }
@@ -158,13 +163,13 @@ impl Reporter {
         let counts = Arc::default();
         let period = period.max(PERIOD_MIN);
         let (node, service) = (node.to_owned(), service.clone());
-        Self { target, node, service, period, status, calls, identity: None, counts }
+        Self { target, node, service, period, status, calls, certificates: None, counts }
     }
 
     /// Tells of certificates, too.
     #[must_use]
-    pub fn with_identity(mut self, identity: Rc<Keeper>) -> Self {
-        self.identity = Some(identity);
+    pub fn with_certificates(mut self, identity: Rc<Keeper>, shown: Rc<Certificates>) -> Self {
+        self.certificates = Some((identity, shown));
         self
     }
 
@@ -202,7 +207,13 @@ impl Reporter {
     pub async fn report(&mut self) -> Result<(), ReportError> {
         let calls = self.calls.lately(clock::now_ns());
         let mut report = Report::new(&self.node, &self.service, &self.status.view(), calls);
-        report.identity = self.identity.as_ref().and_then(|keeper| keeper.view()).map(bounded);
+        if let Some((identity, shown)) = &self.certificates {
+            report.identity = identity.view().map(bounded);
+            report.shown = shown.view();
+            // Those that end first.
+            report.shown.sort_by_key(|shown| shown.until_unix);
+            report.shown.truncate(CERTIFICATES_MAX);
+        }
         let body = serde_json::to_vec(&report)?;
         match &self.target {
             ReportTarget::Folder(folder) => {

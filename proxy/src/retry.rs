@@ -12,7 +12,7 @@
 //!
 //! Safe to repeat is a request with an idempotent method (RFC 9110 §9.2.2), with an `Idempotency-Key`, or of a policy that says so.
 
-use http::{HeaderMap, Method};
+use http::Method;
 use outrigger_snapshot::policy::{Retry, RuleRetry};
 
 use crate::connect::TlsFailure;
@@ -60,8 +60,13 @@ pub enum Ended {
     Broken,
     /// The time for one try ran out.
     Late,
-    /// It was answered; the other side's sidecar may have shed it.
-    Status(u16, bool),
+    /// The sidecar on the other side has shed it, and said so by a gRPC status or not.
+    Shed {
+        /// By a gRPC status.
+        grpc: bool,
+    },
+    /// It was answered.
+    Status(u16),
     /// It was answered by a gRPC status.
     Grpc(u16),
     /// By the client, by this proxy's limits, or by nothing that another try could change.
@@ -186,10 +191,11 @@ impl RetryPolicy {
             Ended::Unsent | Ended::Unreachable => (Reason::Unsent, false),
             Ended::Stale => (Reason::Reset, true),
             Ended::Refused => (Reason::Refused, false),
-            Ended::Status(503, true) => (Reason::Status, false),
+            Ended::Shed { grpc: false } => (Reason::Status, false),
+            Ended::Shed { grpc: true } => (Reason::GrpcStatus, false),
             Ended::Broken => (Reason::Reset, true),
             Ended::Late => (Reason::Timeout, true),
-            Ended::Status(status, _) if self.lists(status) => (Reason::Status, true),
+            Ended::Status(status) if self.lists(status) => (Reason::Status, true),
             Ended::Grpc(status) if self.grpc_statuses & grpc_bit(status) != 0 => (Reason::GrpcStatus, true),
             Ended::Status(..) | Ended::Grpc(_) => return Verdict::Done,
         };
@@ -242,11 +248,6 @@ impl Ended {
             _ => Self::Final,
         }
     }
-}
-
-/// The gRPC status in a response's headers or trailers.
-pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok())
 }
 
 fn bit_of(status: u16) -> Option<(usize, u64)> {

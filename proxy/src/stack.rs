@@ -14,7 +14,6 @@ use outrigger_filters::Context;
 use outrigger_filters::layer::FilterLayer;
 use outrigger_snapshot::head::{RequestHead, ResponseHead};
 use outrigger_snapshot::name::ClusterName;
-use outrigger_snapshot::policy::{Access, Mtls, Subject};
 use outrigger_snapshot::router::Miss;
 use tower::{ServiceBuilder, service_fn};
 use tower_service::Service;
@@ -26,9 +25,11 @@ use crate::delay::DelayLayer;
 use crate::error::{ProxyError, Side};
 use crate::exchange::{Exchange, Reply};
 use crate::forward::{self, GRPC_TIMEOUT, forward};
+use crate::gate::Gate;
 use crate::gateway::{Edge, Opening};
+use crate::grpc;
 use crate::http::body::Body;
-use crate::http::forwarded::{Certificate, add_forwarded};
+use crate::http::forwarded::{Certificate, add_forwarded, address};
 use crate::http::normalize::{Normalized, strip_own_fields};
 use crate::lineage::{Inheritance, Parent};
 use crate::local_reply;
@@ -39,9 +40,11 @@ use crate::passage::Record;
 use crate::plan::{Plan, Resolution, Rule};
 use crate::retry::pushback::NO_RETRY;
 use crate::telemetry::metrics::Direction;
+use crate::termination::Client;
 use crate::worker::Worker;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// What a hop takes from the time that is left: the way from the caller to here, about which nothing is known.
+const HOP_NS: u64 = 1_000_000;
 
 /// The steps below the router. Each is always ready: what must wait waits in its future.
 pub fn stack(
@@ -74,6 +77,8 @@ pub struct Call {
     pub peer: HeaderValue,
     /// Who it has proved to be.
     pub caller: Option<Rc<Caller>>,
+    /// What is known of a client outside the mesh that has come inside TLS.
+    pub client: Option<Rc<Client>>,
     /// What is known of a stranger, where this is a gateway.
     pub edge: Option<Rc<Edge>>,
     /// The version the client speaks.
@@ -115,6 +120,9 @@ where
             }
         }
         Err(error) => {
+            if let ProxyError::Limit(limit) = error {
+                record.limited(limit);
+            }
             let mut reply = refuse(worker, &error, grpc, version);
             if direction == Direction::Inbound {
                 discourage(worker, &record, &mut reply.head);
@@ -128,7 +136,7 @@ where
 /// Asks the caller not to retry what failed in spite of retries further down.
 fn discourage(worker: &Worker, record: &Record, head: &mut ResponseHead) {
     let failed = head.status().is_server_error()
-        || head.header(&GRPC_STATUS).is_some_and(|status| status.as_bytes() != b"0");
+        || head.header(&grpc::STATUS).is_some_and(|status| status.as_bytes() != b"0");
     if failed && record.is_spent() {
         worker.stats.discouraged.add(1);
         head.set_header(NO_RETRY, HeaderValue::from_static("1"));
@@ -148,16 +156,17 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
-    let Call { request, body, direction, port, addressed, peer, caller, edge, started_ns, .. } = call;
-    let Normalized { mut head, upgrade, trailers, timed, mut marked, .. } = request?;
+    let Call { request, body, direction, port, addressed, peer, caller, client, edge, started_ns, .. } = call;
+    let Normalized { mut head, upgrade, trailers, grpc, timed, mut marked, .. } = request?;
     if let Some(edge) = &edge {
         edge.enter(&mut head, &peer, marked, &worker.trusted)?;
     }
-    let (rule, prefix_bytes) = worker
+    let within = |(rule, prefix)| (rule, prefix, None);
+    let (rule, prefix_bytes, matters) = worker
         .with_plan(|plan| match (direction, &edge) {
-            (Direction::Outbound, Some(edge)) => edge.route(plan, &head),
-            (Direction::Outbound, None) => outbound(plan, &head, addressed.as_deref()),
-            (Direction::Inbound, _) => inbound(plan, &head, port),
+            (Direction::Outbound, Some(edge)) => edge.route(&worker.stats, plan, &head, &peer),
+            (Direction::Outbound, None) => outbound(plan, &head, addressed.as_deref()).map(within),
+            (Direction::Inbound, _) => inbound(plan, &head, port, client.as_deref()).map(within),
         })
         .ok_or(ProxyError::NoPlan)??;
     let destination = rule.draw(worker.random());
@@ -165,22 +174,21 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     record.stats(resolution.stats().clone());
 
     let parent = match direction {
-        Direction::Outbound => worker.lineages.parent(&head).filter(|_| edge.is_none()),
+        Direction::Outbound => {
+            prefer(&mut head, matters);
+            worker.lineages.parent(&head).filter(|_| edge.is_none())
+        }
         Direction::Inbound => {
-            let matters = admit(worker, &resolution.rule, caller.as_deref(), &head)?;
-            // Sidecars of the mesh took away what strangers wrote.
-            if marked && caller.is_none() && !resolution.rule.trusted.contains(&peer) {
-                strip_own_fields(&mut head);
-            }
-            if let Some(priority) = matters {
-                head.set_header(PRIORITY, HeaderValue::from(u16::from(priority)));
-                marked = true;
-            }
+            let (caller, client) = (caller.as_deref(), client.as_deref());
+            marked = admit(worker, &resolution.rule, caller, client, &peer, marked, &mut head)?;
             None
         }
     };
     let certificate = match (direction, &edge) {
-        (Direction::Inbound, _) => Certificate::Set(caller.as_ref().map(|caller| &caller.certificate)),
+        (Direction::Inbound, _) => {
+            let shown = || client.as_ref()?.certificate.as_ref();
+            Certificate::Set(caller.as_ref().map(|caller| &caller.certificate).or_else(shown))
+        }
         (Direction::Outbound, Some(edge)) => Certificate::Set(edge.certificate()),
         (Direction::Outbound, None) => Certificate::Keep,
     };
@@ -193,11 +201,57 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let mut context = Context { prefix_bytes, ..Context::default() };
     if resolution.has_filters() {
         context.source = Some(peer.clone());
-        context.tls = edge.as_ref().is_some_and(|edge| edge.opening() == Opening::Tls);
+        context.tls = client.is_some() || edge.as_ref().is_some_and(|edge| edge.opening() == Opening::Tls);
         context.identity = caller.as_ref().map(|caller| caller.identity.clone());
         (context.now_ns, context.random) = (started_ns, worker.random());
     }
-    Ok(Exchange { head, body, resolution, context, upgrade, trailers, deadline_ns, peer, parent })
+    let told_ns = started_ns;
+    Ok(Exchange {
+        head,
+        body,
+        resolution,
+        context,
+        upgrade,
+        trailers,
+        grpc,
+        deadline_ns,
+        told_ns,
+        peer,
+        parent,
+    })
+}
+
+/// Whether a call to the workload may be made at all, and as what; whether anything in it is said of ours from now on, as it was `marked`.
+fn admit(
+    worker: &Worker,
+    rule: &Rule,
+    caller: Option<&Caller>,
+    client: Option<&Client>,
+    peer: &HeaderValue,
+    marked: bool,
+    head: &mut RequestHead,
+) -> Result<bool, ProxyError> {
+    let is_probe = || rule.health.is_by(head);
+    let ask =
+        |gate: &Gate| gate.request(&worker.stats, caller, client.is_some(), is_probe, head, || address(peer));
+    let matters = rule.gate.as_deref().map_or(Ok(None), ask)?;
+    let trusted = &rule.trusted;
+    // Sidecars of the mesh took away what strangers wrote.
+    if marked && caller.is_none() && !trusted.contains(peer) {
+        strip_own_fields(head);
+    }
+    if let Some(client) = client {
+        client.enter(head, trusted.contains(peer));
+    }
+    Ok(prefer(head, matters) || marked)
+}
+
+/// Says how much a request matters, where that is for this side to say; whether it is.
+fn prefer(head: &mut RequestHead, matters: Option<u8>) -> bool {
+    if let Some(priority) = matters {
+        head.set_header(PRIORITY, HeaderValue::from(u16::from(priority)));
+    }
+    matters.is_some()
 }
 
 /// What a call to the workload hands down to those that the workload makes for it.
@@ -236,53 +290,24 @@ fn outbound(
 }
 
 /// Calls to the workload keep the host that the caller used, which may be that of another service whose route led here: the port of that
-/// one says nothing here.
+/// one says nothing here. A client outside the mesh is kept to the port on whose terms it was let in.
 fn inbound(
     plan: &Plan,
     head: &RequestHead,
     port: Option<u16>,
+    client: Option<&Client>,
 ) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
     let authority = head.authority();
     let own = || plan.outbound.service(authority.host()) == Some(&plan.service);
     let said = || authority.port().filter(|_| plan.inbound.len() > 1 && own());
-    let port = port.or_else(said);
+    let port = client.map(|client| client.port).or(port).or_else(said);
     if port.is_some_and(|port| plan.inbound_port(port).is_some()) {
         return Err(ProxyError::NoPort);
     }
     let named = port.and_then(|port| plan.inbound.iter().find(|(number, _)| *number == port));
-    let (_, rule) = named.or(plan.inbound.first()).ok_or(ProxyError::NoPort)?;
+    let first = plan.inbound.first().filter(|_| client.is_none());
+    let (_, rule) = named.or(first).ok_or(ProxyError::NoPort)?;
     Ok((rule.clone(), None))
-}
-
-/// Whether the caller may make this call at all, and how much it matters, if that is for this side to say.
-fn admit(
-    worker: &Worker,
-    rule: &Rule,
-    caller: Option<&Caller>,
-    head: &RequestHead,
-) -> Result<Option<u8>, ProxyError> {
-    let Some(gate) = &rule.gate else { return Ok(None) };
-    if caller.is_none() && gate.mtls.is_some() {
-        worker.stats.plaintext_requests.add(1);
-        if gate.mtls == Some(Mtls::Strict) {
-            return Err(ProxyError::IdentityRequired);
-        }
-    }
-    let identity = caller.map(|caller| &*caller.identity);
-    let subject = Subject::new(identity, head.method().as_str(), head.path());
-    let denied = gate.authorization.as_ref().and_then(|authorization| match authorization.decide(&subject) {
-        (Access::Deny, by) => Some((authorization.dry_run, by)),
-        (Access::Allow, _) => None,
-    });
-    match denied {
-        Some((true, _)) => worker.stats.denied_dry.add(1),
-        Some((false, by)) => {
-            worker.stats.denied.add(1);
-            return Err(ProxyError::Denied { rule: by.map(|rule| rule.name.clone()) });
-        }
-        None => {}
-    }
-    Ok(gate.priorities.iter().find(|rule| rule.about.hold(&subject)).map(|rule| rule.priority))
 }
 
 /// When nobody waits any more: by the caller's deadline, that of the call on whose behalf it is made, or the route's, whichever is first. The upstream is told what remains.
@@ -318,7 +343,7 @@ fn deadline(
     Ok(started_ns.saturating_add(limit_ns))
 }
 
-/// The caller's remaining time; what cannot be read does not count.
+/// The caller's remaining time, less what the hop costs; what cannot be read does not count.
 fn carried_ns(head: &RequestHead) -> Option<u64> {
     let own = head
         .header(&forward::DEADLINE)
@@ -326,7 +351,7 @@ fn carried_ns(head: &RequestHead) -> Option<u64> {
         .and_then(|text| text.parse().ok());
     let own = own.map(|ms: u64| ms.saturating_mul(1_000_000));
     let grpc = head.header(&GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).and_then(grpc_timeout_ns);
-    own.into_iter().chain(grpc).min()
+    own.into_iter().chain(grpc).min().map(|ns| ns.saturating_sub(HOP_NS))
 }
 
 /// At most eight digits and a unit (gRPC over HTTP/2, "Timeout").

@@ -14,6 +14,13 @@ pub const GRANULARITY_NS: u64 = 4_000_000;
 
 const NEVER: u64 = u64::MAX;
 
+/// A worker that looks so much later than it meant to was halted.
+const HALT_NS: u64 = 1_000_000_000;
+
+/// Turns in which a worker that was halted reads what has come meanwhile, before anything is found late. An answer takes two to get from its socket to
+/// who waits for it.
+const CATCH_UP_TURNS: usize = 4;
+
 /// The table. One per worker.
 #[derive(Debug)]
 pub struct Sweep {
@@ -44,8 +51,17 @@ impl Sweep {
 
     /// The task: runs as long as the worker.
     pub async fn run(self: Rc<Self>) {
+        let mut planned_ns = NEVER;
         loop {
+            let now_ns = clock::now_ns();
+            if now_ns.saturating_sub(planned_ns) > HALT_NS {
+                clock::resume(now_ns);
+                for _ in 0..CATCH_UP_TURNS {
+                    tokio::task::yield_now().await;
+                }
+            }
             let next_ns = self.wake_due(clock::now_ns());
+            planned_ns = next_ns;
             if next_ns == NEVER {
                 self.earlier.notified().await;
                 continue;

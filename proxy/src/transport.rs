@@ -5,17 +5,19 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+pub use socket::{Detached, Socket};
+
+mod socket;
 
 /// See the module.
 #[derive(Debug)]
 pub enum Transport {
     /// In the clear.
-    Plain(TcpStream),
-    /// In the clear, through a socket of the machine.
-    Unix(UnixStream),
+    Plain(Socket),
     /// Inside TLS, after the handshake. Boxed: most of it is the state of the cipher.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -24,16 +26,32 @@ impl Transport {
     /// Where it was accepted, or comes from.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Plain(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Plain(socket) => socket.local_address(),
             Self::Tls(stream) => stream.get_ref().0.local_addr().ok(),
         }
+    }
+
+    /// Ready when bytes have come, with `false` at the end of the connection. None are taken. In the clear, the end shows only when they are.
+    pub fn poll_spoken(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(context).map(|ready| ready.is_ok()),
+            Self::Tls(stream) => {
+                let filled = Pin::new(stream.as_mut()).poll_fill_buf(context);
+                filled.map(|bytes| bytes.is_ok_and(|bytes| !bytes.is_empty()))
+            }
+        }
+    }
+}
+
+impl From<Socket> for Transport {
+    fn from(socket: Socket) -> Self {
+        Self::Plain(socket)
     }
 }
 
 impl From<TcpStream> for Transport {
     fn from(stream: TcpStream) -> Self {
-        Self::Plain(stream)
+        Self::Plain(stream.into())
     }
 }
 
@@ -42,7 +60,6 @@ macro_rules! either {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         match $self.get_mut() {
             Transport::Plain(stream) => Pin::new(stream).$method($($argument),*),
-            Transport::Unix(stream) => Pin::new(stream).$method($($argument),*),
             Transport::Tls(stream) => Pin::new(stream).$method($($argument),*),
         }
     };

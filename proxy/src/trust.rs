@@ -3,16 +3,18 @@
 use std::net::IpAddr;
 
 use http::HeaderValue;
-use outrigger_snapshot::validate::network;
+use outrigger_snapshot::network::Network;
+
+use crate::http::forwarded::address;
 
 /// Addresses and networks.
 #[derive(Debug, Clone, Default)]
-pub struct Trusted(Box<[(IpAddr, u8)]>);
+pub struct Trusted(Box<[Network]>);
 
 impl Trusted {
     /// Of texts such as `10.1.0.0/16`; those that cannot be read were refused with the snapshot.
     pub fn new(texts: &[String]) -> Self {
-        Self(texts.iter().filter_map(|text| network(text)).collect())
+        Self(texts.iter().filter_map(|text| text.parse().ok()).collect())
     }
 
     /// Whether the peer with this address is one of them.
@@ -20,28 +22,12 @@ impl Trusted {
         if self.0.is_empty() {
             return false;
         }
-        let address = peer.to_str().ok().and_then(|text| text.parse().ok());
-        address.is_some_and(|address| self.covers(address))
+        address(peer).is_some_and(|address| self.covers(address))
     }
 
     /// The same of an address.
     pub fn covers(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| covers(network, address))
-    }
-}
-
-fn covers((network, bits): &(IpAddr, u8), address: IpAddr) -> bool {
-    let bits = u32::from(*bits);
-    match (network, address.to_canonical()) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            network.to_bits() & mask == address.to_bits() & mask
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            network.to_bits() & mask == address.to_bits() & mask
-        }
-        _ => false,
+        self.0.iter().any(|network| network.covers(address))
     }
 }
 

@@ -30,6 +30,9 @@ pub const HANDSHAKES_MAX: usize = 256;
 /// How often a worker keeps house.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
+/// Connections whose memory is worth returning: a mebibyte and more.
+const REST_MANY: u32 = 128;
+
 /// Downstream settings that hold for every connection.
 #[derive(Debug, Clone, Copy)]
 pub struct DownstreamLimits {
@@ -137,6 +140,8 @@ pub struct Worker {
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
     random: Cell<u64>,
     phase: Cell<Phase>,
+    /// Connections that came to rest since it last kept house.
+    rested: Cell<u32>,
 }
 
 impl Worker {
@@ -160,6 +165,7 @@ impl Worker {
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),
             phase: Cell::new(Phase::Running),
+            rested: Cell::new(0),
         })
     }
 
@@ -173,14 +179,27 @@ impl Worker {
         Means { sweep: self.sweep.clone(), pipes: self.pipes.clone() }
     }
 
-    /// Looks after what no request looks after, for as long as the worker runs: connections that are idle for too long, and a plan that
-    /// is out of force, which an idle worker would hold for good.
+    /// Looks after what no request looks after, for as long as the worker runs: connections that are idle for too long, or whose places other
+    /// workers want, and a plan that is out of force, which an idle worker would hold for good.
     pub async fn keep_house(&self) {
+        tokio::join!(self.tidy(), self.pools.give_way());
+    }
+
+    async fn tidy(&self) {
         loop {
             tokio::time::sleep(HOUSEKEEPING).await;
             self.pools.trim(clock::now_ns());
             self.plan.borrow_mut().load();
+            if self.rested.take() >= REST_MANY {
+                self.memory.give_back();
+            }
         }
+    }
+
+    /// A connection is at rest. What many of them have let go is returned to the system: an allocator does so only while it goes on
+    /// allocating.
+    pub fn rests(&self) {
+        self.rested.set(self.rested.get().saturating_add(1));
     }
 
     /// 64 random bits (splitmix64, Steele et al. 2014): enough to balance by, not to keep secrets.

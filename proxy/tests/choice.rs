@@ -169,6 +169,7 @@ impl Rig {
         let call = Call {
             addressed: None,
             caller: None,
+            client: None,
             edge: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,

@@ -16,17 +16,25 @@ use outrigger_proxy::plan::{App, Local, Plan, Version as PlanVersion};
 use outrigger_proxy::registry::Registry;
 use outrigger_proxy::stack::{Call, answer, stack};
 use outrigger_proxy::telemetry::metrics::Direction;
+use outrigger_proxy::termination::Client;
 use outrigger_proxy::worker::{CurrentPlan, DownstreamLimits, Shared, Worker};
-use outrigger_snapshot::facts::Facts;
+use outrigger_snapshot::facts::{Cluster, Facts};
 use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{
-    Abort, Backend, Delay, Fault, Filter, HealthCheck, Inbound, PathMatch, Policy, Port, Probe, Protocol,
-    RateKey, RateLimit, RouteMatch, Rule, SCHEMA, Service, Shed, WeightedBackend,
+    Abort, Access, Authorization, Backend, Delay, Fault, Filter, HealthCheck, Inbound, InboundTls, Mtls,
+    PathMatch, Policy, Port, Probe, Protocol, RateKey, RateLimit, RouteMatch, Rule, SCHEMA, Service, Shed,
+    Termination, WeightedBackend,
 };
 use tokio::task::LocalSet;
 
+#[path = "inbound/armed.rs"]
+mod armed;
+
 /// A proxy beside `cart` without sockets. Nobody listens at the workload's port: what is let through gets a 503.
 struct Rig {
+    /// Of `cart`, for those that it calls.
+    clusters: BTreeMap<ClusterName, Cluster>,
     plan: CurrentPlan,
     worker: Rc<Worker>,
     registry: Registry,
@@ -69,6 +77,10 @@ fn policy(inbound: Option<Inbound>, filters: Vec<Filter>) -> Policy {
 
 impl Rig {
     fn new(policy: &Policy) -> Self {
+        Self::among(BTreeMap::new(), policy)
+    }
+
+    fn among(clusters: BTreeMap<ClusterName, Cluster>, policy: &Policy) -> Self {
         let limits = DownstreamLimits {
             idle_ns: u64::MAX / 2,
             head_ns: u64::MAX / 2,
@@ -92,7 +104,7 @@ impl Rig {
             5,
         );
         tokio::task::spawn_local(worker.sweep.clone().run());
-        let mut rig = Self { plan, worker, registry: Registry::new(1) };
+        let mut rig = Self { clusters, plan, worker, registry: Registry::new(1) };
         rig.apply(policy);
         rig
     }
@@ -104,11 +116,11 @@ impl Rig {
             authorities: Default::default(),
             schema: SCHEMA,
             features: BTreeSet::new(),
-            clusters: BTreeMap::new(),
+            clusters: self.clusters.clone(),
         };
         let app = App::At { host: [127, 0, 0, 1].into(), port: None };
         let local = Local {
-            identity: false,
+            identity: policy.services.values().any(|service| service.mtls.is_some()),
             transparent: false,
             service: "cart".parse().unwrap(),
             zone: None,
@@ -136,12 +148,24 @@ impl Rig {
     }
 
     /// The same, over a connection that is for a port.
-    async fn send_for(&self, port: Option<u16>, direction: Direction, mut request: Request<()>) -> Answer {
+    async fn send_for(&self, port: Option<u16>, direction: Direction, request: Request<()>) -> Answer {
+        self.send_of(None, port, direction, request).await
+    }
+
+    /// The same, of a client outside the mesh, if it is one.
+    async fn send_of(
+        &self,
+        client: Option<Rc<Client>>,
+        port: Option<u16>,
+        direction: Direction,
+        mut request: Request<()>,
+    ) -> Answer {
         let started_ns = clock::now_ns();
         request.headers_mut().entry("host").or_insert(HeaderValue::from_static("cart"));
         let call = Call {
             addressed: None,
             caller: None,
+            client,
             edge: None,
             request: normalize_request(request.into_parts().0),
             body: Body::Empty,
@@ -369,6 +393,80 @@ async fn shedding_is_on_unless_it_is_off_and_goes_on_across_plans() {
         rig.ask(Direction::Inbound, "ann", false).await;
         rig.registry.sweep();
         assert!(rig.registry.all_overloads().is_empty());
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+fn ending(cleartext: bool) -> InboundTls {
+    let certificates = vec!["cart".parse().unwrap()];
+    InboundTls { termination: Termination { certificates, only_tls13: false, clients: None }, cleartext }
+}
+
+fn asking(mtls: Option<Mtls>, tls: Option<InboundTls>) -> Policy {
+    let mut policy = policy(Some(Inbound { tls, ..Inbound::default() }), Vec::new());
+    let cart = policy.services.get_mut(&"cart".parse().unwrap()).unwrap();
+    cart.mtls = mtls;
+    let probe = Probe::Http { path: "/health".into(), host: None };
+    cart.ports[0].backend.health_check = Some(HealthCheck::new(probe));
+    policy
+}
+
+/// A request of a client outside the mesh that was let in on the terms of a port.
+fn client(port: u16) -> Option<Rc<Client>> {
+    Some(Rc::new(Client { port, certificate: None }))
+}
+
+#[tokio::test]
+async fn who_comes_in_the_clear_is_counted_and_refused_where_tls_is_wanted_and_who_comes_inside_tls_is_not() {
+    let test = async {
+        let (permissive, strict) = (Some(Mtls::Permissive), Some(Mtls::Strict));
+        let (refused, allowed) = (Some(ending(false)), Some(ending(true)));
+        for (mtls, tls, inside, path, reason, counted) in [
+            (None, None, false, "/", "connect_failed", 0),
+            (permissive, None, false, "/", "connect_failed", 1),
+            (permissive, None, true, "/", "connect_failed", 0),
+            (strict, None, false, "/", "identity_required", 1),
+            // It was let in by a plan before.
+            (strict, None, true, "/", "identity_required", 0),
+            (None, refused.clone(), false, "/", "tls_required", 1),
+            (None, refused.clone(), false, "/health", "connect_failed", 1),
+            (None, refused.clone(), false, "/health?deep", "tls_required", 1),
+            (None, refused.clone(), true, "/", "connect_failed", 0),
+            (permissive, refused.clone(), false, "/", "tls_required", 1),
+            (permissive, refused, true, "/", "connect_failed", 0),
+            (None, allowed.clone(), false, "/", "connect_failed", 1),
+            (None, allowed, true, "/", "connect_failed", 0),
+        ] {
+            let what = format!("{mtls:?} {tls:?} {inside} {path}");
+            let rig = Rig::new(&asking(mtls, tls));
+            let request = Request::builder().uri(path).body(()).unwrap();
+            let client = if inside { client(80) } else { None };
+            let answer = rig.send_of(client, None, Direction::Inbound, request).await;
+            assert_eq!(answer.reason, reason, "{what}");
+            assert_eq!(rig.worker.stats.plaintext_requests.value(), counted, "{what}");
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_client_is_kept_to_the_port_on_whose_terms_it_was_let_in() {
+    let test = async {
+        let mut policy = asking(None, Some(ending(true)));
+        let ports = &mut policy.services.get_mut(&"cart".parse().unwrap()).unwrap().ports;
+        let authorization = Authorization { default: Access::Deny, rules: Vec::new(), dry_run: false };
+        let inbound = Inbound { authorization: Some(authorization), ..Inbound::default() };
+        ports.push(Port { name: "closed".into(), port: 81, inbound: Some(inbound), ..ports[0].clone() });
+        let rig = Rig::new(&policy);
+        let ask = async |client: Option<Rc<Client>>, host: &'static str| {
+            let request = Request::builder().header("host", host).body(()).unwrap();
+            rig.send_of(client, None, Direction::Inbound, request).await.reason
+        };
+        assert_eq!(ask(None, "cart:81").await, "access_denied");
+        assert_eq!(ask(client(81), "cart:80").await, "access_denied");
+        assert_eq!(ask(client(80), "cart:81").await, "connect_failed");
+        // The first port has terms of its own, which it has not met.
+        assert_eq!(ask(client(82), "cart:80").await, "no_port");
     };
     LocalSet::new().run_until(test).await;
 }

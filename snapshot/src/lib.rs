@@ -10,6 +10,7 @@ pub mod join_token;
 pub mod keys;
 pub mod layout;
 pub mod name;
+pub mod network;
 pub mod policy;
 pub mod record;
 pub mod router;

@@ -15,7 +15,7 @@ pub use connection::{ConnectionBackend, ConnectionRule};
 pub use gateway::{
     CertificateName, ClientCertificates, Gateway, GatewayRoute, Listener, ListenerProtocol, Termination,
 };
-pub use inbound::{Abort, Delay, Fault, Inbound, RateKey, RateLimit, Shed};
+pub use inbound::{Abort, Delay, Fault, Inbound, InboundTls, RateKey, RateLimit, Shed};
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
 };

@@ -37,7 +37,10 @@ pub const FEATURES: &[&str] = &[
     PRIORITY_RULES,
     PROXY_PROTOCOL,
     GATEWAY,
+    GATEWAY_INBOUND,
+    SOURCE_CONDITIONS,
     UPSTREAM_TLS,
+    INBOUND_TLS,
 ];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
@@ -60,8 +63,14 @@ pub const PROXY_PROTOCOL: &str = "proxy_protocol";
 
 /// What a gateway takes.
 pub const GATEWAY: &str = "gateway";
+/// What a gateway does about what it takes.
+pub const GATEWAY_INBOUND: &str = "gateway_inbound";
+/// Rules about callers at some addresses.
+pub const SOURCE_CONDITIONS: &str = "source_conditions";
 /// Endpoints that are dialled by TLS, whom to believe about them, and what is shown to them.
 pub const UPSTREAM_TLS: &str = "upstream_tls";
+/// Sidecars that end TLS with clients outside the mesh.
+pub const INBOUND_TLS: &str = "inbound_tls";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;
@@ -210,7 +219,9 @@ fn check_service(place: &str, service: &Service) -> Result<(), Invalid> {
         if !numbers.insert(port.port) || !names.insert(port.name.as_str()) {
             return Err(invalid(place, format!("port {} ({}) stands twice", port.port, port.name)));
         }
-        check_port(&format!("{place}:{}", port.port), port)?;
+        let place = format!("{place}:{}", port.port);
+        check_port(&place, port)?;
+        inbound::check_who_comes(&place, port, service.mtls)?;
     }
     Ok(())
 }

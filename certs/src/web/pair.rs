@@ -12,7 +12,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use crate::files::{Files, FilesError};
+use crate::files::{Files, FilesError, Looked};
 use crate::inspect::Facts;
 use crate::pem::{self, PemError};
 use crate::problem::Problem;
@@ -27,6 +27,8 @@ pub struct Pair {
     /// The hosts that it is for, in lower case.
     names: Box<[Box<str>]>,
     leaf: Facts,
+    /// Of what is shown below the leaf.
+    above: Box<[Facts]>,
 }
 
 impl Pair {
@@ -42,17 +44,23 @@ impl Pair {
         let names = parsed.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect();
         let facts = chain.iter().map(|certificate| Facts::of(certificate)).collect::<Result<Vec<_>, _>>()?;
         facts.iter().try_for_each(|facts| facts.check_time(now))?;
-        let leaf = facts.into_iter().next().ok_or(Problem::Missing)?;
+        let mut facts = facts.into_iter();
+        let (leaf, above) = (facts.next().ok_or(Problem::Missing)?, facts.collect());
         let signing = any_supported_type(key).map_err(|_| Problem::UnusableKey)?;
         let mut certified = CertifiedKey::new(chain, signing);
         certified.keys_match().map_err(|_| Problem::KeyMismatch)?;
         certified.ocsp = ocsp;
-        Ok(Self { certified: Arc::new(certified), names, leaf })
+        Ok(Self { certified: Arc::new(certified), names, leaf, above })
     }
 
     /// What the leaf says.
     pub fn leaf(&self) -> &Facts {
         &self.leaf
+    }
+
+    /// What the certificates between it and its root say.
+    pub fn above(&self) -> &[Facts] {
+        &self.above
     }
 
     /// For TLS.
@@ -83,7 +91,7 @@ impl fmt::Debug for Pair {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    seen: Option<u64>,
+    looked: Looked,
 }
 
 /// What was read of a folder.
@@ -96,10 +104,10 @@ struct Texts {
 impl Folder {
     /// Nothing has been read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, seen: None }
+        Self { path, looked: Looked::default() }
     }
 
-    /// Reads what is new; `None`: nothing is. What cannot be used is told once.
+    /// Reads what is new; `None`: nothing is. What cannot be used is told once, and what is not valid yet comes when it is.
     pub fn look(&mut self, now: UnixTime) -> Option<Result<Pair, FilesError>> {
         let texts = self.read();
         let mut hasher = DefaultHasher::new();
@@ -110,10 +118,10 @@ impl Folder {
             }
             Err(error) => hasher.write(error.to_string().as_bytes()),
         }
-        if self.seen.replace(hasher.finish()) == Some(hasher.finish()) {
-            return None;
-        }
-        Some(texts.map_err(FilesError::from).and_then(|texts| self.pair(texts, now)))
+        let files = self.files();
+        self.looked.news(hasher.finish(), || {
+            texts.map_err(FilesError::from).and_then(|texts| pair(files, texts, now))
+        })
     }
 
     /// Whether others than its owner may read the key.
@@ -142,12 +150,11 @@ impl Folder {
             ocsp,
         })
     }
+}
 
-    fn pair(&self, texts: Texts, now: UnixTime) -> Result<Pair, FilesError> {
-        let files = self.files();
-        let chain = pem::chain(&texts.chain, &files.certificate.display().to_string())?;
-        let key = pem::key(&texts.key, &files.key.display().to_string())?;
-        let unusable = |problem| FilesError::Unusable { files, problem };
-        Pair::new(chain, &key, texts.ocsp, now).map_err(unusable)
-    }
+fn pair(files: Files, texts: Texts, now: UnixTime) -> Result<Pair, FilesError> {
+    let chain = pem::chain(&texts.chain, &files.certificate.display().to_string())?;
+    let key = pem::key(&texts.key, &files.key.display().to_string())?;
+    let unusable = |problem| FilesError::Unusable { files, problem };
+    Pair::new(chain, &key, texts.ocsp, now).map_err(unusable)
 }

@@ -7,14 +7,14 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{DistinguishedName, Error, ServerConfig};
+use rustls::{CipherSuite, DistinguishedName, Error, ServerConfig};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::KeyUsage;
 
 use super::{Pair, Roots};
 use crate::mesh::Spoken;
 use crate::problem::Problem;
-use crate::provider::provider;
+use crate::provider::{is_chacha20, provider};
 use crate::signatures::signatures;
 
 /// Keys of session tickets (RFC 8446 §4.6.1), which change every few hours.
@@ -49,6 +49,30 @@ impl Clients {
     }
 }
 
+/// How TLS is ended.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<ServerConfig>,
+    /// The same for clients whose machines have nothing for AES.
+    chacha20: Arc<ServerConfig>,
+}
+
+impl Server {
+    /// What a handshake goes by that begins with `offered`: our order of suites, but for clients that want ChaCha20 before all.
+    pub fn config(&self, offered: &[CipherSuite]) -> &Arc<ServerConfig> {
+        match offered.iter().find(|suite| !is_grease(**suite)) {
+            Some(first) if is_chacha20(*first) => &self.chacha20,
+            _ => &self.config,
+        }
+    }
+}
+
+/// Values that stand for nothing (RFC 8701 §2).
+fn is_grease(suite: CipherSuite) -> bool {
+    let value = u16::from(suite);
+    value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
+}
+
 /// TLS that shows one of `pairs`. Sessions are resumed only where nothing is asked of clients: a resumed one would skip what is believed
 /// today.
 pub fn server(
@@ -56,7 +80,7 @@ pub fn server(
     only_tls13: bool,
     clients: Option<Clients>,
     tickets: &Tickets,
-) -> Result<ServerConfig, Error> {
+) -> Result<Server, Error> {
     let versions: &[_] = if only_tls13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
     let asks = clients.is_some();
@@ -72,7 +96,9 @@ pub fn server(
         config.ticketer = tickets.0.clone();
     }
     config.alpn_protocols = [Spoken::Http2, Spoken::Http1].map(|spoken| spoken.alpn().to_vec()).to_vec();
-    Ok(config)
+    let chacha20 = Arc::new(config.clone());
+    config.ignore_client_order = true;
+    Ok(Server { config: Arc::new(config), chacha20 })
 }
 
 /// Pairs, the preferred first.

@@ -75,6 +75,36 @@ fn what_it_makes_is_believed_for_as_long_as_was_asked() {
     assert!(!format!("{made:?}").contains("PRIVATE"));
 }
 
+/// Compiles for what is wiped when it is dropped.
+fn is_wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+
+/// Neither keys nor what is made of them.
+#[test]
+fn secrets_are_not_printed() {
+    let (root, authority) = authorities();
+    let made = authority.make(&cart(), DAY, now()).unwrap();
+    let new = outrigger_certs::request::NewKey::generate().unwrap();
+    let web = outrigger_certs::web::Pair::new(
+        pem::chain(made.certificate.as_bytes(), "it").unwrap(),
+        &pem::key(made.key.as_bytes(), "it").unwrap(),
+        None,
+        now(),
+    );
+    let printed = format!("{root:?} {authority:?} {made:?} {new:?} {:?}", web.unwrap());
+    assert!(!printed.contains("PRIVATE"), "{printed}");
+    for pem in [&root.key, &made.key, &new.pem()] {
+        let der = pem::key(pem.as_bytes(), "it").unwrap();
+        is_wiped(pem);
+        is_wiped(&der);
+        let bytes = der.secret_der();
+        let middle = &bytes[bytes.len() / 2..bytes.len() / 2 + 8];
+        let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, middle);
+        for secret in [format!("{middle:?}").trim_matches(['[', ']']).to_owned(), body] {
+            assert!(!printed.contains(&secret), "{printed}");
+        }
+    }
+}
+
 #[test]
 fn the_key_of_a_request_gets_the_identity_that_its_sender_proved() {
     let (root, authority) = authorities();
@@ -136,6 +166,14 @@ fn nothing_outlives_its_authority_and_nobody_but_authorities_vouch() {
         loaded(&root.certificate, &root.key, later),
         Err(IssueError::Authority(Problem::Expired))
     ));
+
+    let ended = Authority::read(root.certificate.as_bytes(), root.key.as_bytes(), "it").unwrap();
+    assert_eq!(ended.check_time(later), Err(Problem::Expired));
+    let made = ended.make(&cart(), DAY, later);
+    assert!(matches!(made, Err(IssueError::Authority(Problem::Expired))), "{made:?}");
+    let at = ended.nearest(later);
+    assert!(ended.make(&cart(), DAY, at).is_ok() && at < later);
+    assert_eq!(ended.nearest(now()), now());
 
     // An intermediate may not make another.
     let below = authority.make_intermediate(&domain(), DAY, now()).unwrap();

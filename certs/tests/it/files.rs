@@ -3,11 +3,15 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
 use outrigger_certs::files::{Files, FilesError, Watched};
 use outrigger_certs::pem::{self, PemError};
 use outrigger_certs::problem::Problem;
+use outrigger_certs::web::Folder;
+use rcgen::date_time_ymd;
+use rustls_pki_types::UnixTime;
 
 use crate::made::{Authority, Pair, id, now};
 
@@ -89,4 +93,91 @@ fn what_is_wrong_in_a_file_is_said() {
     }
     fs::write(folder.path().join("tls.crt"), vec![b'x'; pem::FILE_BYTES_MAX as usize + 1]).unwrap();
     assert!(watched.look(now()).unwrap().unwrap_err().to_string().contains("longer than"));
+}
+
+fn after(seconds: i64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs().checked_add_signed(seconds).unwrap()))
+}
+
+const YEAR: i64 = 366 * 86_400;
+
+/// It may be put there before its time, and the clock may be wrong for a while.
+#[test]
+fn what_is_not_valid_yet_comes_when_its_time_does() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let late = root.leaf(&id("cart"), |params| params.not_before = date_time_ymd(2030, 12, 1));
+    write(folder.path(), &late);
+    let (mut watched, mut shown) = (watched(folder.path()), Folder::new(folder.path().to_owned()));
+    let early = watched.look(now()).unwrap().unwrap_err();
+    assert_eq!(early.code(), "not_yet_valid");
+    assert_eq!(shown.look(now()).unwrap().unwrap_err().code(), "not_yet_valid");
+    assert!(watched.look(now()).is_none() && shown.look(now()).is_none(), "told once");
+    let then = after(YEAR / 2);
+    assert_eq!(watched.look(then).unwrap().unwrap().id().as_str(), id("cart"));
+    assert!(shown.look(then).unwrap().is_ok());
+    assert!(watched.look(then).is_none() && shown.look(then).is_none(), "once");
+}
+
+#[test]
+fn what_seemed_over_comes_when_the_clock_is_right_again() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    write(folder.path(), &root.leaf(&id("cart"), |_| {}));
+    let (mut watched, mut shown) = (watched(folder.path()), Folder::new(folder.path().to_owned()));
+    let wrong = after(10 * YEAR);
+    assert_eq!(watched.look(wrong).unwrap().unwrap_err().code(), "expired");
+    assert_eq!(shown.look(wrong).unwrap().unwrap_err().code(), "expired");
+    assert!(watched.look(wrong).is_none() && shown.look(wrong).is_none());
+    assert_eq!(
+        watched.look(after(-10 * YEAR)).unwrap().unwrap_err().code(),
+        "not_yet_valid",
+        "another reason"
+    );
+    assert!(watched.look(now()).unwrap().is_ok() && shown.look(now()).unwrap().is_ok());
+}
+
+/// In place, byte for byte, with a look at each: nothing of it is taken before it fits together.
+#[test]
+fn what_is_written_by_half_is_never_taken() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    write(folder.path(), &root.leaf(&id("cart"), |_| {}));
+    let mut watched = watched(folder.path());
+    assert!(watched.look(now()).unwrap().is_ok());
+    let (chain, key) = pem_of(&root.leaf(&id("front"), |_| {}));
+    for (name, text) in [("tls.crt", &chain), ("tls.key", &key)] {
+        for end in 0..text.trim_end().len() {
+            fs::write(folder.path().join(name), &text[..end]).unwrap();
+            let looked = watched.look(now());
+            assert!(!matches!(looked, Some(Ok(_))), "{name}, {end} bytes");
+        }
+        fs::write(folder.path().join(name), text).unwrap();
+        if name == "tls.crt" {
+            assert_eq!(watched.look(now()).unwrap().unwrap_err().code(), "key_mismatch");
+        }
+    }
+    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("front"));
+}
+
+/// Each wrong content has a word of its own.
+#[test]
+fn what_is_wrong_has_a_word_for_metrics() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let (chain, key) = pem_of(&root.leaf(&id("cart"), |_| {}));
+    let (expired, own) =
+        pem_of(&root.leaf(&id("cart"), |params| params.not_after = date_time_ymd(2030, 1, 1)));
+    let other = pem_of(&root.leaf(&id("cart"), |_| {})).1;
+    let mut watched = watched(folder.path());
+    assert_eq!(watched.look(now()).unwrap().unwrap_err().code(), "unreadable");
+    for (chain, key, word) in [
+        (&chain[..chain.len() / 2], key.as_str(), "damaged"),
+        (&chain, &chain, "absent"),
+        (&chain.repeat(pem::CHAIN_MAX + 1), &key, "too_many"),
+        (&"x".repeat(pem::FILE_BYTES_MAX as usize + 1), &key, "too_long"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key, "malformed"),
+        (&expired, &own, "expired"),
+        (&chain, &other, "key_mismatch"),
+    ] {
+        fs::write(folder.path().join("tls.crt"), chain).unwrap();
+        fs::write(folder.path().join("tls.key"), key).unwrap();
+        assert_eq!(watched.look(now()).unwrap().unwrap_err().code(), word);
+    }
 }

@@ -58,6 +58,18 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
+    /// The same name and key for another time.
+    pub(crate) fn renewed(
+        &self,
+        name: &str,
+        from: OffsetDateTime,
+        to: OffsetDateTime,
+    ) -> CertificateDer<'static> {
+        let mut params = authority_params(name);
+        (params.not_before, params.not_after) = (from, to);
+        params.self_signed(self.issuer.key()).unwrap().der().clone()
+    }
+
     pub(crate) fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         self.below_with(name, KeyPair::generate().unwrap(), change)
     }

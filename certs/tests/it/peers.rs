@@ -230,6 +230,25 @@ fn every_certificate_of_a_chain_counts() {
     assert_eq!(pair.svid(now()).err(), Some(Problem::ChainTooDeep));
 }
 
+/// The library looks at the time of what is below a root alone.
+#[test]
+fn a_root_that_has_ended_vouches_for_nobody_until_it_is_renewed() {
+    let (from, ended) = (date_time_ymd(2029, 1, 1), date_time_ymd(2030, 1, 1));
+    let root = Authority::root_between("root", from, ended);
+    let middle = root.below("middle", |_| {});
+    let pair = middle.leaf(&id("cart"), |_| {}).under(&middle);
+    assert_eq!(verify(&root, &pair), Err(Problem::Expired));
+    let believed = |roots: &[CertificateDer<'_>]| {
+        let bundle = TrustBundle::new(DOMAIN.parse().unwrap(), roots, &[]).unwrap();
+        Verifier::new(Arc::new(bundle)).verify(&pair.chain[0], &pair.chain[1..], now()).map(|_| ())
+    };
+    let renewed = root.renewed("root", date_time_ymd(2030, 1, 1), date_time_ymd(2040, 1, 1));
+    let later = root.renewed("root", date_time_ymd(2031, 1, 1), date_time_ymd(2040, 1, 1));
+    assert_eq!(believed(&[root.certificate.clone(), renewed.clone()]), Ok(()));
+    assert_eq!(believed(&[renewed, root.certificate.clone()]), Ok(()));
+    assert_eq!(believed(&[root.certificate.clone(), later]), Err(Problem::NotYetValid));
+}
+
 #[test]
 fn sha1_is_not_believed() {
     let root = Authority::root("root");

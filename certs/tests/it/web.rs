@@ -46,6 +46,11 @@ fn believing(authority: &Authority, names: Vec<AltName>, shown: Option<Arc<Shown
     Upstream::new(roots, names, shown).unwrap()
 }
 
+/// What it does for clients that want nothing in particular.
+fn served(server: Result<web::Server, rustls::Error>) -> Arc<rustls::ServerConfig> {
+    server.unwrap().config(&[]).clone()
+}
+
 /// Both sides after a handshake, or what is wrong with it.
 fn meet(
     client: &Arc<ClientConfig>,
@@ -68,7 +73,7 @@ fn the_certificate_that_fits_best_is_shown() {
     let root = authority("root");
     let hosts: [&[&str]; 4] = [&["other.test"], &["*.a.test"], &["b.a.test", "A.test"], &["*.b.a.test"]];
     let pairs: Vec<_> = hosts.iter().map(|hosts| pair(&root, hosts)).collect();
-    let server = Arc::new(web::server(pairs.clone(), false, None, &Tickets::new().unwrap()).unwrap());
+    let server = served(web::server(pairs.clone(), false, None, &Tickets::new().unwrap()));
     let any: Vec<_> = hosts
         .iter()
         .flat_map(|hosts| hosts.iter())
@@ -92,11 +97,41 @@ fn the_certificate_that_fits_best_is_shown() {
 }
 
 #[test]
+fn the_order_of_suites_is_the_servers_but_for_clients_that_want_chacha20_before_all() {
+    use rustls::CipherSuite::{
+        TLS13_AES_128_GCM_SHA256 as AES_128, TLS13_AES_256_GCM_SHA384 as AES_256,
+        TLS13_CHACHA20_POLY1305_SHA256 as CHACHA20, Unknown,
+    };
+    let root = authority("root");
+    let server = web::server(vec![pair(&root, &["a.test"])], false, None, &Tickets::new().unwrap()).unwrap();
+    let mut believed = rustls::RootCertStore::empty();
+    believed.add(root.certificate.clone()).unwrap();
+    let grease = Unknown(0x3a3a);
+    for (offered, chosen) in [
+        (vec![AES_256, CHACHA20, AES_128], AES_128),
+        (vec![grease, AES_256, AES_128], AES_128),
+        (vec![AES_256, CHACHA20], AES_256),
+        (vec![CHACHA20, AES_256, AES_128], CHACHA20),
+        (vec![grease, CHACHA20, AES_128], CHACHA20),
+    ] {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        let known = provider.cipher_suites.clone();
+        let suite = |wanted| known.iter().find(|suite| suite.suite() == wanted).copied();
+        provider.cipher_suites = offered.iter().filter_map(|wanted| suite(*wanted)).collect();
+        let client = ClientConfig::builder_with_provider(Arc::new(provider));
+        let client = client.with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(believed.clone()).with_no_client_auth();
+        let (_, server) = meet(&Arc::new(client), "a.test", server.config(&offered)).unwrap();
+        assert_eq!(server.negotiated_cipher_suite().unwrap().suite(), chosen, "{offered:?}");
+    }
+}
+
+#[test]
 fn a_client_that_cannot_check_one_key_is_shown_another() {
     let root = authority("root");
     let edwards = pair_of(&root, &["a.test"], KeyPair::generate_for(&PKCS_ED25519).unwrap());
     let pairs = vec![edwards, pair(&root, &["other.test"])];
-    let server = Arc::new(web::server(pairs.clone(), false, None, &Tickets::new().unwrap()).unwrap());
+    let server = served(web::server(pairs.clone(), false, None, &Tickets::new().unwrap()));
     let client =
         believing(&root, vec![AltName::Dns("a.test".into()), AltName::Dns("other.test".into())], None);
     let (met, _) = meet(client.client(Spoken::Http1), "a.test", &server).unwrap();
@@ -109,7 +144,7 @@ fn a_client_that_cannot_check_one_key_is_shown_another() {
 #[test]
 fn servers_are_believed_by_name_time_purpose_and_authority() {
     let (root, stranger) = (authority("root"), authority("stranger"));
-    let serve = |pair| Arc::new(web::server(vec![pair], false, None, &Tickets::new().unwrap()).unwrap());
+    let serve = |pair| served(web::server(vec![pair], false, None, &Tickets::new().unwrap()));
     let for_clients = {
         let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -152,8 +187,7 @@ fn sessions_are_resumed_only_where_nothing_is_asked_of_clients() {
         let (_, server) = meet(&client, "a.test", server).unwrap();
         server.handshake_kind()
     };
-    let serve =
-        |clients| Arc::new(web::server(vec![pair(&root, &["a.test"])], true, clients, &tickets).unwrap());
+    let serve = |clients| served(web::server(vec![pair(&root, &["a.test"])], true, clients, &tickets));
     for asking in [serve(clients(true)), serve(clients(false))] {
         assert_eq!([kind(&asking), kind(&asking)], [Some(HandshakeKind::Full); 2]);
     }

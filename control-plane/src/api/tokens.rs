@@ -39,12 +39,13 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/v1/join-tokens",
     responses(
-        (status = 200, body = Tokens, description = "the youngest first, at most 1,000"),
+        (status = 200, body = Tokens, description = "the youngest first, at most 1,000, and how many older ones there are"),
         (status = 503, body = Failure, description = "the store can't be read"),
     )
 )]
 pub(super) async fn list(State(control_plane): State<Arc<ControlPlane>>) -> Result<Json<Tokens>, ApiError> {
-    let tokens = control_plane.tokens().await?.into_iter().filter_map(|(id, known)| {
+    let (tokens, older) = control_plane.tokens().await?;
+    let tokens = tokens.into_iter().filter_map(|(id, known)| {
         let issued = known.issued?;
         Some(TokenSummary {
             id,
@@ -56,7 +57,7 @@ pub(super) async fn list(State(control_plane): State<Arc<ControlPlane>>) -> Resu
             revoked: known.revoked,
         })
     });
-    Ok(Json(Tokens { tokens: tokens.collect() }))
+    Ok(Json(Tokens { tokens: tokens.collect(), older: older as u64 }))
 }
 
 /// Takes a join token back.

@@ -9,7 +9,7 @@ use outrigger_snapshot::join_token::TokenId;
 use outrigger_snapshot::name::ServiceName;
 
 use crate::config::{Problem, Problems};
-use crate::reports::{Coverage, Proxy};
+use crate::reports::{Certificate, Coverage, Proxy};
 
 /// A change that someone wants made.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -199,6 +199,19 @@ pub struct Status {
     pub coverage: Coverage,
     /// Each proxy that reported to this replica in the last day.
     pub proxies: Vec<Proxy>,
+    /// The authority that makes certificates for sidecars; absent if this replica is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<AuthorityStatus>,
+}
+
+/// An authority that makes certificates (`--ca`).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuthorityStatus {
+    /// The control plane's own certificate, the authority's and those above it, and the roots.
+    pub certificates: Vec<Certificate>,
+    /// Why it can make none now, a sentence; absent if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A join token that someone wants.
@@ -263,8 +276,11 @@ pub struct TokenSummary {
 /// The join tokens that are not forgotten yet.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Tokens {
-    /// The youngest first.
+    /// The youngest first, at most 1,000.
     pub tokens: Vec<TokenSummary>,
+    /// How many older ones there are beside these.
+    #[serde(default)]
+    pub older: u64,
 }
 
 /// A join token that is to be taken back.

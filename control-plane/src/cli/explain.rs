@@ -3,6 +3,7 @@
 mod connection;
 mod gateway;
 mod inbound;
+mod no_route;
 mod origin;
 mod settings;
 mod verdict;
@@ -21,13 +22,14 @@ use crate::{compile, config};
 #[command(after_help = "Exits with 1 and the reason if the request would go nowhere.\n\nExamples:\n  \
                         outrigger explain GET http://cart/checkout -f mesh/\n  \
                         outrigger explain POST http://cart/ -H 'x-canary: yes' --store ./mesh --service web\n  \
-                        outrigger explain CONNECT tls://db:5432 --server-name db.example -f mesh/")]
+                        outrigger explain tls://db:5432 --server-name db.example -f mesh/\n  \
+                        outrigger explain tcp://0.0.0.0:5432 --service edge -f mesh/")]
 pub(super) struct Explain {
-    /// The request's method
+    /// The request's method; of a connection that is not looked into, CONNECT, or nothing
     method: String,
-    /// Its URL, as the application would call it; of a connection that is not looked into, tcp://SERVICE:PORT or tls://SERVICE:PORT
-    url: String,
-    /// The host that the client of a TLS connection asks for
+    /// Its URL, as the application would call it; of a connection, tcp://SERVICE:PORT or tls://SERVICE:PORT, and at a gateway tcp://HOST:PORT or tls://HOST:PORT
+    url: Option<String>,
+    /// The host that the client of a TLS connection asks for [default: at a gateway, that of tls://HOST:PORT]
     #[arg(long, value_name = "HOST", env = "OUTRIGGER_SERVER_NAME")]
     server_name: Option<String>,
     /// One of its headers, as in `Name: value`; may be repeated
@@ -57,28 +59,40 @@ struct Explained {
 }
 
 impl Explain {
+    /// What is asked about: a connection needs no method.
+    fn asked(&self) -> Result<(&str, &str), Failed> {
+        match &self.url {
+            Some(url) => Ok((&self.method, url)),
+            None if is_connection(&self.method) => Ok(("CONNECT", &self.method)),
+            None => Err(Failed::usage("say the method and the URL, like GET http://cart/")),
+        }
+    }
+
     pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let (_, url) = self.asked()?;
         let head = self.head()?;
         let Explained { origin: scope, content, written } = self.content(&head).await?;
         let namespace = self.service.as_ref().map_or(DEFAULT_NAMESPACE, ServiceName::namespace);
         let (policy, facts, written) = (&content.policy, &content.facts, written.as_deref());
-        let (what, asked, lines) = if self.is_connection() {
-            let (authority, host) = (head.authority(), self.server_name.as_deref());
-            let lines = connection::verdict(policy, facts, namespace, authority, host, written);
-            ("connection", authority.as_str().to_owned(), lines)
-        } else if let Some(gateway) = &policy.gateway {
-            let port =
-                head.authority().port().unwrap_or(if self.url.starts_with("https://") { 443 } else { 80 });
-            let lines = gateway::verdict(policy, gateway, facts, port, &head, written);
-            let url = format!("{} {}{}", head.method(), head.authority().as_str(), head.path_and_query());
-            ("request", url, lines)
-        } else {
-            let lines = verdict::verdict(policy, facts, namespace, &head, written);
-            (
-                "request",
-                format!("{} {}{}", head.method(), head.authority().as_str(), head.path_and_query()),
-                lines,
-            )
+        let (authority, host) = (head.authority(), self.server_name.as_deref());
+        let edge = policy.gateway.as_ref().zip(self.service.as_ref());
+        let edge = edge.map(|(gateway, name)| gateway::Edge { name, policy, gateway, facts, written });
+        let request = || format!("{} {}{}", head.method(), authority.as_str(), head.path_and_query());
+        let (what, asked, lines) = match edge {
+            Some(edge) if is_connection(url) => {
+                let named = Some(authority.host()).filter(|_| url.starts_with(TLS));
+                let lines = gateway::connection_verdict(edge, authority.port(), host.or(named));
+                ("connection", authority.as_str().to_owned(), lines)
+            }
+            Some(edge) => {
+                let by_scheme = if url.starts_with("https://") { 443 } else { 80 };
+                ("request", request(), gateway::verdict(edge, authority.port().unwrap_or(by_scheme), &head))
+            }
+            None if is_connection(url) => {
+                let lines = connection::verdict(policy, facts, namespace, authority, host, written);
+                ("connection", authority.as_str().to_owned(), lines)
+            }
+            None => ("request", request(), verdict::verdict(policy, facts, namespace, &head, written)),
         };
         let lines = lines.map_err(|error| Failed::problem("", &error))?;
         for (name, text) in [(what.to_owned(), asked), ("from".to_owned(), scope)].iter().chain(&lines) {
@@ -87,23 +101,18 @@ impl Explain {
         Ok(Exit::Done)
     }
 
-    /// Whether it is about a connection that is not looked into.
-    fn is_connection(&self) -> bool {
-        ["tcp://", "tls://"].iter().any(|scheme| self.url.starts_with(scheme))
-    }
-
     fn head(&self) -> Result<RequestHead, Failed> {
-        if self.is_connection() && self.method != "CONNECT" {
+        let (method, url) = self.asked()?;
+        if is_connection(url) && method != "CONNECT" {
             return Err(Failed::usage(
                 "of a connection (tcp://, tls://) there is nothing to know but that: say CONNECT",
             ));
         }
-        let method: Method = self
-            .method
+        let method: Method = method
             .parse()
-            .map_err(|_| Failed::usage(format!("{:?} is no method: expected GET, POST, ...", self.method)))?;
-        let whole = if self.url.contains("://") { self.url.clone() } else { format!("http://{}", self.url) };
-        let wrong = |why: String| Failed::usage(format!("{:?} is no URL of a request: {why}", self.url));
+            .map_err(|_| Failed::usage(format!("{method:?} is no method: expected GET, POST, ...")))?;
+        let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let wrong = |why: String| Failed::usage(format!("{url:?} is no URL of a request: {why}"));
         let uri: Uri = whole.parse().map_err(|error| wrong(format!("{error}")))?;
         let authority = uri.authority().ok_or_else(|| wrong("it names no host".to_owned()))?;
         let authority: Authority = authority.as_str().parse().map_err(|error| wrong(format!("{error}")))?;
@@ -164,6 +173,13 @@ impl Explain {
             _ => Err(Failed::refused(format!("nothing is compiled for {scope}"))),
         }
     }
+}
+
+const TLS: &str = "tls://";
+
+/// Whether a URL is about a connection that is not looked into.
+fn is_connection(url: &str) -> bool {
+    url.starts_with("tcp://") || url.starts_with(TLS)
 }
 
 /// The service that a host names, if it is one of the names made from a service's own.

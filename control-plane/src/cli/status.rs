@@ -90,6 +90,7 @@ async fn of_store(url: &str, trust_keys: &[String]) -> Result<StatusBody, Failed
         heartbeat_age_ms: found.heartbeat.map(|heartbeat| now_ms().saturating_sub(heartbeat.time_ms)),
         coverage: Coverage::default(),
         proxies: Vec::new(),
+        authority: None,
     })
 }
 

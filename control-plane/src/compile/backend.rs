@@ -43,7 +43,7 @@ fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) 
 }
 
 /// Of what is said of requests, what connections have too: who may call.
-fn of_connections(inbound: Inbound) -> Option<Inbound> {
+pub(super) fn of_connections(inbound: Inbound) -> Option<Inbound> {
     let authorization = inbound.authorization?;
     Some(Inbound { shed: None, authorization: Some(authorization), ..Inbound::default() })
 }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{CONNECTION_RULES, Filter, Gateway, Port, RateKey, RateLimit, Service};
+use outrigger_snapshot::policy::{
+    CONNECTION_RULES, Filter, Gateway, Inbound, Port, RateKey, RateLimit, Service,
+};
 use outrigger_snapshot::validate::{
-    AUTHORIZATION, CONNECTION_ACCESS, GATEWAY, GRPC_RULES, IDENTITY_KEYS, MESH_CONNECTIONS, MESH_TLS,
-    PRIORITY_RULES, PROXY_PROTOCOL, UPSTREAM_TLS,
+    AUTHORIZATION, CONNECTION_ACCESS, GATEWAY, GATEWAY_INBOUND, GRPC_RULES, IDENTITY_KEYS, INBOUND_TLS,
+    MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES, PROXY_PROTOCOL, SOURCE_CONDITIONS, UPSTREAM_TLS,
 };
 
 use crate::config::model as config;
@@ -19,7 +21,8 @@ pub(super) fn of_policy(
     let listeners = || gateway.into_iter().flat_map(|gateway| &gateway.listeners);
     let routed = || listeners().flat_map(|listener| &listener.routes).flat_map(|route| &route.rules);
     let rules = || ports().flat_map(|port| &port.rules).chain(routed());
-    let inbound = || ports().filter_map(|port| port.inbound.as_ref());
+    let at_edge = || listeners().filter_map(|listener| listener.inbound.as_ref());
+    let inbound = || ports().filter_map(|port| port.inbound.as_ref()).chain(at_edge());
     let access = |is_http: bool| {
         let with = |port: &Port| port.inbound.as_ref().is_some_and(|inbound| inbound.authorization.is_some());
         ports().any(|port| port.protocol.is_http() == is_http && with(port))
@@ -30,17 +33,25 @@ pub(super) fn of_policy(
         Filter::RateLimit(limit) => Some(limit),
         _ => None,
     });
+    let by_source = |inbound: &Inbound| {
+        let access = inbound.authorization.iter().flat_map(|authorization| &authorization.rules);
+        let about = access.map(|rule| &rule.about);
+        about.chain(inbound.priorities.iter().map(|rule| &rule.about)).any(|about| !about.sources.is_empty())
+    };
     let by_identity = |limit: &RateLimit| limit.key.contains(&RateKey::Identity);
     let mut limits = limits.chain(inbound().flat_map(|inbound| &inbound.rate_limits));
     let used = [
         (MESH_TLS, services.values().any(|service| service.mtls.is_some())),
         (CONNECTION_RULES, ports().any(|port| !port.connections.is_empty())),
         (GATEWAY, gateway.is_some()),
+        (GATEWAY_INBOUND, at_edge().next().is_some()),
+        (SOURCE_CONDITIONS, inbound().any(by_source)),
         (UPSTREAM_TLS, ports().any(|port| port.backend.client_certificate.is_some())),
         (GRPC_RULES, rules().any(|rule| rule.grpc)),
         (AUTHORIZATION, access(true)),
         (CONNECTION_ACCESS, access(false)),
         (PRIORITY_RULES, inbound().any(|inbound| !inbound.priorities.is_empty())),
+        (INBOUND_TLS, inbound().any(|inbound| inbound.tls.is_some())),
         (IDENTITY_KEYS, limits.any(by_identity)),
         (PROXY_PROTOCOL, ports().any(|port| port.proxy_protocol.is_some())),
     ];

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{
-    self, CertificateName, ClientCertificates, GatewayRoute, Policy, SCHEMA, Termination,
-};
+use outrigger_snapshot::policy::{self, CertificateName, GatewayRoute, Inbound, Policy, SCHEMA};
 
 use super::index::{Attached, Index};
 use super::{backend, features};
-use crate::config::model::{self, Clients, Gateway};
+use crate::config::model::{self, Gateway};
 use crate::config::{Checked, Resource};
 
 pub(super) fn policy(index: &Index<'_>, checked: &Checked, name: &ServiceName, gateway: &Gateway) -> Policy {
-    let mut listeners: Vec<_> = gateway.listeners.iter().map(listener).collect();
+    let mut listeners: Vec<_> =
+        gateway.listeners.iter().map(|written| listener(index, name, written)).collect();
     // Sorted by kind, namespace and name: the order of precedence.
     for resource in checked.resources() {
         for (listener, written) in listeners.iter_mut().zip(&gateway.listeners) {
@@ -34,25 +33,26 @@ pub(super) fn authorities(index: &Index<'_>, gateway: &Gateway) -> Vec<(Certific
     gateway.authorities.iter().filter_map(|(_, name)| index.authority(&name.value)).collect()
 }
 
-fn listener(listener: &model::Listener) -> policy::Listener {
-    let clients = |clients: &Clients| ClientCertificates {
-        authorities: clients.authorities.clone(),
-        required: clients.required,
-    };
-    let tls = listener.tls.as_ref().map(|tls| Termination {
-        certificates: tls.certificates.clone(),
-        only_tls13: tls.only_tls13,
-        clients: tls.clients.as_ref().map(clients),
-    });
+fn listener(index: &Index<'_>, name: &ServiceName, listener: &model::Listener) -> policy::Listener {
     policy::Listener {
         name: listener.name.clone(),
         port: listener.port,
         protocol: listener.protocol,
         hostname: listener.hostname.clone(),
-        tls,
+        tls: listener.tls.clone(),
         routes: Vec::new(),
         connections: Vec::new(),
+        inbound: index
+            .inbound
+            .effective(name, &listener.name)
+            .and_then(|inbound| at_edge(inbound, listener.protocol.is_http())),
     }
+}
+
+/// Nothing is shed, and nobody is trusted: the rest is what policies say. Connections have nothing but who may open them.
+fn at_edge(inbound: Inbound, is_http: bool) -> Option<Inbound> {
+    let inbound = Inbound { shed: None, trusted: Vec::new(), tls: None, ..inbound };
+    if is_http { Some(inbound) } else { backend::of_connections(inbound) }
 }
 
 /// Adds what a route takes of a listener, once however often it names it.

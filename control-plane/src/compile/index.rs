@@ -135,6 +135,17 @@ impl<'a> Index<'a> {
         of(Some(port_name)).or_else(|| of(None))
     }
 
+    /// The authorities that the sidecars of a service believe about clients outside the mesh.
+    pub(super) fn asked_of_clients(
+        &self,
+        name: &ServiceName,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a CertificateName> {
+        let layers = service.ports.iter().flat_map(|port| self.inbound.of(name, &port.name));
+        let tls = layers.filter_map(|layer| layer.policy.settings.tls.as_ref());
+        tls.filter_map(|tls| tls.termination.clients.as_ref()).flat_map(|clients| &clients.authorities)
+    }
+
     /// Authorities by their name, as facts have them.
     pub(super) fn authority(&self, name: &CertificateName) -> Option<(CertificateName, String)> {
         Some((name.clone(), (*self.authorities.get(name)?).to_owned()))

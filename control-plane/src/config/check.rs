@@ -17,6 +17,7 @@ mod backend_tls;
 mod clashes;
 mod connections;
 mod filters;
+mod gateway_policies;
 mod gateways;
 mod hosts;
 mod inbound;
@@ -77,6 +78,7 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
     inbound::check(resources, &services, &mut problems);
     mesh::check(resources, &services, &mut problems);
     gateways::check(resources, &services, &mut problems);
+    gateway_policies::check(resources, &mut problems);
     backend_tls::check(resources, &services, &mut problems);
     scopes::check(resources, &services, &mut problems);
     let mut resources = resources.to_vec();

@@ -9,7 +9,7 @@ use outrigger_snapshot::policy::{Filter, Mtls, Protocol, ProxyProtocol, RouteMat
 
 use super::problem::Spot;
 
-pub(crate) use gateway::{BackendTlsPolicy, Clients, ConfigMap, Gateway, GatewayRef, Listener, Termination};
+pub(crate) use gateway::{AuthorityRefs, BackendTlsPolicy, ConfigMap, Gateway, GatewayRef, Listener};
 pub(crate) use inbound::InboundSettings;
 pub(crate) use settings::{
     BreakerSettings, EjectionSettings, HealthCheckSettings, HedgeSettings, RetrySettings, Settings, Switch,
@@ -269,6 +269,9 @@ pub(crate) struct Policy<S> {
 
 #[derive(Debug)]
 pub(crate) struct Target {
+    /// Or the gateway, which has a name that no service has.
     pub(crate) service: Placed<ServiceName>,
+    /// The port, or the listener, by name.
     pub(crate) section: Option<Placed<String>>,
+    pub(crate) is_gateway: bool,
 }

@@ -3,9 +3,47 @@
 /// Longest text that is compared, in characters; a longer one has no neighbour.
 const CHARACTERS_MAX: usize = 80;
 
-/// The candidate with the smallest edit distance to `text`, if it is near enough to be meant. Case does not count, so that
-/// `pathprefix` finds `PathPrefix`.
+/// What other proxies and meshes (Envoy, Istio, Linkerd) call it, in lower case, and what it is called here.
+const ELSEWHERE: [(&str, &str); 24] = [
+    ("action", "access"),
+    ("circuitbreaker", "breaker"),
+    ("circuitbreakers", "limits"),
+    ("connectionpool", "limits"),
+    ("hashpolicy", "hash"),
+    ("healthchecks", "healthCheck"),
+    ("idletimeout", "idle"),
+    ("lbpolicy", "balance"),
+    ("least_request", "LeastRequest"),
+    ("loadbalancer", "balance"),
+    ("maglev", "ConsistentHash"),
+    ("maxconnections", "connections"),
+    ("maxrequests", "requests"),
+    ("numretries", "attempts"),
+    ("outlierdetection", "ejection"),
+    ("pertrytimeout", "try"),
+    ("principals", "identities"),
+    ("retries", "retry"),
+    ("retryon", "statuses"),
+    ("retrypolicy", "retry"),
+    ("ring_hash", "ConsistentHash"),
+    ("serviceaccounts", "identities"),
+    ("sourceip", "sources"),
+    ("unit", "period"),
+];
+
+/// The candidate with the smallest edit distance to `text`, if it is near enough to be meant, or else what it is called elsewhere. Case does
+/// not count, so that `pathprefix` finds `PathPrefix`.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let elsewhere = || {
+        let written = text.to_lowercase();
+        let (_, name) = ELSEWHERE.iter().find(|(other, _)| *other == written)?;
+        candidates.contains(name).then(|| (*name).to_owned())
+    };
+    by_distance(text, candidates.iter().copied()).or_else(elsewhere)
+}
+
+fn by_distance<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let written: Vec<char> = text.to_lowercase().chars().take(CHARACTERS_MAX + 1).collect();
     if written.is_empty() || written.len() > CHARACTERS_MAX {
         return None;

@@ -221,6 +221,12 @@ fn service_ref(node: &Node, namespace: &str, position: usize) -> Option<Placed<S
     if is_service && group_known { named_ref(node, namespace, position) } else { None }
 }
 
+/// The gateway that a reference of that kind names.
+fn gateway_ref(node: &Node, namespace: &str, position: usize) -> Option<Placed<ServiceName>> {
+    let known = node.field("group").is_none_or(|group| group.text() == Some(route::GATEWAY_GROUP));
+    if known { named_ref(node, namespace, position) } else { None }
+}
+
 /// The resource that a reference names: by `name`, and `namespace` or else that of the referring resource.
 fn named_ref(node: &Node, namespace: &str, position: usize) -> Option<Placed<ServiceName>> {
     let name = node.field("name")?;

@@ -176,13 +176,20 @@ impl Shape {
     fn expected(&self, node: &Node) -> String {
         let scalar = !matches!(node.content, Content::List(_) | Content::Map(_) | Content::Null);
         match self {
+            Self::Text(text @ Text::Duration) => text.expected(),
             Self::Text(_) if scalar => "a text; put quotes around it".to_owned(),
             Self::Text(text) => format!("a text: {}", text.expected()),
             Self::Integer { least, most } => format!("a whole number from {least} to {most}"),
             Self::Boolean => "true or false".to_owned(),
             Self::GrpcStatus => grpc_status::EXPECTED.to_owned(),
-            Self::Choice(words) => one_of(words),
+            Self::Choice(words) => match &node.content {
+                Content::Number(number) if words.iter().any(|word| word.name == number) => {
+                    "a text; put quotes around it".to_owned()
+                }
+                _ => one_of(words),
+            },
             Self::List { .. } => "a list".to_owned(),
+            Self::Object(object) if scalar => format!("an object of {}", object.names()),
             Self::Object(_) => "an object".to_owned(),
             Self::Texts => "an object of texts".to_owned(),
         }
@@ -190,6 +197,12 @@ impl Shape {
 }
 
 impl Object {
+    /// Its fields, for a sentence.
+    fn names(&self) -> String {
+        let known = self.fields.iter().filter(|field| field.shape().is_some());
+        known.map(|field| field.name).collect::<Vec<_>>().join(", ")
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }

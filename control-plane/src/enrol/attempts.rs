@@ -1,10 +1,14 @@
-//! Failed attempts to get a certificate, by where they come from. Pure: time is passed in.
+//! Failed attempts to get a certificate, by where they come from and by token. Pure: time is passed in.
 //!
-//! A join token cannot be guessed; what this keeps off is the noise, and the work that each attempt costs. Whoever shows a certificate that is
-//! believed is never held off.
+//! A join token cannot be guessed; what this keeps off is the noise, and the work that each attempt costs. Others may be behind the same
+//! address, so whoever proves to be somebody is not held off by what they do: what counts against an address is only what proves nothing. A
+//! proof from an address that is held off is still checked, as long as such checks are few.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
+
+use outrigger_snapshot::join_token::TokenId;
 
 /// Attempts that may fail at once.
 pub(super) const FAILED_AT_ONCE: u64 = 10;
@@ -12,52 +16,94 @@ pub(super) const FAILED_AT_ONCE: u64 = 10;
 pub(super) const FAILED_EVERY_MS: u64 = 6_000;
 /// However many have failed, it is over after so long: whoever shares an address with others is not to wait for hours.
 const HELD_OFF_MAX_MS: u64 = 2 * FAILED_AT_ONCE * FAILED_EVERY_MS;
-/// Addresses that are told apart; all others are taken for one.
+/// Sources that are told apart, in each table; all others are taken for one.
 pub(super) const SOURCES_MAX: usize = 10_000;
+/// Proofs from addresses that are held off of which so many are checked in a second, all of them together. A check takes some 50 µs: this is a
+/// hundredth of a core.
+pub(super) const CHECKS_PER_S: u64 = 200;
+const CHECK_EVERY_MS: u64 = 1_000 / CHECKS_PER_S;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    /// When all failures of a source will be forgiven: the theoretical arrival time of a GCRA, in milliseconds since 1970.
-    forgiven_ms: HashMap<IpAddr, u64>,
+    /// What proved nothing, by address.
+    addresses: Failures<IpAddr>,
+    /// What came with a token that the mesh made and was refused all the same, by address and token.
+    tokens: Failures<(IpAddr, TokenId)>,
+    /// When checks of those who are held off are paid for: the theoretical arrival time of a GCRA, in milliseconds since 1970.
+    checked_ms: u64,
 }
 
 impl Attempts {
-    /// For how long, in milliseconds, nothing more from there is tried; `None`: it may try.
-    pub fn held_off(&self, from: IpAddr, now_ms: u64) -> Option<u64> {
-        let forgiven = self.forgiven_ms.get(&source(from)).or_else(|| self.forgiven_ms.get(&OTHERS))?;
+    /// For how long, in milliseconds, nothing that proves nobody is answered there; `None`: it may try.
+    pub fn held_off(&mut self, from: IpAddr, now_ms: u64) -> Option<u64> {
+        self.addresses.held_off(source(from), now_ms)
+    }
+
+    /// Whether a proof from an address that is held off is checked now.
+    pub fn may_check(&mut self, now_ms: u64) -> bool {
+        let full = now_ms + 1_000;
         // The clock may have been set back.
-        let wait = forgiven
-            .saturating_sub(now_ms)
-            .min(HELD_OFF_MAX_MS)
-            .saturating_sub((FAILED_AT_ONCE - 1) * FAILED_EVERY_MS);
-        (wait > 0).then_some(wait)
-    }
-
-    /// An attempt from there has failed.
-    pub fn fail(&mut self, from: IpAddr, now_ms: u64) {
-        let mut key = source(from);
-        if self.forgiven_ms.len() >= SOURCES_MAX && !self.forgiven_ms.contains_key(&key) {
-            self.forgiven_ms.retain(|_, forgiven| *forgiven > now_ms);
-            if self.forgiven_ms.len() >= SOURCES_MAX {
-                key = OTHERS;
-            }
+        self.checked_ms = self.checked_ms.clamp(now_ms, full);
+        let may = self.checked_ms + CHECK_EVERY_MS <= full;
+        if may {
+            self.checked_ms += CHECK_EVERY_MS;
         }
-        let forgiven = self.forgiven_ms.entry(key).or_default();
-        *forgiven = ((*forgiven).max(now_ms) + FAILED_EVERY_MS).min(now_ms + HELD_OFF_MAX_MS);
+        may
     }
 
-    /// How many sources are remembered.
-    pub fn sources(&self) -> usize {
-        self.forgiven_ms.len()
+    /// An attempt from there has proved nothing.
+    pub fn fail(&mut self, from: IpAddr, now_ms: u64) {
+        self.addresses.fail(source(from), now_ms);
+    }
+
+    /// For how long, in milliseconds, this token is not looked up for those there; `None`: it may be tried.
+    pub fn token_held_off(&mut self, from: IpAddr, token: TokenId, now_ms: u64) -> Option<u64> {
+        self.tokens.held_off((source(from), token), now_ms)
+    }
+
+    /// An attempt from there with this token was refused.
+    pub fn fail_token(&mut self, from: IpAddr, token: TokenId, now_ms: u64) {
+        self.tokens.fail((source(from), token), now_ms);
     }
 }
 
-/// Those for whom there was no room.
-const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+/// When all failures of a source will be forgiven: the theoretical arrival time of a GCRA, in milliseconds since 1970. `None` are those for whom
+/// there was no room.
+#[derive(Debug)]
+struct Failures<Source>(HashMap<Option<Source>, u64>);
+
+impl<Source> Default for Failures<Source> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<Source: Copy + Eq + Hash> Failures<Source> {
+    fn held_off(&mut self, source: Source, now_ms: u64) -> Option<u64> {
+        let key = Some(source).filter(|source| self.0.contains_key(&Some(*source)));
+        let forgiven = self.0.get_mut(&key)?;
+        // The clock may have been set back, and may stay so.
+        *forgiven = (*forgiven).min(now_ms + HELD_OFF_MAX_MS);
+        let wait = forgiven.saturating_sub(now_ms).saturating_sub((FAILED_AT_ONCE - 1) * FAILED_EVERY_MS);
+        (wait > 0).then_some(wait)
+    }
+
+    fn fail(&mut self, source: Source, now_ms: u64) {
+        let mut key = Some(source);
+        if self.0.len() >= SOURCES_MAX && !self.0.contains_key(&key) {
+            self.0.retain(|_, forgiven| *forgiven > now_ms);
+            if self.0.len() >= SOURCES_MAX {
+                key = None;
+            }
+        }
+        let forgiven = self.0.entry(key).or_default();
+        *forgiven = ((*forgiven).max(now_ms) + FAILED_EVERY_MS).min(now_ms + HELD_OFF_MAX_MS);
+    }
+}
 
 /// Whoever has one IPv6 address has all of its network of 64 bits.
-fn source(from: IpAddr) -> IpAddr {
+pub(super) fn source(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -100,8 +146,10 @@ mod tests {
         }
         let most = HELD_OFF_MAX_MS - (FAILED_AT_ONCE - 1) * FAILED_EVERY_MS;
         assert_eq!(attempts.held_off(one, NOW), Some(most));
-        assert_eq!(attempts.held_off(one, NOW - 86_400_000), Some(most), "the clock was set back by a day");
         assert_eq!(attempts.held_off(one, NOW + most), None);
+        let back = NOW - 86_400_000;
+        assert_eq!(attempts.held_off(one, back), Some(most), "the clock was set back by a day");
+        assert_eq!(attempts.held_off(one, back + most), None, "and stays so");
     }
 
     #[test]
@@ -124,12 +172,38 @@ mod tests {
         for one in 0..SOURCES_MAX * 2 {
             attempts.fail(nth(one), NOW);
         }
-        assert!(attempts.sources() <= SOURCES_MAX + 1, "{}", attempts.sources());
+        assert!(attempts.addresses.0.len() <= SOURCES_MAX + 1, "{}", attempts.addresses.0.len());
         assert!(attempts.held_off(nth(SOURCES_MAX * 3), NOW).is_some(), "nobody escapes by coming from anew");
         assert_eq!(attempts.held_off(nth(0), NOW), None, "one that has room is judged by itself");
         attempts.fail(nth(7), NOW + 365 * 86_400_000);
-        assert_eq!(attempts.sources(), SOURCES_MAX + 1);
+        assert_eq!(attempts.addresses.0.len(), SOURCES_MAX + 1);
         attempts.fail(nth(SOURCES_MAX * 3), NOW + 365 * 86_400_000);
-        assert!(attempts.sources() <= 2, "what is forgiven makes room");
+        assert!(attempts.addresses.0.len() <= 2, "what is forgiven makes room");
+    }
+
+    #[test]
+    fn a_token_is_held_off_where_it_failed_and_no_other() {
+        let (mut attempts, one) = (Attempts::default(), address("10.0.0.1"));
+        let [replayed, good] = [1, 2].map(|_| TokenId::random().unwrap());
+        for _ in 0..FAILED_AT_ONCE {
+            assert_eq!(attempts.token_held_off(one, replayed, NOW), None);
+            attempts.fail_token(one, replayed, NOW);
+        }
+        assert_eq!(attempts.token_held_off(one, replayed, NOW), Some(FAILED_EVERY_MS));
+        assert_eq!(attempts.token_held_off(one, good, NOW), None);
+        assert_eq!(attempts.token_held_off(address("10.0.0.2"), replayed, NOW), None);
+        assert_eq!(attempts.held_off(one, NOW), None, "it was a token of this mesh");
+    }
+
+    #[test]
+    fn proofs_from_where_nothing_is_believed_are_checked_so_often_and_no_more() {
+        let mut attempts = Attempts::default();
+        let mut checked =
+            |now_ms| (0..10 * CHECKS_PER_S).filter(|_| attempts.may_check(now_ms)).count() as u64;
+        assert_eq!(checked(NOW), CHECKS_PER_S);
+        assert_eq!(checked(NOW + 100), CHECKS_PER_S / 10);
+        assert_eq!(checked(NOW + 60_000), CHECKS_PER_S, "nothing is saved up");
+        assert_eq!(checked(NOW - 86_400_000), 0, "the clock was set back by a day");
+        assert_eq!(checked(NOW - 86_399_000), CHECKS_PER_S, "and a second later it is as ever");
     }
 }

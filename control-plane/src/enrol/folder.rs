@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use outrigger_certs::authority::{Authority, IssueError};
+use outrigger_certs::inspect::Facts;
 use outrigger_certs::pem::{self, PemError};
+use outrigger_certs::problem::Problem;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -55,15 +57,15 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Reads all of it.
-    pub fn load(folder: &Path, now: UnixTime) -> Result<Self, FolderError> {
+    /// Reads all of it. An authority whose time is over, or has not come, is one all the same: it makes nothing.
+    pub fn load(folder: &Path) -> Result<Self, FolderError> {
         let path = folder.join("root.crt");
         let text = pem::read(&path, "certificate")?;
         let roots = pem::roots(&text, &path.display().to_string())?;
         if roots.len() > ROOTS_MAX {
             return Err(FolderError::Roots { path, count: roots.len() });
         }
-        let (authority, chain) = read_authority(folder, now)?;
+        let (authority, chain) = read_authority(folder)?;
         let domain = domain(folder)?;
         let digest = Digest::of(&[&text, chain.as_slice(), domain.as_str().as_bytes()].concat());
         Ok(Self { authority, domain, roots, digest })
@@ -79,6 +81,13 @@ impl Folder {
         &self.domain
     }
 
+    /// Whether what it makes would be believed at `now`, as far as time goes.
+    pub fn check_time(&self, now: UnixTime) -> Result<(), Problem> {
+        self.authority.check_time(now)?;
+        let roots = self.roots.iter().map(|root| Facts::of(root)?.check_time(now));
+        roots.reduce(Result::or).unwrap_or(Ok(()))
+    }
+
     /// By whom they are believed.
     pub fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
@@ -90,16 +99,22 @@ impl Folder {
     }
 }
 
-/// The authority alone.
+/// The authority alone, which can make certificates now.
 pub fn authority(folder: &Path, now: UnixTime) -> Result<Authority, FolderError> {
-    read_authority(folder, now).map(|(authority, _)| authority)
+    let (authority, _) = read_authority(folder)?;
+    let over = |problem| FolderError::Authority {
+        folder: folder.to_owned(),
+        source: IssueError::Authority(problem),
+    };
+    authority.check_time(now).map_err(over)?;
+    Ok(authority)
 }
 
-fn read_authority(folder: &Path, now: UnixTime) -> Result<(Authority, Vec<u8>), FolderError> {
+fn read_authority(folder: &Path) -> Result<(Authority, Vec<u8>), FolderError> {
     let path = folder.join("ca.crt");
     let chain = pem::read(&path, "certificate")?;
     let key = pem::read(&folder.join("ca.key"), "private key")?;
-    let authority = Authority::load(&chain, &key, &path.display().to_string(), now)
+    let authority = Authority::read(&chain, &key, &path.display().to_string())
         .map_err(|source| FolderError::Authority { folder: folder.to_owned(), source })?;
     Ok((authority, chain.to_vec()))
 }

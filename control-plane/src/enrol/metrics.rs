@@ -40,7 +40,8 @@ impl Enrolment {
             let name = format!("outrigger_control_plane_{name}");
             let mut lines = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
             for (labels, value) in series {
-                writeln!(lines, "{name}{{{labels}}} {value}").expect("a String can always be written to");
+                let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+                writeln!(lines, "{name}{labels} {value}").expect("a String can always be written to");
             }
             text.push_str(&lines);
         };
@@ -63,13 +64,23 @@ impl Enrolment {
             "Requests for certificates that were refused.",
             series("reason", &Refusal::CODES, &self.metrics.refused),
         );
+        family(
+            "enrolment_connections_refused_total",
+            "counter",
+            "Connections of sidecars that were closed because there were too many from the same address.",
+            vec![(String::new(), self.places.refused())],
+        );
         let current = self.current();
+        family(
+            "authority_ready",
+            "gauge",
+            "1 if the authority can make certificates, 0 if its time is over or has not come.",
+            vec![(String::new(), u64::from(current.untimely.is_none()))],
+        );
         let roots = current.folder.roots().iter().filter_map(|root| Facts::of(root).ok());
-        let all = [
-            ("server", current.own_facts.clone()),
-            ("intermediate", current.folder.authority().facts().clone()),
-        ];
-        let expiry = all.into_iter().chain(roots.map(|root| ("root", root)));
+        let chain = current.folder.authority().chain_facts().map(|facts| ("intermediate", facts.clone()));
+        let all = std::iter::once(("server", current.own_facts.clone())).chain(chain);
+        let expiry = all.chain(roots.map(|root| ("root", root)));
         family(
             "certificate_expiry_timestamp_seconds",
             "gauge",

@@ -29,6 +29,11 @@ pub enum Refusal {
         "join token {0} was used before, by another sidecar: make another one for this one (`outrigger certs token create`)"
     )]
     TokenUsed(TokenId),
+    /// Not noted in the store, as each is when it is made.
+    #[error(
+        "the store does not know join token {0}, which this mesh has made: is it another store, or an older state of it? Make another token (`outrigger certs token create`)"
+    )]
+    TokenUnknown(TokenId),
     /// Taken back.
     #[error("join token {0} was revoked")]
     TokenRevoked(TokenId),
@@ -64,7 +69,7 @@ pub enum Refusal {
     )]
     Request,
     /// Too many attempts from there have failed.
-    #[error("too many attempts from this address have failed; try again in {} s", after_ms.div_ceil(1_000))]
+    #[error("too many attempts from this address, or with this token, have failed; try again in {} s", after_ms.div_ceil(1_000))]
     RateLimited {
         /// How soon, in milliseconds.
         after_ms: u64,
@@ -72,6 +77,17 @@ pub enum Refusal {
     /// The store was not read yet, so that who is believed is not known.
     #[error("the control plane has just started and has not read the store yet")]
     Starting,
+    /// Whom the mesh believes, and what it has taken back, can't be told.
+    #[error(
+        "the Mesh resource's {field} can't be read, so that it is not known who is believed: push it anew"
+    )]
+    Mesh {
+        /// Of its `spec`.
+        field: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Whether a token was used or taken back can't be told.
     #[error("the store can't be asked whether the join token was used before")]
     Store(#[source] Box<WriteError>),
@@ -82,12 +98,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// All words, for metrics.
-    pub const CODES: [&'static str; 15] = [
+    pub const CODES: [&'static str; 17] = [
         "no_proof",
         "token_unreadable",
         "token_untrusted",
         "token_expired",
         "token_used",
+        "token_unknown",
         "token_revoked",
         "token_of_other_service",
         "certificate",
@@ -96,6 +113,7 @@ impl Refusal {
         "request",
         "rate_limited",
         "starting",
+        "mesh",
         "store",
         "authority",
     ];
@@ -108,6 +126,7 @@ impl Refusal {
             Self::TokenUntrusted(_) => "token_untrusted",
             Self::TokenExpired(_) => "token_expired",
             Self::TokenUsed(_) => "token_used",
+            Self::TokenUnknown(_) => "token_unknown",
             Self::TokenRevoked(_) => "token_revoked",
             Self::TokenOfOtherService { .. } => "token_of_other_service",
             Self::Certificate(_) => "certificate",
@@ -116,6 +135,7 @@ impl Refusal {
             Self::Request => "request",
             Self::RateLimited { .. } => "rate_limited",
             Self::Starting => "starting",
+            Self::Mesh { .. } => "mesh",
             Self::Store(_) => "store",
             Self::Authority(_) => "authority",
         }
@@ -129,13 +149,16 @@ impl Refusal {
             }
             Self::TokenExpired(_)
             | Self::TokenUsed(_)
+            | Self::TokenUnknown(_)
             | Self::TokenRevoked(_)
             | Self::TokenOfOtherService { .. }
             | Self::OtherIdentity { .. }
             | Self::Reserved(_) => StatusCode::FORBIDDEN,
             Self::Request => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Starting | Self::Store(_) | Self::Authority(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Mesh { .. } | Self::Store(_) | Self::Authority(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 

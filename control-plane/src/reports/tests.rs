@@ -12,6 +12,7 @@ fn report(node: &str, n: Option<u64>) -> Report {
         quarantined: Vec::new(),
         calls: BTreeSet::new(),
         identity: None,
+        shown: Vec::new(),
     }
 }
 

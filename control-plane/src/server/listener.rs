@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use crate::enrol::Places;
+
 /// Most connections at a time on one listener; the next ones wait in the accept queue.
 const CONNECTIONS_MAX: usize = 1_024;
 
@@ -85,8 +87,15 @@ impl Listener {
         self.address
     }
 
-    /// Serves `router` until `stop` says true, then waits for requests in flight, at most `DRAIN_MAX`.
-    pub async fn serve(self, tls: Option<TlsAcceptor>, router: Router, mut stop: watch::Receiver<bool>) {
+    /// Serves `router` until `stop` says true, then waits for requests in flight, at most `DRAIN_MAX`. `shares`: no source of connections may
+    /// have more than its share of the places.
+    pub async fn serve(
+        self,
+        tls: Option<TlsAcceptor>,
+        router: Router,
+        shares: Option<Arc<Places>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
@@ -94,10 +103,18 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             let (stream, address, place) = accepted;
+            let share = match &shares {
+                None => None,
+                Some(shares) => match shares.take(address.ip()) {
+                    Some(share) => Some(share),
+                    // Closed at once: whoever waits would take a place.
+                    None => continue,
+                },
+            };
             let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
             tokio::spawn(async move {
                 serve_connection(stream, address, tls, router, stop).await;
-                drop(place);
+                drop((place, share));
             });
         }
         drop(self.socket);

@@ -10,6 +10,7 @@ use outrigger_store::reader::ReadError;
 use outrigger_store::write::keyfile::{self, KeyFileError};
 use outrigger_store::write::{Publisher, WriteError};
 use outrigger_store::{OpenError, Store, StoreError};
+use rustls_pki_types::UnixTime;
 
 use super::{ControlPlane, Known, Memory, MemoryError, MeshError, now_ms};
 use crate::bootstrap::Bootstrap;
@@ -124,7 +125,8 @@ impl ControlPlane {
             );
         }
         let folder = bootstrap.ca.clone();
-        let enrolment = folder.map(|folder| Enrolment::open(folder, bootstrap.certificate_lifetime));
+        let enrolment =
+            folder.map(|folder| Enrolment::open(folder, bootstrap.certificate_lifetime, UnixTime::now()));
         let enrolment = enrolment.transpose()?.map(Arc::new);
         let settings = Settings {
             interval: bootstrap.interval_for(store.folder().is_some()),

@@ -71,6 +71,7 @@ impl ControlPlane {
             heartbeat_age_ms: (known.beaten_ms > 0).then(|| now.saturating_sub(known.beaten_ms)),
             coverage: Coverage::of(&proxies),
             proxies,
+            authority: self.enrolment.as_ref().map(|enrolment| enrolment.told()),
         }
     }
 

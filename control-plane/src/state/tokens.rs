@@ -81,11 +81,11 @@ impl ControlPlane {
         Ok((token, text))
     }
 
-    /// The tokens that the store knows, the youngest first.
+    /// The tokens that the store knows, the youngest first, and how many older ones there are.
     ///
     /// # Errors
     /// The store.
-    pub async fn tokens(&self) -> Result<Vec<(TokenId, Known)>, TokenFailure> {
+    pub async fn tokens(&self) -> Result<(Vec<(TokenId, Known)>, usize), TokenFailure> {
         Ok(Tokens::new(self.store.clone()).list().await?)
     }
 

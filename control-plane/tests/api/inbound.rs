@@ -69,6 +69,18 @@ fn explaining_says_what_is_done_about_requests_that_come_and_by_whose_word() {
 }
 
 #[test]
+fn explaining_says_what_clients_outside_the_mesh_are_shown() {
+    let folder = Folder::new();
+    let tls = "tls: {certificateRefs: [{name: cart-tls}], minVersion: \"1.3\"}";
+    let file = folder.file("inbound.yaml", &MESH.replace("shed: {tolerance: 200}", tls));
+    let explain = |url: &str| succeeded(&outrigger(&["explain", "GET", url, "-f", &file]));
+    let said = explain("http://cart/");
+    let line = "  tls        shows default/cart-tls; TLS 1.3 at least; clear text is refused (InboundPolicy default/narrow)";
+    assert!(said.lines().any(|said| said == line), "{said}");
+    assert!(!explain("http://cart:90/").contains("  tls "), "of the other port nothing is said");
+}
+
+#[test]
 fn both_kinds_are_applied_shown_compared_and_removed() {
     let folder = Folder::new();
     let control_plane = ControlPlane::start(&folder, "one");

@@ -135,7 +135,7 @@ fn explaining_says_where_each_value_comes_from() {
         "  retry      attempts 1 (BackendPolicy default/wide); on 500 (HTTPRoute default/shop); gRPC UNAVAILABLE, where it is safe \
          (default); backoff 1s, up to 1s (HTTPRoute default/shop); bodies up to 65536 bytes (default)",
         "  budget     20 % of requests, over 10s, and 10 a second (XBackendTrafficPolicy default/budget)",
-        "  hedge      after 95 % of answers (default); not before 20ms (BackendPolicy default/narrow)",
+        "  hedge      after 95 % of answers (default); not before 20ms (BackendPolicy default/narrow); where it is safe (default)",
         "; for 5s (BackendPolicy default/wide); up to 5m, ",
         "; probes 3 (BackendPolicy default/wide); successes 10, ",
         "  health     a connection, every 2s (BackendPolicy default/wide); 1s if not well, ",
@@ -147,7 +147,7 @@ fn explaining_says_where_each_value_comes_from() {
         "rule         default/shop#0 (GRPCRoute default/shop)",
         "matches      path below /cart.v1.Cart",
         "  timeouts   request none, try none, connect 1s, first byte none, ",
-        "  hedge      after 95 % of answers, not before 10ms (default)",
+        "  hedge      after 95 % of answers, not before 10ms, calls with an Idempotency-Key alone (default)",
         "  health     none (BackendPolicy default/quiet)",
         "  slow start none (default)",
         "  zones      all alike (default)",

@@ -3,7 +3,8 @@
 use outrigger_control_plane::compile::compile;
 use outrigger_control_plane::config::{Checked, Resource, check, load};
 use outrigger_snapshot::policy::{
-    Abort, Delay, Fault, Filter, Inbound, Port, RateKey, RateLimit, Rule, Shed,
+    Abort, ClientCertificates, Delay, Fault, Filter, Inbound, InboundTls, Port, RateKey, RateLimit, Rule,
+    Shed, Termination,
 };
 
 use crate::{load_text, source};
@@ -48,6 +49,7 @@ fn everything() -> Inbound {
         trusted: vec!["10.1.0.0/16".into(), "::1".into()],
         authorization: None,
         priorities: Vec::new(),
+        tls: None,
     }
 }
 
@@ -96,6 +98,47 @@ fn the_narrower_policy_wins_field_by_field() {
             assert_eq!(ports[1].inbound, Some(expected.clone()), "{settings}");
         }
     }
+}
+
+const ENDING: &str = "tls: {certificateRefs: [{name: a}, {name: b}], minVersion: '1.3', cleartext: Allowed, validation: \
+    {mode: AllowInsecureFallback, caCertificateRefs: [{group: '', kind: ConfigMap, name: clients}]}}";
+
+#[test]
+fn what_clients_outside_the_mesh_are_shown_and_asked_reaches_the_sidecar() {
+    let root = include_str!("../../src/config/shape/tests/root.pem").replace('\n', "\\n");
+    let map = format!(
+        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: clients}}, data: {{ca.crt: \"{root}\"}}}}"
+    );
+    let narrow = NARROW.replace("SETTINGS", ENDING);
+    let checked = load_text(&[SERVICE, &narrow, &map].join("\n---\n")).unwrap();
+    let compiled = compile(&checked);
+    let (policy, facts) = (&compiled.policies[0], &compiled.facts[0]);
+    policy.check().unwrap();
+    facts.check().unwrap();
+    assert!(policy.features.contains("inbound_tls"));
+    let ports = &policy.services[&"api".parse().unwrap()].ports;
+    let tls: Vec<_> =
+        ports.iter().map(|port| port.inbound.as_ref().and_then(|inbound| inbound.tls.clone())).collect();
+    let name = |name: &str| name.parse().unwrap();
+    let clients = ClientCertificates { authorities: vec![name("clients")], required: false };
+    let certificates = vec![name("a"), name("b")];
+    let termination = Termination { certificates, only_tls13: true, clients: Some(clients) };
+    assert_eq!(tls, [None, Some(InboundTls { termination, cleartext: true }), None]);
+    assert!(facts.authorities.contains_key(&name("clients")));
+
+    // A narrower policy replaces it as a whole, and ports that carry no requests have none.
+    let wide =
+        NARROW.replace(", sectionName: grpc", "").replace("narrow", "wide").replace("SETTINGS", ENDING);
+    let narrow = NARROW.replace("SETTINGS", "tls: {certificateRefs: [{name: c}]}");
+    let ports = self::ports(&[SERVICE, &wide, &narrow, &map]);
+    let shown = |port: &Port| {
+        let tls = port.inbound.as_ref()?.tls.as_ref()?;
+        Some((tls.termination.certificates.len(), tls.termination.clients.is_some(), tls.cleartext))
+    };
+    assert_eq!(
+        ports.iter().map(shown).collect::<Vec<_>>(),
+        [Some((2, true, true)), Some((1, false, false)), None]
+    );
 }
 
 const FILTERS: &str = r"

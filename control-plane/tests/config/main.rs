@@ -7,6 +7,7 @@ use outrigger_control_plane::config::{Checked, Problems, Source, load};
 mod connections;
 mod documented;
 mod gateway;
+mod gateway_policies;
 mod inbound;
 mod narrower;
 mod problems;

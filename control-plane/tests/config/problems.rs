@@ -7,6 +7,7 @@ mod connection_route;
 mod filter;
 mod grpc_route;
 mod inbound;
+mod inbound_tls;
 mod kinds;
 mod mesh;
 mod policy;

@@ -61,13 +61,18 @@ impl Chain {
 
     /// Calls at the leaf for each request into the chain, while it fails half of them.
     async fn amplification(&self) -> f64 {
-        let mut plan = Plan::new(self.proxies[0].outbound, "a", RATE);
-        (plan.path, plan.traced) = ("/half".to_owned(), true);
+        self.amplification_of("a", "/half").await
+    }
+
+    /// The same for requests that go in at `first`, as the leaf answers this path.
+    async fn amplification_of(&self, first: &str, path: &str) -> f64 {
+        let mut plan = Plan::new(self.proxies[0].outbound, first, RATE);
+        (plan.path, plan.traced) = (path.to_owned(), true);
         let load = Load::start(plan);
         let all = async || (load.so_far().sent >= REQUESTS).then_some(());
         eventually(DEADLINE, "the requests", all).await;
         let report = load.stop().await;
-        assert!(report.succeeded > 0, "{:?}", report.reasons());
+        assert!(report.succeeded > 0 || path != "/half", "{:?}", report.reasons());
         let load = self.leaf.requests() as f64 / report.sent as f64;
         println!("{load:.3} calls at the leaf for each request; {:?}", report.reasons());
         load
@@ -100,6 +105,14 @@ async fn where_applications_pass_on_a_trace_one_hop_retries() {
 async fn where_they_pass_on_nothing_budgets_bound_it() {
     let load = Chain::start(&[], "timeouts: {connect: 1s}", true).await.amplification().await;
     assert!(load <= 1.5, "{load}");
+}
+
+/// RT-3. Breakers would end it sooner.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_last_of_three_hops_is_dead_budgets_bound_what_it_gets() {
+    let policy = "breaker: {failurePercent: 0}\n  ejection: {maxPercent: 0}";
+    let load = Chain::start(&[], policy, true).await.amplification_of("b", "/status/503").await;
+    assert!((1.05..=1.4).contains(&load), "{load}");
 }
 
 /// What the other two are to prevent. Load shedding would, too, as waits before retries look like a slow application.

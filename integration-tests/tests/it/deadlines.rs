@@ -6,10 +6,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outrigger_integration_tests::app::faulty::{Execution, Faulty};
 use outrigger_integration_tests::app::relay::Relay;
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{App, Mesh, Proxy, client, port, within};
+use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port, within};
 use tokio::task::JoinSet;
 
-use crate::config::{all, backend_policy, service, service_of};
+use crate::config::{all, backend_policy, backends, route, service, service_of};
 use crate::retries::count;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -135,4 +135,54 @@ async fn who_speaks_grpc_is_told_in_its_words() {
     let left: u64 = told["outrigger-deadline-ms"].to_str().unwrap().parse().unwrap();
     assert!(left <= 1_800, "{told:?}");
     assert_eq!(told["grpc-timeout"], format!("{left}m"));
+}
+
+/// What the application was told to be left of `said` milliseconds, or of the service's own.
+async fn told(shop: &Proxy, app: &App, path: &str, said: Option<u64>) -> u64 {
+    let mut request = client::request(Method::GET, "cart", path, "");
+    if let Some(said) = said {
+        request.headers_mut().insert("outrigger-deadline-ms", said.into());
+    }
+    let answer = client::send(shop.outbound, request).await.expect("the sidecar answers");
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.reason());
+    let asked = app.last().expect("it was asked");
+    let told = asked.headers["outrigger-deadline-ms"].to_str().ok().and_then(|text| text.parse().ok());
+    told.expect("it was told a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_spent_in_the_proxy_is_not_left_and_a_hop_costs_a_millisecond() {
+    let (app, mesh) = (App::start("cart").await, Mesh::new());
+    let fault = "filters: [{type: ExtensionRef, extensionRef: \
+                 {group: outrigger.dev, kind: RouteFilter, name: late}}]";
+    let to_cart = backends(&[("cart", 1)]);
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[app.addr]),
+        backend_policy("cart", "timeouts: {request: 20s, connect: 10s}\n  limits: {connections: 1}"),
+        route(
+            "cart",
+            &[format!("matches: [{{path: {{value: /late}}}}]\n{fault}\n{to_cart}"), to_cart.clone()],
+        ),
+        "apiVersion: outrigger.dev/v1alpha1\nkind: RouteFilter\nmetadata: {name: late}\n\
+         spec: {fault: {delay: {percent: 100, duration: 700ms}}}"
+            .to_owned(),
+    ]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    let left = told(&shop, &app, "/", None).await;
+    assert!((19_000..=20_000).contains(&left), "{left}");
+    let left = told(&shop, &app, "/", Some(5_000)).await;
+    assert!((4_000..5_000).contains(&left), "{left}");
+    let left = told(&shop, &app, "/late", None).await;
+    assert!((10_000..=19_300).contains(&left), "held up: {left}");
+
+    // One waits until the only connection is free again.
+    let before = app.requests();
+    let slow =
+        tokio::spawn(client::send(shop.outbound, client::request(Method::GET, "cart", "/slow/500", "")));
+    eventually(DEADLINE, "one is under way", async || (app.requests() > before).then_some(())).await;
+    let left = told(&shop, &app, "/", None).await;
+    assert!((10_000..=19_600).contains(&left), "in the queue: {left}");
+    assert!(slow.await.unwrap().is_ok());
 }

@@ -39,6 +39,8 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         here(&service("cart", &[app.addr])),
         backend_policy("cart", "zonePreference: {enabled: true}"),
         service("down", &[port::free()]),
+        service("full", &[hung.local_addr().unwrap()]),
+        backend_policy("full", "limits: {requests: 1}"),
         format!("{}\n  mtls: Permissive", service("sealed", &[app.addr])),
         authority.mesh("Disabled"),
         service_of("db", "TCP", &[app.addr, port::free()]),
@@ -62,6 +64,11 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let sidecar = sidecar.proving(&authority.identify(mesh.folder(), "shop"));
     let shop = Proxy::start(&mesh, sidecar.with(&["--report", &url, "--dns-server", &no_dns])).await;
     shop.ready().await;
+    // One that is not used.
+    authority.identify_after(mesh.folder(), "shop", |params| {
+        params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
     // One of everything that is counted: an answer, a failure, a refusal.
     for host in ["cart", "down", "named", "nobody", "sealed"] {
         client::fetch(shop.outbound, host, "/").await.unwrap();
@@ -77,6 +84,8 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     for _ in 0..20 {
         client::fetch(shop.outbound, "twins", "/").await.unwrap();
     }
+    // One never ends, and the other is one too many.
+    let _full = ["/1", "/2"].map(|path| tokio::spawn(client::fetch(shop.outbound, "full", path)));
     client::fetch(shop.inbound.expect("asked for above"), "shop", "/").await.unwrap();
     let edge = Gateway::start(&mesh, "edge", &[]).await;
     edge.ready().await;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode, Version};
+use outrigger_integration_tests::gateway::{Gateway, at, gateway, http, route};
 use outrigger_integration_tests::load::Plan;
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{App, Failure, Load, Mesh, Proxy, client, eventually};
+use outrigger_integration_tests::{App, Failure, Load, Mesh, Proxy, client, eventually, port};
 
 use crate::config::{all, service};
 
@@ -109,4 +110,29 @@ async fn the_admin_page_can_start_a_drain() {
     let post = client::request(Method::POST, "localhost", "/drain", "");
     assert!(client::send(shop.admin, post).await.unwrap().status.is_success());
     assert_eq!(shop.process.ended(DEADLINE).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_of_a_gateway_drops_no_accepted_request() {
+    for (version, workers) in [(Version::HTTP_11, "1"), (Version::HTTP_11, "2"), (Version::HTTP_2, "2")] {
+        let (mesh, shop) = (Mesh::new(), App::start("shop").await);
+        let port = port::free().port();
+        let resources = [gateway(&[http("web", port)]), service("shop", &[shop.addr]), route("shop", &[])];
+        mesh.publish(&all(&resources));
+        let mut edge = Gateway::start(&mesh, "edge", &["--workers", workers]).await;
+        edge.ready().await;
+        let mut plan = Plan::new(at(port), "shop.test", 400);
+        plan.path = "/slow/30".to_owned();
+        plan.keep_alive = false;
+        plan.version = version;
+        let load = Load::start(plan);
+        eventually(DEADLINE, "traffic flows", async || (load.succeeded() >= 200).then_some(())).await;
+        let before = load.succeeded();
+        edge.process.terminate();
+        assert_eq!(edge.process.ended(DEADLINE).await.code(), Some(0), "{version:?}, {workers} workers");
+        let report = load.stop().await;
+        let dropped: Vec<_> = report.reasons().into_keys().filter(|reason| *reason != "refused").collect();
+        assert!(dropped.is_empty(), "{version:?}, {workers} workers: {:?}", report.reasons());
+        assert!(report.succeeded > before, "new connections are taken for a grace");
+    }
 }

@@ -17,31 +17,41 @@ use crate::retries::count;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A mesh with an authority, a control plane that makes certificates, and two services.
-struct Site {
-    mesh: Mesh,
-    control_plane: ControlPlane,
-    enrol: SocketAddr,
+pub(crate) struct Site {
+    pub(crate) mesh: Mesh,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) enrol: SocketAddr,
     metrics: SocketAddr,
     inbound: SocketAddr,
     app: App,
+    /// The Mesh that was pushed.
+    believed: String,
 }
 
 impl Site {
-    async fn new(arguments: &[&str]) -> Self {
+    pub(crate) async fn new(arguments: &[&str]) -> Self {
         let (mesh, app, inbound) = (Mesh::new(), App::start("cart").await, port::free());
         let believed = init(&mesh, enrol::FOLDER, "Strict");
         let (mut control_plane, enrol) = control_plane(&mesh, "one", arguments).await;
         let metrics = control_plane.process.listening("--metrics").await;
-        control_plane.apply(&mesh, &all(&[believed, service("shop", &[]), service("cart", &[inbound])]));
-        mesh.published().await;
-        Self { mesh, control_plane, enrol, metrics, inbound, app }
+        let site = Self { mesh, control_plane, enrol, metrics, inbound, app, believed };
+        site.push("");
+        site.mesh.published().await;
+        site
     }
 
-    fn token(&self, service: &str, more: &[&str]) -> (String, String) {
+    /// Pushes everything, with `more` in the Mesh.
+    pub(crate) fn push(&self, more: &str) {
+        let mesh = format!("{}\n{more}", self.believed.trim_end());
+        let services = [mesh, service("shop", &[]), service("cart", &[self.inbound])];
+        self.control_plane.apply(&self.mesh, &all(&services));
+    }
+
+    pub(crate) fn token(&self, service: &str, more: &[&str]) -> (String, String) {
         token(&self.mesh, &self.control_plane, service, more)
     }
 
-    async fn proxy(&self, service: &str, more: &[&str]) -> Proxy {
+    pub(crate) async fn proxy(&self, service: &str, more: &[&str]) -> Proxy {
         let file = keep(&self.mesh, service, &self.token(service, &[]).1);
         let sidecar = Sidecar::beside(service).enrolling(self.enrol, &file).with(more);
         if service == "cart" {
@@ -51,7 +61,7 @@ impl Site {
         }
     }
 
-    async fn counted(&self, parts: &[&str]) -> u64 {
+    pub(crate) async fn counted(&self, parts: &[&str]) -> u64 {
         Metrics::of(self.metrics).await.expect("the control plane serves metrics").sum(parts)
     }
 }
@@ -118,14 +128,14 @@ async fn a_certificate_is_renewed_by_the_one_before_it_and_listed() {
         let listed: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         let roles: Vec<&str> =
             listed.as_array().unwrap().iter().map(|one| one["role"].as_str().unwrap()).collect();
-        (roles == ["leaf", "intermediate", "root"]).then(|| {
+        (roles == ["leaf", "server", "intermediate", "root"]).then(|| {
             let leaf = &listed[0];
             assert_eq!(
                 leaf["who"].as_str().unwrap().split(' ').next(),
                 Some("spiffe://mesh.test/ns/default/svc/shop")
             );
             assert!(leaf["left_s"].as_i64().unwrap() <= 10 && leaf["renewal_unix"].is_u64(), "{leaf}");
-            assert_eq!(listed[2]["sidecars"], 1);
+            assert_eq!(listed[3]["sidecars"], 1);
         })
     })
     .await;
@@ -249,9 +259,36 @@ async fn what_proves_nothing_is_refused_and_held_off() {
     };
     assert_eq!(held_off.refusal(), (429, "rate_limited"));
     assert!((5..=8).contains(&guesses), "{guesses}");
-    assert_eq!(ask(site.enrol, Some(&good), None, &request).await.refusal(), (429, "rate_limited"));
-    assert_eq!(ask(site.enrol, None, shown, &request).await.status, 200, "who is known is never held off");
+    // Others behind the same address are not held off by what they did not do.
+    assert_eq!(ask(site.enrol, Some(&good), None, &request).await.status, 200);
+    assert_eq!(ask(site.enrol, None, shown, &request).await.status, 200);
+    assert_eq!(ask(site.enrol, None, None, &request).await.refusal(), (429, "rate_limited"));
     assert!(site.counted(&["certificate_refusals_total", "reason=\"rate_limited\""]).await >= 2);
+    let log = site.control_plane.process.log();
+    assert!(
+        log.lines()
+            .any(|line| line.contains("certificate_refused") && line.contains("reason=\"rate_limited\""))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_shown_again_and_again_is_held_off_and_no_other() {
+    let site = Site::new(&[]).await;
+    let (_, single) = site.token("cart", &[]);
+    let (owner, thief) = (Requester::new(), Requester::new());
+    assert_eq!(ask(site.enrol, Some(&single), None, &owner.request("cart")).await.status, 200);
+    for (request, refusal) in
+        [(thief.request("cart"), "token_used"), (thief.request("shop"), "token_of_other_service")]
+    {
+        for _ in 0..5 {
+            assert_eq!(ask(site.enrol, Some(&single), None, &request).await.refusal(), (403, refusal));
+        }
+    }
+    let held_off = ask(site.enrol, Some(&single), None, &thief.request("cart")).await;
+    assert_eq!(held_off.refusal(), (429, "rate_limited"));
+    let (_, good) = site.token("cart", &[]);
+    assert_eq!(ask(site.enrol, Some(&good), None, &thief.request("cart")).await.status, 200);
+    assert_eq!(ask(site.enrol, None, None, &thief.request("cart")).await.refusal(), (401, "no_proof"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

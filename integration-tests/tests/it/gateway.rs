@@ -1,7 +1,7 @@
 //! Gateways: what strangers may call, and what is made of what they say.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it set it up")]
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::config::{all, service};
 
 mod clients;
 mod passthrough;
+mod policies;
+mod shares;
 mod tls;
 mod upstream;
 
@@ -27,20 +29,26 @@ async fn ask(port: u16, host: &str, path: &str) -> Answer {
     client::fetch(at(port), host, path).await.expect("the gateway answers")
 }
 
-/// Writes a pair for some hosts where gateways look for it.
-fn show(mesh: &Mesh, authority: &Authority, name: &str, hosts: &[&str]) {
+/// Writes a pair for some hosts where proxies look for it.
+pub(crate) fn show(mesh: &Mesh, authority: &Authority, name: &str, hosts: &[&str]) {
     let (certificate, key) = authority.certify(hosts, |_| {});
     put(mesh, name, &certificate, &key);
 }
 
-fn put(mesh: &Mesh, name: &str, certificate: &str, key: &str) {
+pub(crate) fn put(mesh: &Mesh, name: &str, certificate: &str, key: &str) {
     let folder = certificates(mesh).join("default").join(name);
     replace(&folder.join("tls.key"), key.as_bytes());
     replace(&folder.join("tls.crt"), certificate.as_bytes());
 }
 
-/// `curl` of a host on a port of the gateway, that believes this authority, with further arguments.
-async fn curl(mesh: &Mesh, authority: &Authority, host: &str, port: u16, arguments: &[&str]) -> Output {
+/// `curl` of a host on a port of this machine, that believes this authority, with further arguments.
+pub(crate) async fn curl(
+    mesh: &Mesh,
+    authority: &Authority,
+    host: &str,
+    port: u16,
+    arguments: &[&str],
+) -> Output {
     let roots = mesh.folder().join("roots.pem");
     replace(&roots, authority.pem.as_bytes());
     let mut command = Command::new("curl");
@@ -51,10 +59,59 @@ async fn curl(mesh: &Mesh, authority: &Authority, host: &str, port: u16, argumen
 }
 
 /// `openssl` with these arguments, and with nothing to read.
-async fn openssl(arguments: &[&str]) -> String {
+pub(crate) async fn openssl(arguments: &[&str]) -> String {
     let mut command = Command::new("openssl");
     command.args(arguments);
     said(&finished(command, DEADLINE).await)
+}
+
+/// The certificate that is shown to whoever asks an address for a host, in PEM without its marks.
+pub(crate) async fn shown(address: SocketAddr, host: &str) -> Option<String> {
+    let name: &[&str] = if host.is_empty() { &["-noservername"] } else { &["-servername", host] };
+    let address = address.to_string();
+    let said = openssl(&[&["s_client", "-connect", &address, "-showcerts"], name].concat()).await;
+    let (_, rest) = said.split_once("-----BEGIN CERTIFICATE-----")?;
+    rest.split_once("-----END CERTIFICATE-----").map(|(certificate, _)| certificate.to_owned())
+}
+
+/// Writes what a client shows, certificate and key, to files of these names.
+pub(crate) fn proof(mesh: &Mesh, pair: &(String, String)) -> [String; 2] {
+    let write = |name: &str, text: &str| {
+        let path = mesh.folder().join(name);
+        replace(&path, text.as_bytes());
+        path.to_str().unwrap().to_owned()
+    };
+    [write("client.crt", &pair.0), write("client.key", &pair.1)]
+}
+
+/// Two handshakes, the second with what the first left; whether a session was taken up again.
+pub(crate) async fn resumes(
+    mesh: &Mesh,
+    address: SocketAddr,
+    host: &str,
+    pair: Option<&(String, String)>,
+    version: &str,
+) -> bool {
+    let (session, address) = (mesh.folder().join("session"), address.to_string());
+    let _ = std::fs::remove_file(&session);
+    let mut arguments = vec!["s_client", "-connect", &address, "-servername", host, version];
+    let shown = pair.map(|pair| proof(mesh, pair));
+    if let Some([certificate, key]) = &shown {
+        arguments.extend(["-cert", certificate, "-key", key]);
+    }
+    let session = session.to_str().unwrap();
+    // The ticket of TLS 1.3 comes after the handshake: with the answer, at the latest.
+    let request = format!("GET / HTTP/1.1\\r\\nhost: {host}\\r\\nconnection: close\\r\\n\\r\\n");
+    let asked = format!("printf '{request}' | openssl {} -ign_eof -sess_out {session}", arguments.join(" "));
+    let mut command = Command::new("sh");
+    command.args(["-c", &asked]);
+    let first = said(&finished(command, DEADLINE).await);
+    assert!(first.contains("HTTP/1.1 200"), "{first}");
+    if !std::path::Path::new(session).exists() {
+        return false;
+    }
+    let again = openssl(&[&arguments[..], &["-sess_in", session]].concat()).await;
+    again.contains("Reused, ")
 }
 
 #[tokio::test]

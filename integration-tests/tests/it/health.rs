@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::pki::{Authority, Pair};
 use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually, port};
 
 use crate::config::{all, backend_policy, service};
@@ -89,4 +91,50 @@ async fn an_endpoint_that_nobody_can_reach_is_ejected_and_costs_no_request() {
         metrics.text()
     );
     assert!(page(&shop, "/clusters").await.contains("ejected for"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_passes_by_the_certificate_of_the_service_and_no_other() {
+    let (authority, mesh) = (Authority::new(), Mesh::new());
+    let (one, two) = (App::start("one").await, App::start("two").await);
+    let at = [port::free(), port::free()];
+    let check = "healthCheck: {http: {path: /health}, interval: 1s, fastInterval: 250ms, timeout: 250ms}";
+    mesh.publish(&all(&[
+        authority.mesh("Strict"),
+        service("shop", &[]),
+        service("cart", &at),
+        backend_policy("cart", check),
+    ]));
+    let pair = |name: &str, proves: &str| {
+        let folder = mesh.folder().join(name);
+        std::fs::create_dir_all(&folder).expect("the mesh's folder can be written");
+        authority.identify(&folder, proves)
+    };
+    let beside = |app: &App, name: &str, pair: &Pair| {
+        Sidecar::beside("cart").node(name).inbound_to(app.addr).proving(pair)
+    };
+    let right = beside(&one, "one", &pair("one", "cart"));
+    let _right = Proxy::start_inbound(&mesh, right, at[0]).await;
+    let mut wrong = Proxy::start_inbound(&mesh, beside(&two, "two", &pair("two", "front")), at[1]).await;
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").proving(&pair("shop", "shop"))).await;
+    shop.ready().await;
+    let healthy = "outrigger_endpoints_healthy{cluster=\"default/cart:80\"}";
+    let why = format!("{}  weight 1  in flight 0", at[1]);
+    eventually(DEADLINE, "the probe says what is wrong", async || {
+        let text = page(&shop, "/clusters").await;
+        let line = text.lines().find(|line| line.contains(&why))?;
+        (line.contains("fails its health check") && line.contains("certificate")).then_some(())
+    })
+    .await;
+    assert!(Metrics::of(shop.metrics).await.expect("metrics are served").say(&[healthy], 1));
+    assert_eq!(answerers(&shop).await, names(&["one"]));
+    assert_eq!(two.requests(), 0);
+
+    wrong.process.kill();
+    let _mended = Proxy::start_inbound(&mesh, beside(&two, "mended", &pair("two", "cart")), at[1]).await;
+    eventually(DEADLINE, "both answer", async || {
+        (answerers(&shop).await == names(&["one", "two"])).then_some(())
+    })
+    .await;
+    assert!(Metrics::of(shop.metrics).await.expect("metrics are served").say(&[healthy], 2));
 }

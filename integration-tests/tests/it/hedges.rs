@@ -128,6 +128,38 @@ async fn an_order_is_never_hedged() {
     }
 }
 
+/// A call of gRPC is one of them: it always has a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_a_body_is_hedged_once_that_is_there() {
+    for (protocol, method, idempotent) in [("HTTP", Method::PUT, false), ("GRPC", Method::POST, true)] {
+        let (one, two) = (App::start("one").await, App::start("two").await);
+        let mesh = Mesh::new();
+        let policy = format!(
+            "hedge: {{minDelay: 20ms}}\n  retry: {{idempotent: {idempotent}, budget: {{percent: 100}}}}"
+        );
+        let cart = service_of("cart", protocol, &[one.addr, two.addr]);
+        mesh.publish(&all(&[service("shop", &[]), cart, backend_policy("cart", &policy)]));
+        let shop = mesh.proxy("shop").await;
+        shop.ready().await;
+        let ask = async |path: &str, body: &'static str| {
+            let mut request = client::request(method.clone(), "cart", path, body);
+            if protocol == "GRPC" {
+                let grpc = HeaderValue::from_static("application/grpc");
+                request.headers_mut().insert(HeaderName::from_static("content-type"), grpc);
+            }
+            let answer = client::send(shop.outbound, request).await.unwrap();
+            assert_eq!((answer.status, answer.json()["body"].as_str()), (StatusCode::OK, Some(body)));
+        };
+        let hedges = async || count(&shop, &["outrigger_hedges_total"]).await;
+        for _ in 0..60 {
+            ask("/", "order").await;
+        }
+        let (before, asked) = (hedges().await, one.requests() + two.requests());
+        ask("/slow/300", "a body that both are to get").await;
+        assert_eq!((hedges().await, one.requests() + two.requests()), (before + 1, asked + 2), "{protocol}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn for_a_call_that_was_sent_before_hedges_draw_on_what_retries_do() {
     let (one, two) = (App::start("one").await, App::start("two").await);

@@ -28,7 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// The modules that may hold `unsafe`, each block under a `SAFETY:` comment.
-const UNSAFE_MODULES: &[&str] = &["proxy/src/allocator.rs"];
+const UNSAFE_MODULES: &[&str] = &["proxy/src/allocator.rs", "proxy/src/opaque/low_water.rs"];
 
 /// The parts of the proxy that may name hyper: the request path's own, and the pages, probes and reports of the control thread.
 const HYPER_MODULES: &[&str] = &[

@@ -13,6 +13,7 @@ use crate::config::{all, service, service_of};
 mod frames;
 mod limits;
 mod passing;
+mod resting;
 pub(crate) mod timeouts;
 mod upstreams;
 

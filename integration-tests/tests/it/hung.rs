@@ -14,6 +14,9 @@ use crate::http::timeouts::deaf;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const REQUESTS: usize = 60;
+/// Under way while the sidecar is halted, for so long.
+const HALTED: u64 = 24;
+const HALT: Duration = Duration::from_secs(4);
 /// Some find out, and one may be under way while they do.
 const FOUND_OUT_BY: usize = 4;
 
@@ -138,5 +141,30 @@ async fn who_waits_for_a_connection_that_fails_fails_with_it() {
     }
     for answer in answers.join_all().await {
         assert_eq!(answer.unwrap().reason(), "connect_timeout");
+    }
+}
+
+/// A machine that is suspended, a container that is frozen: what ran out meanwhile is nobody's fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_sidecar_was_halted_no_endpoint_was_late() {
+    // Answers that are there when it goes on, and such as come later yet.
+    for (policy, path) in [("timeouts: {request: 2s}", "/slow/500"), ("timeouts: {try: 2s}", "/slow/5000")] {
+        let apps = [App::start("cart").await, App::start("cart").await];
+        let (_mesh, shop) = mesh(&[apps[0].addr, apps[1].addr], policy).await;
+        let mut requests = JoinSet::new();
+        for _ in 0..HALTED {
+            requests.spawn(client::send(shop.outbound, client::request(http::Method::GET, "cart", path, "")));
+        }
+        let sent = || apps.iter().map(App::requests).sum::<u64>();
+        eventually(DEADLINE, "all are under way", async || (sent() == HALTED).then_some(())).await;
+        shop.process.freeze();
+        tokio::time::sleep(HALT).await;
+        shop.process.unfreeze();
+        for answer in requests.join_all().await {
+            let answer = answer.expect("the sidecar answers");
+            assert_eq!((answer.status.as_u16(), answer.reason()), (200, ""), "{policy}");
+        }
+        let counts = Metrics::of(shop.metrics).await.expect("metrics are served");
+        assert_eq!((sent(), counts.sum(&["outrigger_endpoint_failures_total"])), (HALTED, 0));
     }
 }

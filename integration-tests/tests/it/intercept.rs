@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::config::all;
 
 mod bounds;
+mod names;
 mod passing;
 mod rules;
 
@@ -52,6 +53,10 @@ struct Sidecar {
 #[derive(Default)]
 struct Odd {
     mtls: Option<&'static str>,
+    /// What else is said of the port of the database.
+    db: &'static str,
+    /// Who may call the cart.
+    access: Option<&'static str>,
     /// Flags of the shop's sidecar.
     shop: &'static [&'static str],
     /// Flags of the cart's sidecar.
@@ -64,16 +69,26 @@ impl Site {
         let [shop, cart, world] = [(); 3].map(|()| network.namespace());
         let app = cart.run(App::start_at("cart", any(8080))).await;
         let database = cart.run(Database::start(any(5432))).await;
-        mesh.publish(&all(&[
+        let mut resources = vec![
             authority.mesh(odd.mtls.unwrap_or("Strict")),
             service("shop", "{name: http, port: 80, protocol: HTTP}", None),
             service(
                 "cart",
-                "{name: http, port: 80, targetPort: 8080, protocol: HTTP}, {name: grpc, port: 90, targetPort: 8080, protocol: GRPC}, \
-                 {name: db, port: 5432, protocol: TCP}",
+                &format!(
+                    "{{name: http, port: 80, targetPort: 8080, protocol: HTTP}}, {{name: grpc, port: 90, targetPort: 8080, protocol: \
+                     GRPC}}, {{name: db, port: 5432, protocol: TCP{}}}",
+                    odd.db
+                ),
                 Some(&cart),
             ),
-        ]));
+        ];
+        resources.extend(odd.access.map(|access| {
+            format!(
+                "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {{name: cart}}\nspec:\n  targetRefs: [{{kind: \
+                 Service, name: cart}}]\n  authorization: {access}"
+            )
+        }));
+        mesh.publish(&all(&resources));
         open_to_others(&mesh);
         let app_is_here = [&["--app", "127.0.0.1"], odd.cart].concat();
         let cart = Sidecar::start(&mesh, &authority, cart, "cart", &app_is_here).await;
@@ -126,7 +141,8 @@ impl Sidecar {
         flags: &[&str],
     ) -> Self {
         let pair = authority.identify(mesh.folder(), service);
-        let state = mesh.state(service);
+        let node = flags.windows(2).find(|pair| pair[0] == "--node").map_or(service, |pair| pair[1]);
+        let state = mesh.state(node);
         std::fs::create_dir_all(&state).expect("the mesh's folder can be written");
         for path in [&pair.certificate, &pair.key, &state] {
             chown(path, Some(PROXY_USER), Some(PROXY_USER)).expect("root may give it away");

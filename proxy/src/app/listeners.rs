@@ -1,15 +1,15 @@
 //! The sockets of a proxy: all are bound before anything else is tried, and listen when they can be served.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 
 use super::AppError;
-use crate::config::{self, Config, UnknownDestinations};
+use crate::config::{self, Config, Place, UnknownDestinations};
 use crate::connection::Interceptor;
 use crate::crew::{Door, Usher};
 use crate::identity::Keeper;
-use crate::listener::{BindError, bind, listen, reserve_on_ipv6, reserve_refusing};
+use crate::listener::{BindError, Bound, bind, bind_at, listen, reserve_on_ipv6, reserve_refusing};
 use crate::opaque::Forward;
 use crate::telemetry::metrics::Direction;
 
@@ -29,10 +29,10 @@ pub(super) struct Listeners {
 
 /// Those for the application's calls.
 pub(super) struct OutboundListeners {
-    own: Option<StdListener>,
+    own: Option<Bound>,
     /// For intercepted connections of IPv6.
     twin: Option<StdListener>,
-    forwards: Vec<(StdListener, Arc<Forward>)>,
+    forwards: Vec<(Bound, Arc<Forward>)>,
 }
 
 /// Those for calls to it.
@@ -59,8 +59,7 @@ impl Listeners {
     /// How what is intercepted is treated, if anything is.
     pub(super) fn interceptor(&self, config: &Config) -> Option<Arc<Interceptor>> {
         let transparent = config.transparent?;
-        let bound = |listener: &StdListener| listener.local_addr().ok().map(|bound| bound.port());
-        let port = |(_, listener): (_, &StdListener)| bound(listener);
+        let port = |(_, place): (_, Option<Place>)| Some(place?.address()?.port());
         Some(Arc::new(Interceptor {
             lets_out: transparent.unknown == UnknownDestinations::Allow,
             own_ports: self.all().filter_map(port).collect(),
@@ -68,7 +67,7 @@ impl Listeners {
                 .inbound
                 .ports
                 .iter()
-                .filter_map(|(at, port)| Some((bound(at)?, port.port)))
+                .filter_map(|(at, port)| Some((at.local_addr().ok()?.port(), port.port)))
                 .collect(),
             passing: Arc::default(),
         }))
@@ -76,26 +75,28 @@ impl Listeners {
 
     /// What is bound where; port 0 has become a real one.
     pub(super) fn addresses(&self) -> Vec<(&'static str, String)> {
-        let address = |listener: &StdListener| {
-            listener.local_addr().map_or_else(|_| "?".into(), |bound: SocketAddr| bound.to_string())
-        };
-        self.all().map(|(name, listener)| (name, address(listener))).collect()
+        let said = |place: Option<Place>| place.map_or_else(|| "?".into(), |place| place.to_string());
+        self.all().map(|(name, place)| (name, said(place))).collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = (&'static str, &StdListener)> {
+    fn all(&self) -> impl Iterator<Item = (&'static str, Option<Place>)> {
         let Self { outbound, inbound, admin, metrics } = self;
-        let own = outbound.own.iter().map(|own| ("outbound", own));
-        own.chain(outbound.forwards.iter().map(|(forward, _)| ("forward", forward)))
-            .chain(inbound.own.iter().map(|own| (INBOUND, own)))
-            .chain(inbound.ports.iter().map(|(port, _)| (INBOUND_PORT, port)))
-            .chain([("admin", admin), ("metrics", metrics)])
+        let address = |listener: &StdListener| listener.local_addr().ok().map(Place::from);
+        let own = outbound.own.iter().map(|own| ("outbound", own.place()));
+        own.chain(outbound.forwards.iter().map(|(forward, _)| ("forward", forward.place())))
+            .chain(inbound.own.iter().map(move |own| (INBOUND, address(own))))
+            .chain(inbound.ports.iter().map(move |(port, _)| (INBOUND_PORT, address(port))))
+            .chain([("admin", address(admin)), ("metrics", address(metrics))])
     }
 }
 
 impl OutboundListeners {
     fn bind(config: &Config) -> Result<Self, BindError> {
-        let own = config.outbound.map(|address| bind(address, "--outbound")).transpose()?;
-        let twin = twin(config, own.as_ref(), "--outbound")?;
+        let own = config.outbound.as_ref().map(|place| bind_at(place, "--outbound")).transpose()?;
+        let twin = match &own {
+            Some(Bound::Tcp(own)) => twin(config, Some(own), "--outbound")?,
+            Some(Bound::Unix(..)) | None => None,
+        };
         let forwards = config.forwards.iter().map(bind_forward).collect::<Result<_, _>>()?;
         Ok(Self { own, twin, forwards })
     }
@@ -171,8 +172,8 @@ fn twin(
     }
 }
 
-fn bind_forward(forward: &config::Forward) -> Result<(StdListener, Arc<Forward>), BindError> {
-    let listener = bind(forward.listen, "--forward")?;
+fn bind_forward(forward: &config::Forward) -> Result<(Bound, Arc<Forward>), BindError> {
+    let listener = bind_at(&forward.listen, "--forward")?;
     Ok((listener, Arc::new(Forward::Port(forward.port.clone()))))
 }
 

@@ -239,6 +239,13 @@ mod tests {
         Arc::new(Endpoint::new(3, key, Arc::default()))
     }
 
+    /// Of 10,000 endpoints that nobody calls, too; see the research, OH-4.
+    #[test]
+    fn its_state_is_small() {
+        let bytes = size_of::<Endpoint>();
+        assert!(bytes <= 256, "{bytes}");
+    }
+
     #[test]
     fn in_flight_ends_however_the_request_ends() {
         let endpoint = endpoint();

@@ -11,6 +11,7 @@ use outrigger_snapshot::validate::TRUSTED_MAX;
 use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
 use super::forward::{FORWARDS_MAX, InboundPort};
 use super::identity::identity;
+use super::place::Place;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
 use super::transparent::transparent;
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
@@ -57,10 +58,10 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         ));
     }
     let inbound = inbound(&flags)?;
-    let outbound = if gateway.is_some() { None } else { Some(flags.outbound.unwrap_or(OUTBOUND)) };
+    let outbound = gateway.is_none().then(|| flags.outbound.clone().unwrap_or(OUTBOUND.into()));
     check_admin(&flags)?;
-    check_listeners(&flags, outbound, inbound.as_ref())?;
-    let transparent = transparent(&flags, outbound, inbound.as_ref())?;
+    check_listeners(&flags, outbound.as_ref(), inbound.as_ref())?;
+    let transparent = transparent(&flags, outbound.as_ref(), inbound.as_ref())?;
     Ok(Config {
         downstream: Downstream {
             idle: flags.downstream_idle,
@@ -219,10 +220,9 @@ fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
 
 fn check_listeners(
     flags: &Flags,
-    outbound: Option<SocketAddr>,
+    outbound: Option<&Place>,
     inbound: Option<&Inbound>,
 ) -> Result<(), ConfigError> {
-    let mut seen: Vec<_> = outbound.map(|address| ("--outbound", address)).into_iter().collect();
     for (flag, count, most) in [
         ("--forward", flags.forward.len(), FORWARDS_MAX),
         ("--inbound-port", flags.inbound_port.len(), FORWARDS_MAX),
@@ -234,20 +234,32 @@ fn check_listeners(
             return Err(ConfigError::Combination(what));
         }
     }
-    let inbound = inbound.map(|inbound| ("--inbound", inbound.listen));
-    let own = [("--admin", flags.admin), ("--metrics", flags.metrics)];
-    let forwards = flags.forward.iter().map(|forward| ("--forward", forward.listen));
-    let ports = flags.inbound_port.iter().map(|port| ("--inbound-port", port.listen));
-    for (flag, address) in inbound.into_iter().chain(own).chain(forwards).chain(ports) {
-        let taken = seen.iter().find(|(_, other)| *other == address && address.port() != 0);
-        if let Some((other, _)) = taken {
+    let outbound = outbound.map(|outbound| ("--outbound", outbound.clone()));
+    let inbound = inbound.map(|inbound| ("--inbound", inbound.listen.into()));
+    let own = [("--admin", flags.admin.into()), ("--metrics", flags.metrics.into())];
+    let forwards = flags.forward.iter().map(|forward| ("--forward", forward.listen.clone()));
+    let ports = flags.inbound_port.iter().map(|port| ("--inbound-port", port.listen.into()));
+    let mut seen: Vec<(&str, Place)> = Vec::new();
+    for (flag, place) in outbound.into_iter().chain(inbound).chain(own).chain(forwards).chain(ports) {
+        if let Some((other, _)) = seen.iter().find(|(_, other)| *other == place && place.is_one()) {
+            let free = place.address().map_or("", |_| " (port 0 picks a free one)");
             return Err(ConfigError::Combination(format!(
-                "{other} and {flag} are both {address}: give each its own (port 0 picks a free one)"
+                "{other} and {flag} are both {place}: give each its own{free}"
             )));
         }
-        seen.push((flag, address));
+        seen.push((flag, place));
     }
-    Ok(())
+    check_proxies(flags)
+}
+
+fn check_proxies(flags: &Flags) -> Result<(), ConfigError> {
+    if flags.proxy_protocol_from.is_empty() || flags.app.is_some() || flags.gateway.is_some() {
+        return Ok(());
+    }
+    Err(ConfigError::Combination(
+        "--proxy-protocol-from goes with --app or --gateway: without, nobody connects but the application itself"
+            .to_owned(),
+    ))
 }
 
 fn drain(flags: &Flags) -> Result<Drain, ConfigError> {

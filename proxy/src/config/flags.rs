@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::forward::{Forward, InboundPort};
 use super::identity::{CaUrl, TypedToken, WorkloadSocket};
+use super::place::Place;
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::transparent::UnknownDestinations;
@@ -93,9 +94,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ZONE", value_parser = check::zone)]
     pub(super) zone: Option<String>,
 
-    /// Where the application's calls are taken; port 0 picks a free one [default: 127.0.0.1:15001]
+    /// Where the application's calls are taken: an address, where port 0 picks a free one, or unix:/PATH of a socket
+    /// [default: 127.0.0.1:15001]
     #[arg(long, value_name = "ADDR")]
-    pub(super) outbound: Option<SocketAddr>,
+    pub(super) outbound: Option<Place>,
 
     /// Where calls to the application are taken; needs --app [default: 127.0.0.1:15006]
     #[arg(long, value_name = "ADDR")]
@@ -123,7 +125,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub(super) unknown_destinations: Option<UnknownDestinations>,
 
-    /// A listener for the application's connections to a port of protocol TCP or TLS; may be repeated
+    /// A listener, an address or unix:/PATH, for the application's connections to a port of protocol TCP or TLS; may be repeated
     #[arg(long, value_name = "ADDR=SERVICE:PORT", value_delimiter = ',')]
     pub(super) forward: Vec<Forward>,
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use outrigger_snapshot::name::{ClusterName, ServiceName};
 
+use super::place::Place;
+
 /// Most of each that one proxy has.
 pub const FORWARDS_MAX: usize = 64;
 
@@ -12,7 +14,7 @@ pub const FORWARDS_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// Where connections are taken.
-    pub listen: SocketAddr,
+    pub listen: Place,
     /// The port of a service that they go to.
     pub port: ClusterName,
 }
@@ -21,18 +23,21 @@ impl FromStr for Forward {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let read = || {
-            let (listen, target) = text.split_once('=')?;
+        let target = |target: &str| {
             let (service, port) = target.rsplit_once(':')?;
             let port = port.parse().ok().filter(|port| *port != 0)?;
             let service: ServiceName = service.parse().ok()?;
-            Some(Self { listen: listen.parse().ok()?, port: service.cluster(port) })
+            Some(service.cluster(port))
         };
-        read().ok_or_else(|| {
+        // A path may have one, too; a name may not.
+        let read = text.rsplit_once('=').and_then(|(listen, to)| Some((listen, target(to)?)));
+        let (listen, port) = read.ok_or_else(|| {
             format!(
-                "{text:?} is no listener; expected ADDRESS=SERVICE:PORT, such as 127.0.0.1:5432=shop/db:5432"
+                "{text:?} is no listener; expected ADDRESS=SERVICE:PORT, such as 127.0.0.1:5432=shop/db:5432 or \
+                 unix:/run/db.sock=shop/db:5432"
             )
-        })
+        })?;
+        Ok(Self { listen: listen.parse()?, port })
     }
 }
 

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::place::{UNIX, socket};
+
 /// The application beside this proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum App {
@@ -16,21 +18,6 @@ pub enum App {
     },
     /// At a socket of the machine, by its path.
     Socket(PathBuf),
-}
-
-/// Longest path of a socket, in bytes: that of `sockaddr_un`, with the zero at its end (unix(7)).
-const SOCKET_BYTES_MAX: usize = 107;
-
-fn socket(path: &str) -> Result<App, String> {
-    match path.len() {
-        _ if !path.starts_with('/') => {
-            Err(format!("unix:{path} is no absolute path of a socket; expected one like unix:/run/app.sock"))
-        }
-        0..=SOCKET_BYTES_MAX => Ok(App::Socket(path.into())),
-        long => Err(format!(
-            "the path of the socket has {long} bytes, and the system takes at most {SOCKET_BYTES_MAX}"
-        )),
-    }
 }
 
 /// Where reports go.
@@ -90,8 +77,8 @@ impl FromStr for App {
                  127.0.0.1:8080, or unix:/PATH of a socket"
             )
         };
-        if let Some(path) = text.strip_prefix("unix:") {
-            return socket(path);
+        if let Some(path) = text.strip_prefix(UNIX) {
+            return socket(path).map(Self::Socket);
         }
         if let Ok(address) = text.parse::<SocketAddr>() {
             let port = Some(address.port()).filter(|port| *port != 0);

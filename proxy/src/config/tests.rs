@@ -30,7 +30,7 @@ fn store_and_service_are_enough() {
     let config = required(&[], &[]).unwrap();
     assert_eq!(config.service.to_string(), "shop/cart");
     assert_eq!(config.node, "cart-7");
-    assert_eq!(config.outbound.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:15001"));
+    assert_eq!(config.outbound.as_ref().map(ToString::to_string).as_deref(), Some("127.0.0.1:15001"));
     assert_eq!(config.inbound, None);
     assert_eq!(config.admin.to_string(), "127.0.0.1:15200");
     assert_eq!(config.metrics.to_string(), "127.0.0.1:15020");
@@ -122,6 +122,10 @@ fn what_does_not_go_together_is_refused() {
         ),
         (&["--store", "/m", "--service", "a", "--join-token-file", "x"], &["--ca"]),
         (
+            &["--store", "/m", "--service", "a", "--proxy-protocol-from", "10.0.0.1"],
+            &["--proxy-protocol-from", "--app", "--gateway"],
+        ),
+        (
             &[
                 "--store",
                 "/m",
@@ -179,6 +183,7 @@ fn listeners_are_where_the_kernel_delivers_what_it_redirects() {
         (&["--unknown-destinations", "refuse"][..], "--transparent"),
         (&["--transparent", "--outbound", "10.0.0.1:15001"], "it is on 127.0.0.1"),
         (&["--transparent", "--outbound", "[::1]:15001"], "it is on 127.0.0.1"),
+        (&["--transparent", "--outbound", "unix:/run/out"], "--outbound unix:/run/out gets nothing"),
         (&["--transparent", "--app", "::1", "--inbound", "127.0.0.1:15006"], "0.0.0.0:15006"),
         (&["--transparent", "--app", "10.0.0.1"], "on loopback"),
     ] {
@@ -267,6 +272,33 @@ fn applications_and_reports_are_addresses() {
     );
     for url in ["ftp://x", "http://", "http://user@x", "http://x?y", ""] {
         assert_eq!(report(url), None, "{url}");
+    }
+}
+
+#[test]
+fn the_application_may_call_through_sockets() {
+    let config = required(&["--outbound", "unix:/run/out", "--forward", "unix:/run/a=b=db:1"], &[]).unwrap();
+    assert_eq!(config.outbound, Some(Place::Socket("/run/out".into())));
+    assert_eq!(config.forwards[0].listen, Place::Socket("/run/a=b".into()));
+    assert_eq!(config.forwards[0].port.to_string(), "default/db:1");
+    let long = format!("unix:/{}", "a".repeat(107));
+    let long_forward = format!("{long}=db:1");
+    for (arguments, expected) in [
+        (&["--outbound", "unix:out"][..], "'--outbound <ADDR>': unix:out is no absolute path"),
+        (&["--outbound", &long], "has 108 bytes, and the system takes at most 107"),
+        (&["--outbound", "/run/out"], "or unix:/PATH of a socket"),
+        (&["--forward", "unix:out=db:1"], "unix:out is no absolute path"),
+        (&["--forward", &long_forward], "has 108 bytes"),
+        (&["--forward", "unix:/run/db"], "unix:/run/db.sock=shop/db:5432"),
+        (&["--forward", "127.0.0.1=db:1"], "expected an IP address and a port"),
+        (
+            &["--outbound", "unix:/s", "--forward", "unix:/s=db:1"],
+            "--outbound and --forward are both unix:/s: give each its own",
+        ),
+        (&["--app", "127.0.0.1", "--inbound", "unix:/s"], "--inbound"),
+    ] {
+        let message = required(arguments, &[]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{arguments:?}: {message}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! `--transparent`: what has to be so where connections are intercepted.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use clap::ValueEnum;
 
 use super::flags::Flags;
+use super::place::Place;
 use super::target::App;
 use super::{ConfigError, Inbound};
 
@@ -29,7 +30,7 @@ pub enum UnknownDestinations {
 /// address of whichever interface it came by.
 pub(super) fn transparent(
     flags: &Flags,
-    outbound: Option<SocketAddr>,
+    outbound: Option<&Place>,
     inbound: Option<&Inbound>,
 ) -> Result<Option<Transparent>, ConfigError> {
     let wrong = |what: String| Err(ConfigError::Combination(what));
@@ -39,9 +40,8 @@ pub(super) fn transparent(
             Some(_) => wrong("--unknown-destinations goes with --transparent".to_owned()),
         };
     }
-    let own = |outbound: &SocketAddr| {
-        outbound.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) || outbound.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-    };
+    let gets = |ip: IpAddr| ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let own = |outbound: &Place| outbound.address().is_some_and(|address| gets(address.ip()));
     if let Some(outbound) = outbound.filter(|outbound| !own(outbound)) {
         return wrong(format!(
             "--outbound {outbound} gets nothing that is intercepted: with --transparent it is on 127.0.0.1, and on ::1 by itself"

@@ -34,7 +34,7 @@ pub enum TlsFailure {
     /// This proxy was given an identity that it cannot prove now.
     #[error("this proxy has no valid certificate or no trust bundle now")]
     NoIdentity,
-    /// This gateway has nothing to show to whoever asks for such a host.
+    /// There is nothing to show to whoever asks for such a host.
     #[error("there is no usable certificate for the host that is asked for")]
     NoCertificate,
     /// Anything else.

@@ -3,15 +3,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use outrigger_certs::mesh::Spoken as Inside;
-use outrigger_snapshot::identity::ServerName;
 use outrigger_snapshot::policy::Mtls;
-use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
+use crate::caller;
 use crate::clock;
 use crate::detect::client_hello::{self, ClientHello, HELLO_BYTES_MAX, Opening};
 use crate::detect::spoken::{FIRST_BYTES_MAX, Spoken, spoken};
@@ -22,10 +19,8 @@ use crate::opaque::Refusal;
 use crate::plan::connection::{Expected, InboundPort};
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
+use crate::transport::Socket;
 use crate::worker::Worker;
-
-/// Pause before the same bytes are looked at again: the socket stays readable while the rest is under way.
-const AGAIN: Duration = Duration::from_millis(5);
 
 /// What a connection is.
 #[derive(Debug)]
@@ -43,7 +38,7 @@ pub(super) enum Found {
 }
 
 /// Looks at it.
-pub(super) async fn look(stream: &TcpStream, downstream: &Downstream) -> io::Result<Found> {
+pub(super) async fn look(stream: &mut Socket, downstream: &Downstream) -> io::Result<Found> {
     let worker = &downstream.worker;
     let expected = match downstream.direction {
         Direction::Outbound => Some(Expected::Http),
@@ -66,7 +61,7 @@ pub(super) async fn look(stream: &TcpStream, downstream: &Downstream) -> io::Res
 }
 
 /// HTTP or TLS. A preface that stops half-way has as long as a head has.
-async fn look_for_http(stream: &TcpStream, downstream: &Downstream) -> io::Result<Found> {
+async fn look_for_http(stream: &mut Socket, downstream: &Downstream) -> io::Result<Found> {
     let limits = &downstream.worker.limits;
     let mut peek = Peek::of(stream, downstream, limits.idle_ns);
     let mut first = [0; FIRST_BYTES_MAX];
@@ -83,7 +78,7 @@ async fn look_for_http(stream: &TcpStream, downstream: &Downstream) -> io::Resul
 
 /// A connection of the port, inside TLS with a caller of the mesh or not.
 async fn look_for_caller(
-    stream: &TcpStream,
+    stream: &mut Socket,
     downstream: &Downstream,
     port: Arc<InboundPort>,
 ) -> io::Result<Found> {
@@ -106,7 +101,7 @@ async fn look_for_caller(
 /// Anything: what is neither HTTP nor a caller of the mesh is for the one port that carries no requests, if there is one, and so is whoever
 /// is silent.
 async fn look_for_all(
-    stream: &TcpStream,
+    stream: &mut Socket,
     downstream: &Downstream,
     port: Option<Arc<InboundPort>>,
 ) -> io::Result<Found> {
@@ -119,7 +114,9 @@ async fn look_for_all(
             Spoken::Undecided => {}
             Spoken::Http1 => return Ok(Found::Http1),
             Spoken::Http2 => return Ok(Found::Http2),
-            Spoken::Tls if is_caller(&mut peek).await? => return Ok(Found::Tls),
+            Spoken::Tls if is_caller(&mut peek).await? || port.is_none() && ends_tls(downstream) => {
+                return Ok(Found::Tls);
+            }
             Spoken::Tls | Spoken::Opaque => return Ok(opaque()),
         }
     }
@@ -130,6 +127,11 @@ async fn look_for_all(
         Some(port) if silent && port.mtls() == Some(Mtls::Strict) => look_for_http(stream, downstream).await,
         _ => Ok(opaque()),
     }
+}
+
+/// Whether TLS of clients outside the mesh is ended for requests.
+fn ends_tls(downstream: &Downstream) -> bool {
+    downstream.worker.with_plan(|plan| plan.ending(None).is_some()).unwrap_or(false)
 }
 
 /// Whether a ClientHello is that of a caller of the mesh: others are for the workload.
@@ -153,9 +155,7 @@ fn is_of_caller(hello: &ClientHello, standing: &Standing) -> bool {
         Standing::Proved(mesh) => Some(mesh.bundle().domain()),
         Standing::None | Standing::Awaited => None,
     };
-    let called =
-        hello.server_name.as_deref().zip(domain).and_then(|(name, domain)| ServerName::read(name, domain));
-    called.is_some() || hello.alpn.offers(Inside::Opaque.alpn())
+    caller::is_caller(hello.server_name.as_deref(), hello.alpn.offers(Inside::Opaque.alpn()), domain)
 }
 
 /// What is there.
@@ -164,13 +164,13 @@ pub(super) enum Peeked {
     Bytes(usize),
     /// No more will come.
     End,
-    /// None have come in time.
+    /// None have come in time, or none will.
     Late,
 }
 
 /// Waits for bytes without taking them.
 pub(super) struct Peek<'a> {
-    stream: &'a TcpStream,
+    stream: &'a mut Socket,
     worker: &'a Worker,
     direction: Direction,
     timer: Timer,
@@ -182,13 +182,18 @@ pub(super) struct Peek<'a> {
 }
 
 impl<'a> Peek<'a> {
-    pub(super) fn new(stream: &'a TcpStream, worker: &'a Worker, direction: Direction, wait_ns: u64) -> Self {
+    pub(super) fn new(
+        stream: &'a mut Socket,
+        worker: &'a Worker,
+        direction: Direction,
+        wait_ns: u64,
+    ) -> Self {
         let timer = Timer::new(&worker.sweep);
         let due_ns = clock::now_ns().saturating_add(wait_ns);
         Self { stream, worker, direction, timer, due_ns, seen: 0, settled: false }
     }
 
-    fn of(stream: &'a TcpStream, downstream: &'a Downstream, wait_ns: u64) -> Self {
+    fn of(stream: &'a mut Socket, downstream: &'a Downstream, wait_ns: u64) -> Self {
         Self::new(stream, &downstream.worker, downstream.direction, wait_ns)
     }
 
@@ -206,32 +211,26 @@ impl<'a> Peek<'a> {
         self.begun(wait_ns);
     }
 
+    /// Waits until there are more than before.
     pub(super) async fn more(&mut self, bytes: &mut [u8]) -> io::Result<Peeked> {
-        loop {
-            let count = match poll_fn(|context| self.poll(context, bytes)).await? {
-                Some(0) => return Ok(Peeked::End),
-                Some(count) => count,
-                None => return Ok(Peeked::Late),
-            };
-            if count > self.seen {
+        match poll_fn(|context| self.poll(context, bytes)).await? {
+            Some(0) => Ok(Peeked::End),
+            Some(count) if count > self.seen => {
                 self.seen = count;
-                return Ok(Peeked::Bytes(count));
+                Ok(Peeked::Bytes(count))
             }
-            if count == bytes.len() || clock::now_ns() >= self.due_ns {
-                return Ok(Peeked::Late);
+            Some(_) | None => {
+                if self.seen > 0 {
+                    self.stream.renew()?;
+                }
+                Ok(Peeked::Late)
             }
-            tokio::time::sleep(AGAIN).await;
         }
     }
 
     /// Ready when there is something, with `None` when the time is over.
-    fn poll(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-        bytes: &mut [u8],
-    ) -> Poll<io::Result<Option<usize>>> {
-        let mut buffer = ReadBuf::new(bytes);
-        if let Poll::Ready(peeked) = self.stream.poll_peek(context, &mut buffer) {
+    fn poll(&mut self, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<Option<usize>>> {
+        if let Poll::Ready(peeked) = self.stream.poll_peek(context, bytes, self.seen) {
             return Poll::Ready(peeked.map(Some));
         }
         if self.timer.fired() {

@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use outrigger_snapshot::head::Authority;
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::first::{Peek, Peeked};
@@ -28,8 +27,8 @@ use crate::http::server::{Downstream, serve_http1, serve_http2};
 use crate::opaque::{Passing, Refusal, pass, serve_port, turn_away};
 use crate::original_dst::original_dst;
 use crate::plan::interception::Addressed;
-use crate::proxy_protocol::Between;
 use crate::telemetry::metrics::Direction;
+use crate::transport::Socket;
 
 /// How intercepted connections are treated, on all listeners.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub struct Interceptor {
 /// An intercepted connection.
 #[derive(Debug)]
 pub struct Intercepted {
-    stream: TcpStream,
+    stream: Socket,
     dialled: SocketAddr,
     interceptor: Arc<Interceptor>,
 }
@@ -64,18 +63,23 @@ enum Said {
 
 impl Intercepted {
     /// The connection; the error is one that was not redirected.
-    pub fn new(stream: TcpStream, interceptor: &Arc<Interceptor>) -> Result<Self, TcpStream> {
-        match original_dst(&stream) {
+    pub fn new(stream: Socket, interceptor: &Arc<Interceptor>) -> Result<Self, Socket> {
+        let dialled = match &stream {
+            Socket::Tcp(stream) => original_dst(stream),
+            Socket::Unix(_) => None,
+        };
+        match dialled {
             Some(dialled) => Ok(Self { stream, dialled, interceptor: interceptor.clone() }),
             None => Err(stream),
         }
     }
 
     /// Serves it until it ends.
-    pub async fn serve<S>(self, arrival: Arrival, stack: S)
+    pub async fn serve<S>(self, mut arrival: Arrival, stack: S)
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
     {
+        arrival.between.destination = Some(self.dialled);
         match arrival.direction {
             Direction::Inbound => self.serve_inbound(arrival, stack).await,
             Direction::Outbound => self.serve_outbound(arrival, stack).await,
@@ -97,7 +101,7 @@ impl Intercepted {
             arrival.port = port;
             return serve(self.stream, arrival, stack).await;
         }
-        let downstream = self.downstream(arrival);
+        let downstream = Downstream::new(arrival);
         if self.interceptor.own_ports.contains(&dialled) {
             return turn_away(&downstream, self.stream, &Refusal::Loop(self.dialled));
         }
@@ -107,18 +111,18 @@ impl Intercepted {
         self.pass(downstream).await;
     }
 
-    async fn serve_outbound<S>(self, arrival: Arrival, stack: S)
+    async fn serve_outbound<S>(mut self, arrival: Arrival, stack: S)
     where
         S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
     {
         let addressed = arrival.worker.with_plan(|plan| plan.addressed(self.dialled)).flatten();
-        let downstream = self.downstream(arrival);
+        let downstream = Downstream::new(arrival);
         let requests = match addressed {
             Some(Addressed::Opaque(port)) => return serve_port(&downstream, &port, self.stream.into()).await,
             Some(Addressed::Requests(port)) => Some(port),
             None => None,
         };
-        let Ok(said) = listen(&self.stream, &downstream).await else { return };
+        let Ok(said) = listen(&mut self.stream, &downstream).await else { return };
         let known = |host: &Authority| downstream.worker.with_plan(|plan| plan.outbound.knows(host));
         let ours = requests.is_some()
             || match &said {
@@ -139,11 +143,6 @@ impl Intercepted {
         }
     }
 
-    fn downstream(&self, arrival: Arrival) -> Rc<Downstream> {
-        let between = Between { source: arrival.peer, destination: Some(self.dialled) };
-        Downstream::new(arrival, between)
-    }
-
     /// Carries it to where it was going, if it may leave the mesh.
     async fn pass(self, downstream: Rc<Downstream>) {
         if downstream.direction == Direction::Outbound && !self.interceptor.lets_out {
@@ -155,7 +154,7 @@ impl Intercepted {
 
 /// Hears what a connection says first, without taking it. Whoever is silent may be waiting for the other side to speak: no longer than an unknown
 /// protocol may take to show.
-async fn listen(stream: &TcpStream, downstream: &Downstream) -> io::Result<Said> {
+async fn listen(stream: &mut Socket, downstream: &Downstream) -> io::Result<Said> {
     let limits = &downstream.worker.limits;
     let mut peek = Peek::new(stream, &downstream.worker, downstream.direction, limits.detect_ns);
     let mut first = [0; FIRST_BYTES_MAX];

@@ -11,13 +11,17 @@ use outrigger_certs::problem::Problem;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::Acceptor;
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsStream};
+use tokio_rustls::server::TlsStream as ServerStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor, TlsStream};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, is_caller};
 use crate::connect::TlsFailure;
 use crate::gateway::Edge;
 use crate::http::server::Downstream;
+use crate::identity::Standing;
+use crate::termination::{Client, TlsListener};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -36,16 +40,81 @@ pub(super) async fn accept(
 ) -> Result<(Transport, Spoken), TlsFailure> {
     let shaking = TlsAcceptor::from(mesh.server().clone()).accept(stream);
     let shaken = shake(shaking, &downstream.worker).await?;
-    let stream = shaken.map_err(|error: io::Error| TlsFailure::of(&error))?;
+    proved(shaken.map_err(broken)?, mesh, downstream)
+}
+
+/// Notes who a caller is.
+fn proved(
+    stream: ServerStream<TcpStream>,
+    mesh: &Mesh,
+    downstream: &Downstream,
+) -> Result<(Transport, Spoken), TlsFailure> {
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or(Problem::Missing);
     let caller = leaf.and_then(|leaf| Caller::new(leaf, session.server_name(), mesh));
     let caller = caller.map_err(TlsFailure::Certificate)?;
-    // Whoever names no protocol speaks what everybody speaks.
-    let spoken = session.alpn_protocol().and_then(Spoken::of).unwrap_or(Spoken::Http1);
     // Empty until here.
     let _ = downstream.caller.set(Rc::new(caller));
-    Ok((Transport::Tls(Box::new(TlsStream::Server(stream))), spoken))
+    Ok(spoken(stream))
+}
+
+/// What is spoken inside. Whoever names no protocol speaks what everybody speaks.
+fn spoken(stream: ServerStream<TcpStream>) -> (Transport, Spoken) {
+    let spoken = stream.get_ref().1.alpn_protocol().and_then(Spoken::of).unwrap_or(Spoken::Http1);
+    (Transport::Tls(Box::new(TlsStream::Server(stream))), spoken)
+}
+
+fn broken(error: io::Error) -> TlsFailure {
+    TlsFailure::of(&error)
+}
+
+/// Lets a caller of the mesh prove who it is, or a client outside of it in on the terms of `port`, as the ClientHello says. A caller of the mesh
+/// that does not say so is let in as such a client, and is nobody.
+pub(super) async fn greet(
+    stream: TcpStream,
+    port: u16,
+    listener: Arc<TlsListener>,
+    downstream: &Downstream,
+) -> Result<(Transport, Spoken), TlsFailure> {
+    let worker = &downstream.worker;
+    let shaking = async {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(broken)?;
+        let trust = worker.with_plan(|plan| plan.trust.clone()).flatten();
+        let domain = trust.as_ref().map(|trust| trust.domain());
+        let hello = begun.client_hello();
+        let opaque =
+            hello.alpn().is_some_and(|mut offered| offered.any(|name| name == Spoken::Opaque.alpn()));
+        if is_caller(hello.server_name(), opaque, domain) {
+            let Standing::Proved(mesh) = worker.identity.standing() else {
+                return Err(TlsFailure::NoIdentity);
+            };
+            let stream = begun.into_stream(mesh.server().clone()).await.map_err(broken)?;
+            return proved(stream, &mesh, downstream);
+        }
+        let (stream, config) = end(begun, Some(&listener)).await?;
+        let chain = stream.get_ref().1.peer_certificates();
+        let certificate = listener.shown(chain, &config, domain).map_err(TlsFailure::Certificate)?;
+        // Empty until here.
+        let _ = downstream.client.set(Rc::new(Client { port, certificate }));
+        Ok(spoken(stream))
+    };
+    shake(Box::pin(shaking), worker).await?
+}
+
+/// Ends the TLS of a client outside the mesh, who hears that nothing is for it where there is nothing to show.
+async fn end(
+    begun: StartHandshake<TcpStream>,
+    listener: Option<&Arc<TlsListener>>,
+) -> Result<(ServerStream<TcpStream>, Arc<ServerConfig>), TlsFailure> {
+    let Some(server) = listener.and_then(|listener| listener.server()) else {
+        let mut stream = begun.io;
+        // Whether it hears of that is its own affair.
+        let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
+        return Err(TlsFailure::NoCertificate);
+    };
+    let config = server.config(begun.client_hello().cipher_suites()).clone();
+    let stream = begun.into_stream(config.clone()).await.map_err(broken)?;
+    Ok((stream, config))
 }
 
 /// Lets a client of a gateway in: the host that it asks for says which listener it means.
@@ -55,26 +124,17 @@ pub(super) async fn admit(
     worker: &Worker,
 ) -> Result<(Transport, Spoken), TlsFailure> {
     let shaking = async {
-        let broken = |error: io::Error| TlsFailure::of(&error);
         let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(broken)?;
         let host = begun.client_hello().server_name().map(str::to_ascii_lowercase);
         let listener = worker.with_plan(|plan| plan.gateway.get(&edge.port())?.tls(host.as_deref()).cloned());
-        let listener = listener.flatten().ok_or(TlsFailure::NoCertificate);
-        let config = listener.as_ref().ok().and_then(|listener| listener.config());
-        let (Ok(listener), Some(config)) = (listener, config) else {
-            let mut stream = begun.io;
-            // Whether it hears of that is its own affair.
-            let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
-            return Err(TlsFailure::NoCertificate);
-        };
-        let stream = begun.into_stream(config.clone()).await.map_err(broken)?;
-        let (_, session) = stream.get_ref();
-        let shown = listener.shown(session.peer_certificates(), &config).map_err(TlsFailure::Certificate)?;
-        edge.secured(shown);
-        let spoken = session.alpn_protocol().and_then(Spoken::of).unwrap_or(Spoken::Http1);
-        Ok((Transport::Tls(Box::new(TlsStream::Server(stream))), spoken))
+        let listener = listener.flatten();
+        let (stream, config) = end(begun, listener.as_ref()).await?;
+        let chain = stream.get_ref().1.peer_certificates();
+        let shown = listener.map(|listener| listener.shown(chain, &config, None)).transpose();
+        edge.secured(shown.map_err(TlsFailure::Certificate)?.flatten());
+        Ok(spoken(stream))
     };
-    shake(shaking, worker).await?
+    shake(Box::pin(shaking), worker).await?
 }
 
 /// A handshake has as long as a request head, and so has the wait for its turn.

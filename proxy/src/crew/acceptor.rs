@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
 use super::{Arrival, Handover, Member, Way, accept_until_drained, start_thread};
 use crate::telemetry::metrics::WorkerStats;
+use crate::transport::Socket;
 use crate::worker::Phase;
 
 /// Listeners on their way to the thread: whoever has more waits a moment.
@@ -60,13 +60,13 @@ async fn work(
         tokio::select! {
             handover = handed.recv() => {
                 let Some(Handover::Listener(listener, door, accepting)) = handover else { return };
-                let Ok(listener) = TcpListener::from_std(listener) else { continue };
+                let Ok(listener) = listener.attach() else { continue };
                 let (takers, phases, arrivals) = (takers.clone(), listeners.clone(), arrivals.clone());
                 tokio::task::spawn_local(async move {
                     let (way, direction) = (Way::from(&door), door.direction);
-                    let hand_over = async |stream: TcpStream, peer: SocketAddr| {
+                    let hand_over = async |stream: Socket, peer: SocketAddr| {
                         let least = takers.iter().min_by_key(|taker| connections(taker));
-                        if let (Some((_, taker)), Ok(stream)) = (least, stream.into_std()) {
+                        if let (Some((_, taker)), Ok(stream)) = (least, stream.detach()) {
                             let arrival = Arrival::new(&arrivals, direction);
                             let _ = taker.send(Handover::Connection(stream, peer, way.clone(), arrival)).await;
                         }

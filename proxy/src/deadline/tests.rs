@@ -33,7 +33,9 @@ fn exchange(deadline_ns: u64) -> Exchange {
         context: Default::default(),
         upgrade: None,
         trailers: false,
+        grpc: false,
         deadline_ns,
+        told_ns: 0,
         peer: HeaderValue::from_static("127.0.0.1"),
         parent: None,
     }

@@ -1,89 +1,122 @@
 //! A second try beside the first, where the first takes longer than most. The first answer wins, and the other try is given up.
 
-use std::pin::pin;
-use std::time::Duration;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use futures_util::future::{Either, select};
 
+use super::answered::outcome;
+use super::outgoing::Outgoing;
 use super::send::{Failed, send};
-use super::{Answer, Prepared, Tries, permit, pick, remaining_ms};
+use super::watch::Watch;
+use super::{Answer, Prepared, Tries, budget, permit, pick};
 use crate::clock;
+use crate::cluster::Cluster;
+use crate::cluster::endpoint::Outcome;
+use crate::http::body::Body;
+use crate::lineage::Parent;
 use crate::passage::Attempt;
+use crate::plan::Resolution;
+use crate::sweep::Timer;
 use crate::worker::Worker;
 
-type Sent = Result<Box<Answer>, Box<Failed>>;
+pub(super) type Sent = Result<Box<Answer>, Box<Failed>>;
+
+/// What a second try is made of, once there is to be one.
+pub(super) struct Aside<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) cluster: &'a Cluster,
+    pub(super) resolution: &'a Resolution,
+    pub(super) outgoing: &'a Outgoing,
+    pub(super) parent: Option<Parent>,
+    pub(super) key: Option<u64>,
+    pub(super) deadline_ns: u64,
+}
 
 impl Prepared {
-    /// For how long the first try is waited for alone; `None`: the request is not hedged. A body would have to be sent to both.
-    pub(super) fn hedge_ns(&self, tries: &Tries) -> Option<u64> {
-        let hedge = self.cluster.hedge.as_ref()?;
+    /// When a try that started now has taken longer than most; `u64::MAX`: it is not hedged.
+    pub(super) fn late_ns(&self, tries: &Tries, started_ns: u64) -> u64 {
         let first = tries.counted + tries.uncounted == 0;
-        (first && self.outgoing.safe && self.outgoing.is_bodiless()).then(|| {
-            let most_ns = self.cluster.load.answers.read().unwrap_or_default();
-            most_ns.max(hedge.delay_min_ms.saturating_mul(1_000_000))
-        })
-    }
-
-    /// Sends a request, and a second time elsewhere if no answer has come for `delay_ns`; gives back the try that was answered first.
-    pub(super) async fn hedged(
-        &mut self,
-        worker: &Worker,
-        first: Attempt,
-        tries: &mut Tries,
-        delay_ns: u64,
-    ) -> (Attempt, Sent) {
-        let (cluster, key, deadline_ns) = (self.cluster.clone(), self.key, self.deadline_ns);
-        let budget = self.budget();
-        let stats = self.resolution.stats().shard(worker.index);
-        let twin = self.outgoing.twin();
-        let mut watch = self.watch.twin(worker);
-        let own = send(worker, &cluster, &first, &mut self.outgoing, &mut self.watch, false);
-        // In a block, so that both tries are over before one of them is handed out.
-        let (second, sent) = {
-            let mut own = pin!(own);
-            let late = pin!(tokio::time::sleep(Duration::from_nanos(delay_ns)));
-            let second = match select(own.as_mut(), late).await {
-                Either::Left((sent, _)) => Err(sent),
-                Either::Right(_) => {
-                    let now_ns = clock::now_ns();
-                    let other = pick(worker, &cluster, key, tries, now_ns).ok().filter(|(_, known)| !known);
-                    let slowest = cluster.hedge.as_ref().map_or(0, |hedge| 100 - hedge.percentile.min(100));
-                    let allowed = || cluster.load.retries.withdraw_hedge(&budget, slowest.into(), now_ns);
-                    let start = |endpoint| {
-                        let permit = permit(worker, &cluster, now_ns).ok()?;
-                        Some(Attempt::start(endpoint, permit, now_ns, deadline_ns))
-                    };
-                    Ok(other.filter(|_| allowed()).and_then(|(endpoint, _)| start(endpoint)).zip(twin))
-                }
-            };
-            match second {
-                Err(sent) => (None, sent),
-                Ok(None) => (None, own.await),
-                Ok(Some((attempt, mut twin))) => {
-                    stats.hedges.add(1);
-                    watch.restart(attempt.started_ns());
-                    twin.remind(remaining_ms(deadline_ns, attempt.started_ns()));
-                    let won = race(own, send(worker, &cluster, &attempt, &mut twin, &mut watch, false)).await;
-                    match won {
-                        Either::Left(sent) => (None, sent),
-                        Either::Right(sent) => {
-                            stats.hedge_wins.add(1);
-                            (Some(attempt), sent)
-                        }
-                    }
-                }
+        match &self.cluster.hedge {
+            Some(hedge) if first && self.outgoing.safe && self.outgoing.has_twin() => {
+                let most_ns = self.cluster.load.answers.read().unwrap_or_default();
+                started_ns.saturating_add(most_ns.max(hedge.delay_min_ms.saturating_mul(1_000_000)))
             }
-        };
-        (second.unwrap_or(first), sent)
+            _ => u64::MAX,
+        }
     }
+}
+
+/// Waits for a try until `late_ns`; `None`: it takes longer. Nothing is made before it does. No `async fn`: the arguments of one stand twice in
+/// its future.
+pub(super) fn alone(
+    worker: &Worker,
+    mut own: Pin<&mut impl Future<Output = Sent>>,
+    late_ns: u64,
+) -> impl Future<Output = Option<Sent>> {
+    let mut timer = None;
+    poll_fn(move |context| {
+        if let Poll::Ready(sent) = own.as_mut().poll(context) {
+            return Poll::Ready(Some(sent));
+        }
+        if late_ns != u64::MAX {
+            let timer = timer.get_or_insert_with(|| Timer::new(&worker.sweep));
+            if timer.fired() {
+                return Poll::Ready(None);
+            }
+            timer.arm(late_ns, context.waker());
+        }
+        Poll::Pending
+    })
+}
+
+/// Sends a request a second time, elsewhere, if that may be; gives back what was answered first, and the second try if it was that.
+pub(super) async fn beside(
+    aside: Aside<'_>,
+    own: Pin<&mut impl Future<Output = Sent>>,
+    tries: &mut Tries,
+) -> (Option<Box<Attempt>>, Sent) {
+    let Aside { worker, cluster, resolution, .. } = aside;
+    let Some((attempt, twin)) = start(&aside, tries) else { return (None, own.await) };
+    let stats = resolution.stats().shard(worker.index);
+    stats.hedges.add(1);
+    let mut watch = Watch::new(worker, cluster, &resolution.rule, &Body::Empty, attempt.started_ns());
+    let second = send(worker, cluster, &attempt, &twin, &mut watch, false);
+    let won = race(own, second, twin.grpc).await;
+    match won {
+        Either::Left(sent) => (None, sent),
+        Either::Right(sent) => {
+            stats.hedge_wins.add(1);
+            (Some(Box::new(attempt)), sent)
+        }
+    }
+}
+
+/// A second try, if there is another endpoint, and the budget and the breaker allow it.
+fn start(aside: &Aside<'_>, tries: &mut Tries) -> Option<(Attempt, Outgoing)> {
+    let Aside { worker, cluster, outgoing, parent, key, deadline_ns, .. } = aside;
+    let now_ns = clock::now_ns();
+    let twin = outgoing.twin()?;
+    let (endpoint, _) = pick(worker, cluster, *key, tries, now_ns).ok().filter(|(_, known)| !known)?;
+    let slowest = cluster.hedge.as_ref().map_or(0, |hedge| 100 - hedge.percentile.min(100));
+    if !cluster.load.retries.withdraw_hedge(&budget(cluster, *parent), slowest.into(), now_ns) {
+        return None;
+    }
+    let permit = permit(worker, cluster, now_ns).ok()?;
+    Some((Attempt::start(endpoint, permit, now_ns, *deadline_ns), twin))
 }
 
 /// Whichever succeeds first; if neither does, whichever fails last.
 async fn race(
     first: impl Future<Output = Sent> + Unpin,
     second: impl Future<Output = Sent>,
+    grpc: bool,
 ) -> Either<Sent, Sent> {
-    let good = |sent: &Sent| sent.as_ref().is_ok_and(|answer| !answer.response.status().is_server_error());
+    let good = |sent: &Sent| {
+        let answered = sent.as_ref().is_ok_and(|answer| !answer.response.status().is_server_error());
+        answered && !(grpc && matches!(outcome(sent, grpc), Some(Outcome::Failure | Outcome::Overloaded)))
+    };
     match select(first, pin!(second)).await {
         Either::Left((sent, _)) if good(&sent) => Either::Left(sent),
         Either::Left((_, second)) => Either::Right(second.await),

@@ -1,5 +1,7 @@
 //! A request as it is sent, and sent again.
 
+use std::cell::Cell;
+
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{self, Uri};
 use http::{HeaderMap, Method, Request, Version};
@@ -18,20 +20,27 @@ const ATTEMPT: HeaderName = HeaderName::from_static("outrigger-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const GRPC_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
+/// For so long what the upstream was told of the time that is left is true: no more than a hop costs.
+const TOLD_NS: u64 = 1_000_000;
+
 /// See the module.
 pub(super) struct Outgoing {
     /// For the next try, as far as nobody has taken it.
-    request: Option<Box<Request<Body>>>,
+    request: Cell<Option<Box<Request<Body>>>>,
     /// What further tries are made of; `None`: there are none, unless the request comes back unsent.
     copy: Option<Box<Request<()>>>,
     replay: Option<Replay>,
     bodiless: bool,
+    /// When its upstream was told how much time is left: what is made anew says nothing that is true.
+    told_ns: Cell<u64>,
     /// Whether its response may switch protocols.
     pub(super) switches: bool,
     /// Whether it may be executed twice.
     pub(super) safe: bool,
     /// Whether it is a gRPC call.
     pub(super) grpc: bool,
+    /// Whether it may be sent again for a gRPC status.
+    pub(super) minds_grpc: bool,
 }
 
 impl Outgoing {
@@ -42,7 +51,7 @@ impl Outgoing {
         policy: &RetryPolicy,
         pool: &ReplayPool,
     ) -> Self {
-        let Exchange { head, body, upgrade, trailers, .. } = exchange;
+        let Exchange { head, body, upgrade, trailers, grpc, told_ns, .. } = exchange;
         let once = upgrade.is_some() || head.header(&NO_RETRY).is_some();
         let safe = !once && policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some());
         let repeats = policy.attempts > 0 || cluster.hedge.is_some();
@@ -58,22 +67,21 @@ impl Outgoing {
         let bodiless = body.is_end_stream();
         let head = upstream_head(head, bodiless, cluster, upgrade.as_ref(), trailers);
         let copies = keeps && (bodiless || replay.is_some());
-        let grpc = policy.minds_grpc()
-            && cluster.is_http2()
-            && head.headers().get(header::CONTENT_TYPE).is_some_and(is_grpc);
+        let minds_grpc = grpc && safe && policy.minds_grpc();
         let (parts, ()) = head.into_parts();
         let copy = copies.then(|| Box::new(Request::from_parts(parts.clone(), ())));
-        let request = Some(Box::new(Request::from_parts(parts, body)));
-        Self { request, copy, replay, bodiless, switches: upgrade.is_some(), safe, grpc }
+        let request = Cell::new(Some(Box::new(Request::from_parts(parts, body))));
+        let (told_ns, switches) = (Cell::new(told_ns), upgrade.is_some());
+        Self { request, copy, replay, bodiless, told_ns, switches, safe, grpc, minds_grpc }
     }
 
     /// The body that will be sent first.
-    pub(super) fn body(&self) -> &Body {
-        self.request.as_ref().map_or(&Body::Empty, |request| request.body())
+    pub(super) fn body(&mut self) -> &Body {
+        self.request.get_mut().as_ref().map_or(&Body::Empty, |request| request.body())
     }
 
     /// The request for the next try; `None` if it cannot be made again.
-    pub(super) fn take(&mut self) -> Option<Box<Request<Body>>> {
+    pub(super) fn take(&self) -> Option<Box<Request<Body>>> {
         if let Some(request) = self.request.take() {
             return Some(request);
         }
@@ -83,31 +91,40 @@ impl Outgoing {
             Some(_) => return None,
             None => Body::Empty,
         };
+        self.told_ns.set(0);
         Some(Box::new(head.map(|()| body)))
     }
 
-    /// Whether it has no body.
-    pub(super) fn is_bodiless(&self) -> bool {
-        self.bodiless
+    /// Whether it can be sent to two at a time, once all of its body has come.
+    pub(super) fn has_twin(&self) -> bool {
+        self.copy.is_some()
     }
 
-    /// The same once more, for a request without a body.
+    /// The same once more, while it is under way; `None` if more of its body is to come, or that was too long to be kept.
     pub(super) fn twin(&self) -> Option<Self> {
-        let head = (**self.copy.as_ref().filter(|_| self.bodiless)?).clone();
-        let request = Some(Box::new(head.map(|()| Body::Empty)));
-        let Self { bodiless, switches, safe, grpc, .. } = *self;
-        Some(Self { request, copy: None, replay: None, bodiless, switches, safe, grpc })
+        let copy = self.copy.as_ref()?;
+        let body = match &self.replay {
+            Some(replay) => Body::Replay(replay.twin()?),
+            None => Body::Empty,
+        };
+        let request = Cell::new(Some(Box::new((**copy).clone().map(|()| body))));
+        let told_ns = Cell::new(0);
+        let Self { bodiless, switches, safe, grpc, minds_grpc, .. } = *self;
+        Some(Self { request, copy: None, replay: None, bodiless, told_ns, switches, safe, grpc, minds_grpc })
     }
 
     /// None of it was sent.
-    pub(super) fn give_back(&mut self, request: Box<Request<Body>>) {
-        self.request = Some(request);
+    pub(super) fn give_back(&self, request: Box<Request<Body>>) {
+        self.request.set(Some(request));
     }
 
     /// Whether there is a next try to be made.
     pub(super) fn is_repeatable(&self) -> bool {
         let whole = self.bodiless || self.replay.as_ref().is_some_and(Replay::is_whole);
-        self.request.is_some() || self.copy.is_some() && whole
+        let request = self.request.take();
+        let unsent = request.is_some();
+        self.request.set(request);
+        unsent || self.copy.is_some() && whole
     }
 
     /// Tells the upstream the number of this try.
@@ -121,19 +138,22 @@ impl Outgoing {
         }
     }
 
-    /// Tells the upstream how much time is left, where there is a limit.
-    pub(super) fn remind(&mut self, remaining_ms: Option<u64>) {
-        let Some(remaining_ms) = remaining_ms else { return };
-        for headers in self.heads() {
-            headers.insert(DEADLINE, HeaderValue::from(remaining_ms));
-            if let (Some(timeout), Some(left)) = (headers.get_mut(GRPC_TIMEOUT), grpc_timeout(remaining_ms)) {
-                *timeout = left;
-            }
+    /// Tells the upstream how much time is left until `deadline_ns`, unless what it was told is still true.
+    pub(super) fn tell(&self, request: &mut Request<Body>, deadline_ns: u64, now_ns: u64) {
+        if deadline_ns == u64::MAX || now_ns < self.told_ns.get() + TOLD_NS {
+            return;
+        }
+        self.told_ns.set(now_ns);
+        let remaining_ms = deadline_ns.saturating_sub(now_ns) / 1_000_000;
+        let headers = request.headers_mut();
+        headers.insert(DEADLINE, HeaderValue::from(remaining_ms));
+        if let (Some(timeout), Some(left)) = (headers.get_mut(GRPC_TIMEOUT), grpc_timeout(remaining_ms)) {
+            *timeout = left;
         }
     }
 
     fn heads(&mut self) -> impl Iterator<Item = &mut HeaderMap> {
-        let own = self.request.as_mut().map(|request| request.headers_mut());
+        let own = self.request.get_mut().as_mut().map(|request| request.headers_mut());
         own.into_iter().chain(self.copy.as_mut().map(|copy| copy.headers_mut()))
     }
 }
@@ -141,10 +161,6 @@ impl Outgoing {
 /// Whether a body is worth keeping: one that is known to be too long is not.
 fn fits(body: &DownstreamBody, policy: &RetryPolicy) -> bool {
     body.size_hint().lower() <= policy.body_bytes_max as u64
-}
-
-fn is_grpc(value: &HeaderValue) -> bool {
-    value.as_bytes().starts_with(b"application/grpc")
 }
 
 fn upstream_head(

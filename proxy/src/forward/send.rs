@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use super::Answer;
 use super::outgoing::Outgoing;
 use super::watch::Watch;
 use crate::clock;
-use crate::cluster::Cluster;
 use crate::cluster::hash_ring::stable_hash;
-use crate::error::ProxyError;
+use crate::cluster::{Cluster, Wire};
+use crate::error::{Limit, ProxyError};
 use crate::http::body::Incoming;
 use crate::http::failure::upstream_failure;
 use crate::passage::Attempt;
-use crate::pool::SendError;
+use crate::pool::{EndpointPool, Lease, Ready, SendError};
 use crate::worker::Worker;
 
 /// Connections tried for one request because the one before turned out closed before anything was sent on it.
@@ -63,25 +64,30 @@ pub(super) async fn send(
     worker: &Worker,
     cluster: &Cluster,
     attempt: &Attempt,
-    outgoing: &mut Outgoing,
+    outgoing: &Outgoing,
     watch: &mut Watch,
     fresh: bool,
 ) -> Result<Box<Answer>, Box<Failed>> {
     let pool = worker.pools.of(attempt.endpoint(), cluster);
     let wire = cluster.wire(outgoing.switches);
+    let mut now_ns = attempt.started_ns();
     for _ in 0..UNSENT_TRIES_MAX {
         let idle = if fresh { None } else { pool.take(cluster, wire, attempt.started_ns()) };
         let reused = idle.is_some();
         let mut lease = match idle {
             Some(lease) => lease,
             // Boxed: rare, and an idle connection should not be as large as this.
-            None => match watch.limit(Box::pin(pool.open(cluster, wire, fresh))).await {
-                Ok(Ok(lease)) => lease,
-                Ok(Err(error)) | Err(error) => return Err(Box::new(Failed { error, reused })),
+            None => match Box::pin(connection(&pool, cluster, wire, attempt, watch, fresh)).await {
+                Ok(lease) => {
+                    now_ns = clock::now_ns();
+                    lease
+                }
+                Err(error) => return Err(Box::new(Failed { error, reused })),
             },
         };
         lease.may_switch(outgoing.switches);
-        let Some(request) = outgoing.take() else { break };
+        let Some(mut request) = outgoing.take() else { break };
+        outgoing.tell(&mut request, attempt.deadline_ns(), now_ns);
         match watch.limit(pin!(lease.send(*request))).await {
             Ok(Ok(response)) => return Ok(Answer::new(lease, response)),
             Ok(Err(SendError::Unsent(back))) => outgoing.give_back(back),
@@ -91,6 +97,37 @@ pub(super) async fn send(
     let address = attempt.endpoint().address();
     let error = std::io::ErrorKind::ConnectionAborted.into();
     Err(Box::new(Failed { error: ProxyError::ConnectFailed { address, error }, reused: false }))
+}
+
+/// A connection to the endpoint of a try. Its time begins when there is a place for one: what comes before is no doing of the endpoint's.
+async fn connection(
+    pool: &Rc<EndpointPool>,
+    cluster: &Cluster,
+    wire: Wire,
+    attempt: &Attempt,
+    watch: &mut Watch,
+    fresh: bool,
+) -> Result<Lease, ProxyError> {
+    let mut ready = pin!(pool.ready(cluster, wire, fresh, attempt.in_line()));
+    let ready = loop {
+        match watch.limit(ready.as_mut()).await {
+            Ok(ready) => break ready?,
+            Err(_) if attempt.in_line().get() => watch.restart(clock::now_ns()),
+            Err(late) => return Err(late),
+        }
+    };
+    if attempt.in_line().get() {
+        let now_ns = clock::now_ns();
+        if now_ns >= attempt.deadline_ns() {
+            return Err(ProxyError::Limit(Limit::PendingTime));
+        }
+        attempt.turn(now_ns);
+        watch.restart(now_ns);
+    }
+    match ready {
+        Ready::Lease(lease) => Ok(lease),
+        Ready::Place(opening) => watch.limit(pin!(pool.open(opening, cluster, wire))).await?,
+    }
 }
 
 /// The first of a response body; `None` if it is empty or does not come in time.

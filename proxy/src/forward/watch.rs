@@ -43,11 +43,6 @@ impl Watch {
         }
     }
 
-    /// The same limits for another try of a request without a body.
-    pub(super) fn twin(&self, worker: &Worker) -> Self {
-        Self { timer: Timer::new(&worker.sweep), progress: None, ..*self }
-    }
-
     /// When the try started.
     pub(super) fn started_ns(&self) -> u64 {
         self.started_ns
@@ -55,7 +50,7 @@ impl Watch {
 
     /// When the try must be over, to its last byte.
     pub(super) fn try_ns(&self) -> u64 {
-        self.started_ns.saturating_add(self.try_limit_ns)
+        self.started_ns.max(clock::resumed_ns()).saturating_add(self.try_limit_ns)
     }
 
     /// Another try starts.
@@ -75,16 +70,18 @@ impl Watch {
 
     /// The next limit, and what it means: the body must move while it is sent, and the head must come once it is.
     fn next(&self) -> (u64, Timeout) {
+        // What passed while nothing was read is nobody's delay.
+        let resumed_ns = clock::resumed_ns();
+        let moved_ns = |progress: &Progress| progress.since_ns.get().max(resumed_ns);
+        let started_ns = self.started_ns.max(resumed_ns);
         let wait = match &self.progress {
             Some(progress) if !progress.ended.get() => {
                 let timeout =
                     if progress.wanted.get() { Timeout::RequestBody } else { Timeout::UpstreamBody };
-                (progress.since_ns.get().saturating_add(self.stall_ns), timeout)
+                (moved_ns(progress).saturating_add(self.stall_ns), timeout)
             }
-            Some(progress) => {
-                (progress.since_ns.get().saturating_add(self.first_byte_ns), Timeout::FirstByte)
-            }
-            None => (self.started_ns.saturating_add(self.first_byte_ns), Timeout::FirstByte),
+            Some(progress) => (moved_ns(progress).saturating_add(self.first_byte_ns), Timeout::FirstByte),
+            None => (started_ns.saturating_add(self.first_byte_ns), Timeout::FirstByte),
         };
         let try_ns = self.try_ns();
         if try_ns <= wait.0 { (try_ns, Timeout::Try) } else { wait }

@@ -9,13 +9,12 @@ use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::router::Miss;
 
 use crate::error::ProxyError;
-use crate::http::forwarded::FORWARDED_PROTO;
-use crate::http::normalize::strip_own_fields;
+use crate::http::forwarded::{FORWARDED_PROTO, address};
+use crate::http::normalize::{FORWARDED_FIELDS, strip_own_fields};
 use crate::plan::{Plan, Rule};
+use crate::telemetry::metrics::WorkerStats;
 use crate::trust::Trusted;
 
-/// What the names of fields begin with by which proxies say who asked.
-const FORWARDED_FIELDS: &str = "x-forwarded-";
 /// The same in one field (RFC 7239).
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
@@ -29,6 +28,9 @@ pub enum Opening {
     /// It is.
     Tls,
 }
+
+/// The rule for a request, the bytes of its path that a prefix has matched, and how much the request matters, if that is said.
+pub(crate) type Routed = (Arc<Rule>, Option<usize>, Option<u8>);
 
 /// See the module.
 #[derive(Debug)]
@@ -69,13 +71,24 @@ impl Edge {
         self.certificate.get()
     }
 
-    /// The rule for a request: of the listener that is for its host, and nobody else's.
-    pub fn route(&self, plan: &Plan, head: &RequestHead) -> Result<(Arc<Rule>, Option<usize>), ProxyError> {
+    /// The rule for a request: of the listener that is for its host, and nobody else's. Also how much the request matters, if the listener
+    /// says so. What it does not let in, no rule sees.
+    pub fn route(
+        &self,
+        stats: &WorkerStats,
+        plan: &Plan,
+        head: &RequestHead,
+        peer: &HeaderValue,
+    ) -> Result<Routed, ProxyError> {
         let port = plan.gateway.get(&self.port).ok_or(ProxyError::NoHost)?;
         let listeners = port.http().ok_or(ProxyError::NoHost)?;
         let listener = listeners.find(Some(head.authority().host())).ok_or(ProxyError::NoHost)?;
-        match listener.find(head) {
-            Ok((rule, prefix)) => Ok((rule.clone(), prefix.map(str::len))),
+        let matters = match &listener.gate {
+            Some(gate) => gate.request(stats, None, true, || false, head, || address(peer))?,
+            None => None,
+        };
+        match listener.routes.find(head) {
+            Ok((rule, prefix)) => Ok((rule.clone(), prefix.map(str::len), matters)),
             Err(Miss::Host) => Err(ProxyError::NoHost),
             Err(Miss::Port | Miss::Rule) => Err(ProxyError::NoRule),
         }

@@ -13,6 +13,8 @@ pub use hyper::body::Incoming;
 use super::replay::ReplayBody;
 use super::stream::CutAt;
 use crate::clock;
+use crate::cluster::endpoint::Outcome;
+use crate::grpc;
 use crate::http::normalize::normalize_trailers;
 use crate::passage::Passage;
 use crate::sweep::Timer;
@@ -113,9 +115,11 @@ impl DownstreamBody {
 #[derive(Debug)]
 pub struct UpstreamBody {
     incoming: Incoming,
-    /// Taken from it already, to see whether it is worth passing on.
-    ahead: Option<Frame<Bytes>>,
+    /// Taken from it already, to see what it is.
+    ahead: Option<Result<Frame<Bytes>, hyper::Error>>,
     passage: Option<Passage>,
+    /// Whether it is a gRPC call's, whose status stands in the trailers.
+    grpc: bool,
     timer: Timer,
     /// After which the body is cut, however it moves.
     deadline_ns: u64,
@@ -134,16 +138,29 @@ impl UpstreamBody {
     pub fn new(
         incoming: Incoming,
         passage: Passage,
+        grpc: bool,
         timer: Timer,
         deadline_ns: u64,
         stall_ns: Option<u64>,
     ) -> Self {
-        Self { incoming, ahead: None, passage: Some(passage), timer, deadline_ns, stall_ns, cut_at: None }
+        let (ahead, passage, cut_at) = (None, Some(passage), None);
+        Self { incoming, ahead, passage, grpc, timer, deadline_ns, stall_ns, cut_at }
     }
 
     /// Puts a frame in front of the rest, from where it was taken.
     pub fn put_back(&mut self, frame: Frame<Bytes>) {
-        self.ahead = Some(frame);
+        self.ahead = Some(Ok(frame));
+    }
+
+    /// What a gRPC call comes to, if what has come of the body says it. Nobody waits for that.
+    pub fn glance(&mut self, context: &mut Context<'_>) -> Option<Outcome> {
+        if self.ahead.is_none()
+            && let Poll::Ready(Some(first)) = self.poll_incoming(context)
+        {
+            self.ahead = Some(first);
+        }
+        let trailers = self.ahead.as_ref()?.as_ref().ok()?.trailers_ref()?;
+        grpc::outcome(trailers)
     }
 
     /// The passage, while it lasts.
@@ -157,7 +174,8 @@ impl UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.incoming.size_hint();
-        let Some(data) = self.ahead.as_ref().and_then(Frame::data_ref) else { return rest };
+        let ahead = self.ahead.as_ref().and_then(|ahead| ahead.as_ref().ok());
+        let Some(data) = ahead.and_then(Frame::data_ref) else { return rest };
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper() {
             hint.set_upper(upper + data.len() as u64);
@@ -185,10 +203,28 @@ impl UpstreamBody {
         }
     }
 
+    /// The next frame, from where it comes; a gRPC call's says how the call goes.
+    fn poll_incoming(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        if let (true, Poll::Ready(Some(Ok(frame))), Some(passage)) = (self.grpc, &polled, &mut self.passage) {
+            let outcome = match frame.trailers_ref() {
+                Some(trailers) => grpc::outcome(trailers).unwrap_or(Outcome::Success),
+                None => Outcome::Success,
+            };
+            // Once there was a message, only a failure says more.
+            passage.attempt.answered(outcome, clock::now_ns());
+        }
+        polled
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = match self.ahead.take() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut self.incoming).poll_frame(context),
+            // Whoever took it has looked at it.
+            Some(ahead) => Poll::Ready(Some(ahead)),
+            None => self.poll_incoming(context),
         };
         let end = match polled {
             Poll::Pending => {

@@ -20,6 +20,11 @@ pub fn peer_value(address: IpAddr) -> HeaderValue {
     HeaderValue::from_str(&address.to_canonical().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
+/// The address that a field value of [`peer_value`] is of.
+pub fn address(peer: &HeaderValue) -> Option<IpAddr> {
+    peer.to_str().ok()?.parse().ok()
+}
+
 /// Adds the peer to `x-forwarded-for`; sets `x-forwarded-host`, `x-forwarded-proto` and `x-request-id` where they are missing.
 pub fn add_forwarded(
     head: &mut RequestHead,

@@ -14,6 +14,8 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// What the names of fields begin with that proxies say something to each other by.
 const OWN_FIELDS: &str = "outrigger-";
+/// What the names of fields begin with by which proxies say who asked.
+pub const FORWARDED_FIELDS: &str = "x-forwarded-";
 
 const FORBIDDEN_TRAILERS: [HeaderName; 19] = [
     header::AUTHORIZATION,
@@ -70,6 +72,7 @@ struct Seen {
     length_list: bool,
     timed: bool,
     marked: bool,
+    underscored: bool,
     padded: bool,
 }
 
@@ -95,7 +98,10 @@ impl Seen {
                 }
                 "grpc-timeout" => seen.timed = true,
                 "outrigger-deadline-ms" => (seen.timed, seen.marked) = (true, true),
-                name => seen.marked |= name.starts_with(OWN_FIELDS),
+                name => {
+                    seen.marked |= name.starts_with(OWN_FIELDS);
+                    seen.underscored |= name.contains('_');
+                }
             }
             let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
             seen.padded |= blank(value.as_bytes().first()) || blank(value.as_bytes().last());
@@ -114,6 +120,9 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
     if seen.padded {
         trim_values(&mut headers);
     }
+    if seen.underscored {
+        strip_lookalikes(&mut headers);
+    }
     let authority = authority(&uri, version, &headers, &seen)?;
     let path_and_query = target(&method, uri)?;
     match seen.transfer_encodings {
@@ -123,7 +132,7 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
         }
         _ => return Err(Malformed::TransferEncoding.into()),
     }
-    let upgrade = if seen.upgrade { take_upgrade(&mut headers, &method, version)? } else { None };
+    let upgrade = if seen.upgrade { upgrade::take(&mut headers, &method, version)? } else { None };
     let trailers = seen.te && takes_trailers(&headers);
     strip_connection(&mut headers, &seen);
     if seen.expect {
@@ -142,6 +151,18 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
         timed: seen.timed,
         marked: seen.marked,
     })
+}
+
+/// Takes away what applications that read fields as variables (RFC 3875 §4.1.18) would take for what proxies vouch for.
+fn strip_lookalikes(headers: &mut HeaderMap) {
+    let means = |name: &HeaderName| {
+        let meant = name.as_str().replace('_', "-");
+        name.as_str() != meant && (meant.starts_with(OWN_FIELDS) || meant.starts_with(FORWARDED_FIELDS))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(|name| means(name)).cloned().collect();
+    for name in names {
+        headers.remove(&name);
+    }
 }
 
 /// Takes away what a stranger says to proxies.
@@ -289,26 +310,6 @@ fn without_dot_segments(path_and_query: &PathAndQuery) -> Option<PathAndQuery> {
     text.parse().ok()
 }
 
-/// RFC 9110 §7.8: only with the connection option, only over HTTP/1.1; ignored elsewhere.
-fn take_upgrade(
-    headers: &mut HeaderMap,
-    method: &Method,
-    version: Version,
-) -> Result<Option<HeaderValue>, Malformed> {
-    let upgrade = headers.remove(header::UPGRADE);
-    if version != Version::HTTP_11
-        || !connection_options(headers).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
-    {
-        return Ok(None);
-    }
-    // An offer of h2c is not ours to accept nor the upstream's to see.
-    let upgrade = upgrade.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
-    if upgrade.is_some() && *method != Method::GET {
-        return Err(Malformed::Upgrade);
-    }
-    Ok(upgrade)
-}
-
 /// Bytes, since a line that is not all ASCII names fields, too.
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(header::CONNECTION).into_iter().map(HeaderValue::as_bytes);
@@ -364,3 +365,4 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests;
+mod upgrade;

@@ -27,7 +27,7 @@ pub struct ReplayPool(Rc<Cell<usize>>);
 #[derive(Debug)]
 pub struct Replay(Rc<RefCell<State>>);
 
-/// The body of one try. Only the latest try's gives anything.
+/// The body of one try. Only the latest try's gives anything, and its twin's.
 #[derive(Debug)]
 pub struct ReplayBody {
     state: Rc<RefCell<State>>,
@@ -77,6 +77,14 @@ impl Replay {
         let mut state = self.0.borrow_mut();
         state.generation += 1;
         ReplayBody { state: self.0.clone(), generation: state.generation, blocks: 0, trailed: false }
+    }
+
+    /// The body from its beginning once more, beside that of the last try; `None` unless all of it has come and is kept.
+    pub fn twin(&self) -> Option<ReplayBody> {
+        let state = self.0.borrow();
+        let twin =
+            || ReplayBody { state: self.0.clone(), generation: state.generation, blocks: 0, trailed: false };
+        (state.whole && state.ended).then(twin)
     }
 
     /// Whether all that was sent of it is still here.

@@ -3,23 +3,22 @@
 use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::rt::ReadBufCursor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outrigger_snapshot::name::ClusterName;
 use tower_service::Service;
 
+use self::guard::{Guard, Verdict};
 use crate::caller::Caller;
 use crate::clock;
 use crate::connection::Arrival;
@@ -29,17 +28,21 @@ use crate::gateway::Edge;
 use crate::http::body::{Body, DownstreamBody};
 use crate::http::forwarded::peer_value;
 use crate::http::gather::gather;
-use crate::http::io::FlatIo;
 use crate::http::normalize::normalize_request;
 use crate::http::stream::{CutAt, StreamExecutor};
-use crate::http::upgrade::{Socket, Upgraded, tunnel};
+use crate::http::upgrade::Upgraded;
 use crate::passage::{Accepted, Activity, Record};
 use crate::proxy_protocol::Between;
 use crate::stack::{Call, answer};
-use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
+use crate::termination::Client;
 use crate::transport::Transport;
 use crate::worker::{Phase, Worker};
+
+pub use http1::serve_http1;
+
+mod guard;
+mod http1;
 
 /// Most that is read at once from an HTTP/1.1 connection, in bytes; it gets there only for bodies.
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -74,6 +77,8 @@ pub struct Downstream {
     pub addressed: OnceCell<Arc<ClusterName>>,
     /// Who the peer has proved to be.
     pub caller: OnceCell<Rc<Caller>>,
+    /// What is known of a client outside the mesh that has come inside TLS.
+    pub client: OnceCell<Rc<Client>>,
     /// What is known of a stranger, where this is a gateway.
     pub edge: OnceCell<Rc<Edge>>,
     /// What it is doing.
@@ -87,25 +92,21 @@ pub struct Downstream {
 
 impl Downstream {
     /// A connection that nothing was read of.
-    pub fn new(arrival: Arrival, between: Between) -> Rc<Self> {
-        let Arrival { worker, direction, port, edge, accepted, .. } = arrival;
-        let peer = peer_value(between.source.ip());
-        let activity = Rc::new(Activity::new(clock::now_ns()));
-        let edge = edge.map_or_else(OnceCell::new, OnceCell::from);
-        let (addressed, caller) = (OnceCell::new(), OnceCell::new());
-        let (cut_at, tunnel) = (CutAt::default(), RefCell::default());
+    pub fn new(arrival: Arrival) -> Rc<Self> {
+        let Arrival { worker, direction, port, edge, between, accepted } = arrival;
         Rc::new(Self {
             worker,
             direction,
             port,
+            peer: peer_value(between.source.ip()),
             between,
-            peer,
-            addressed,
-            caller,
-            edge,
-            activity,
-            cut_at,
-            tunnel,
+            addressed: OnceCell::new(),
+            caller: OnceCell::new(),
+            client: OnceCell::new(),
+            edge: edge.map_or_else(OnceCell::new, OnceCell::from),
+            activity: Rc::new(Activity::new(clock::now_ns())),
+            cut_at: CutAt::default(),
+            tunnel: RefCell::default(),
             _accepted: accepted,
         })
     }
@@ -125,15 +126,26 @@ impl Downstream {
         let version = parts.version;
         let body = match incoming.is_end_stream() {
             true => Body::Empty,
-            false => Body::Downstream(DownstreamBody::new(incoming, started_ns)),
+            false => {
+                let body = DownstreamBody::new(incoming, started_ns);
+                self.activity.body_begins(body.progress());
+                Body::Downstream(body)
+            }
         };
-        let request = normalize_request(parts);
-        let (direction, peer, caller) = (self.direction, self.peer.clone(), self.caller.get().cloned());
-        let edge = self.edge.get().cloned();
-        let port = caller.as_ref().and_then(|caller| caller.port).or(self.port);
-        let addressed = self.addressed.get().cloned();
-        let call =
-            Call { request, body, direction, addressed, port, peer, caller, edge, version, started_ns };
+        let caller = self.caller.get().cloned();
+        let call = Call {
+            request: normalize_request(parts),
+            body,
+            direction: self.direction,
+            port: caller.as_ref().and_then(|caller| caller.port).or(self.port),
+            addressed: self.addressed.get().cloned(),
+            peer: self.peer.clone(),
+            caller,
+            client: self.client.get().cloned(),
+            edge: self.edge.get().cloned(),
+            version,
+            started_ns,
+        };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());
@@ -154,51 +166,6 @@ impl Downstream {
             *self.tunnel.borrow_mut() = Some((*upgraded, record));
         }
         response
-    }
-}
-
-/// Serves HTTP/1.1 until the connection ends.
-pub async fn serve_http1<S>(stream: Transport, downstream: Rc<Downstream>, stack: S)
-where
-    S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
-{
-    let shared = downstream.clone();
-    let service = service_fn(move |request| {
-        let (downstream, stack) = (shared.clone(), stack.clone());
-        async move {
-            // In the turn that read the request.
-            let started_ns = downstream.worker.stats.turns.began_ns();
-            downstream.answer(&stack, request, downstream.cut_at.clone(), started_ns).await
-        }
-    });
-    let io = HeadWatch { io: FlatIo::new(stream), activity: downstream.activity.clone() };
-    let mut connection = http1::Builder::new()
-        .auto_date_header(false)
-        .max_buf_size(READ_BYTES_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(FIELDS_MAX)
-        .serve_connection(io, service);
-    let mut guard = Guard::new(&downstream, false);
-    let ended = poll_fn(|context| {
-        downstream.worker.stats.turns.next(clock::now_ns());
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
-            return Poll::Ready(Some(ended));
-        }
-        match guard.poll(context) {
-            Verdict::Stay => Poll::Pending,
-            Verdict::Cut => Poll::Ready(None),
-            Verdict::Finish => {
-                Pin::new(&mut connection).graceful_shutdown();
-                Pin::new(&mut connection).poll(context).map(Some)
-            }
-        }
-    })
-    .await;
-    let switched = downstream.tunnel.borrow_mut().take();
-    if let (Some(Ok(())), Some((upgraded, record))) = (ended, switched) {
-        let parts = connection.into_parts();
-        let socket = Socket { stream: parts.io.io.into_inner(), read: parts.read_buf };
-        tunnel(socket, upgraded, record, &downstream.worker.means()).await;
     }
 }
 
@@ -225,14 +192,14 @@ where
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     let mut guard = Guard::new(&downstream, true);
-    guard.retire_ns = clock::now_ns().saturating_add(downstream.worker.limits.age_ns);
+    guard.retire(clock::now_ns().saturating_add(downstream.worker.limits.age_ns));
     let serving = poll_fn(|context| {
         downstream.worker.stats.turns.next(clock::now_ns());
         if connection.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
         match guard.poll(context) {
-            Verdict::Stay => Poll::Pending,
+            Verdict::Stay | Verdict::Rest => Poll::Pending,
             Verdict::Cut => Poll::Ready(()),
             Verdict::Finish => {
                 connection.as_mut().graceful_shutdown();
@@ -241,154 +208,4 @@ where
         }
     });
     executor.wrap(serving).await;
-}
-
-/// What is to become of a connection.
-enum Verdict {
-    Stay,
-    /// No new requests; what is under way goes on.
-    Finish,
-    /// At once.
-    Cut,
-}
-
-/// Watches over a connection: idle too long, a head that does not end, too old, or the proxy drains.
-struct Guard {
-    worker: Rc<Worker>,
-    activity: Rc<Activity>,
-    timer: Timer,
-    armed_ns: u64,
-    /// When the response under way is to be cut.
-    cut_at: CutAt,
-    /// When it must take no more requests.
-    retire_ns: u64,
-    finishing: bool,
-    /// Until then the first request is on its way, and a connection that ends before it would drop it.
-    unspoken_until_ns: u64,
-    direction: Direction,
-    /// Whether it is told as soon as the proxy leaves. An idle HTTP/1.1 connection cannot be told, and one that came after that knows no
-    /// better place: both stay until the proxy takes no more.
-    told: bool,
-}
-
-impl Guard {
-    fn new(downstream: &Downstream, http2: bool) -> Self {
-        let worker = downstream.worker.clone();
-        let timer = Timer::new(&worker.sweep);
-        let told = http2 && worker.phase() == Phase::Running;
-        Self {
-            worker,
-            activity: downstream.activity.clone(),
-            timer,
-            armed_ns: u64::MAX,
-            cut_at: downstream.cut_at.clone(),
-            retire_ns: u64::MAX,
-            finishing: false,
-            unspoken_until_ns: clock::now_ns().saturating_add(UNSPOKEN_NS),
-            direction: downstream.direction,
-            told,
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Verdict {
-        let phase = self.worker.phase();
-        if !self.finishing && (phase.drains(self.direction) || self.told && phase >= Phase::Leaving) {
-            if self.activity.is_unspoken() && clock::now_ns() < self.unspoken_until_ns {
-                self.arm(self.unspoken_until_ns, context);
-                return Verdict::Stay;
-            }
-            self.finishing = true;
-            return Verdict::Finish;
-        }
-        let head_begins = self.activity.head_begins();
-        // Later is found out when it fires.
-        if self.timer.armed() && !head_begins && self.cut_at.get() >= self.armed_ns {
-            return Verdict::Stay;
-        }
-        let now_ns = clock::now_ns();
-        if head_begins {
-            self.activity.head_began(now_ns);
-        }
-        let due_ns = self.due_ns(now_ns);
-        if due_ns > now_ns {
-            self.arm(due_ns, context);
-            return Verdict::Stay;
-        }
-        let cut = self.cut_at.get() <= now_ns;
-        if self.finishing || cut || self.activity.head_since().is_some() {
-            return Verdict::Cut;
-        }
-        self.finishing = true;
-        self.arm(now_ns.saturating_add(self.worker.limits.idle_ns), context);
-        Verdict::Finish
-    }
-
-    fn arm(&mut self, at_ns: u64, context: &Context<'_>) {
-        self.armed_ns = at_ns;
-        self.timer.arm(at_ns, context.waker());
-    }
-
-    /// When to look again, or act.
-    fn due_ns(&self, now_ns: u64) -> u64 {
-        let limits = &self.worker.limits;
-        if let Some(head_ns) = self.activity.head_since() {
-            return head_ns.saturating_add(limits.head_ns);
-        }
-        let idle_ns = match self.activity.in_flight() {
-            0 => self.activity.idle_since().saturating_add(limits.idle_ns),
-            _ => now_ns.saturating_add(limits.idle_ns).min(self.cut_at.get()),
-        };
-        if self.finishing { idle_ns } else { idle_ns.min(self.retire_ns) }
-    }
-}
-
-/// Notices the first bytes of a request head.
-#[derive(Debug)]
-struct HeadWatch {
-    io: FlatIo,
-    activity: Rc<Activity>,
-}
-
-impl hyper::rt::Read for HeadWatch {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        if read.is_ready() {
-            self.activity.bytes_came();
-        }
-        read
-    }
-}
-
-impl hyper::rt::Write for HeadWatch {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
-    }
 }

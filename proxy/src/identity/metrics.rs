@@ -20,6 +20,14 @@ pub fn write(keeper: &Keeper, exposition: &mut Exposition) {
     exposition
         .counter("outrigger_certificate_failures_total", "Times that no new certificate could be had.")
         .sample(&[], keeper.failures.get());
+    if let Some(trouble) = &*keeper.trouble.borrow() {
+        exposition
+            .gauge(
+                "outrigger_certificate_trouble",
+                "1: why no new certificate comes, or the newest is not used.",
+            )
+            .sample(&[("reason", &trouble.reason)], 1_u64);
+    }
     let ends = keeper.each(|role, facts| (role, facts.serial.clone(), facts.not_after_unix));
     for (role, serial, until_unix) in ends {
         exposition

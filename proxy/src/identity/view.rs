@@ -46,7 +46,7 @@ impl Keeper {
                 until_unix: facts.not_after_unix,
             }),
             renewal_unix: self.renewal_unix.get(),
-            trouble: self.trouble.borrow().clone(),
+            trouble: self.trouble.borrow().as_ref().map(|trouble| trouble.why.clone()),
         })
     }
 

@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Refusal;
-use crate::error::{Limit, ProxyError};
+use crate::error::ProxyError;
 use crate::transport::Transport;
 use crate::upstream_tls::Tls;
 
@@ -32,8 +32,7 @@ impl Answer {
     pub(super) fn to(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Request(ProxyError::IdentityRequired | ProxyError::Denied { .. }) => Self::Denied,
-            Refusal::LimitConnections(_)
-            | Refusal::Request(ProxyError::Limit(Limit::Requests | Limit::Pending)) => Self::Busy,
+            Refusal::LimitConnections(_) | Refusal::Request(ProxyError::Limit(_)) => Self::Busy,
             Refusal::NoPort(_) | Refusal::NoInboundPort | Refusal::WrongProtocol(_) => Self::NoPort,
             _ => Self::Unreachable,
         }
@@ -44,9 +43,7 @@ impl Answer {
 pub async fn read(stream: &mut Transport, dialled: &Tls) -> io::Result<Answer> {
     match (stream, dialled) {
         // A sidecar without an identity dials those of others in the clear.
-        (Transport::Plain(_) | Transport::Unix(_), _) | (_, Tls::None | Tls::Server(_)) => {
-            Ok(Answer::Carried)
-        }
+        (Transport::Plain(_), _) | (_, Tls::None | Tls::Server(_)) => Ok(Answer::Carried),
         (Transport::Tls(stream), Tls::Mesh) => {
             let byte = stream.read_u8().await?;
             // A later version may know more reasons not to carry a connection.

@@ -4,52 +4,50 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
-use crate::transport::Transport;
+use crate::transport::{Socket, Transport};
 
 /// One of the two.
 pub trait End: AsyncRead + AsyncWrite + Unpin {
     /// The socket, if the bytes that it carries are those that are meant: then the kernel can move them by itself.
-    fn plain(&self) -> Option<&TcpStream>;
+    fn plain(&self) -> Option<&Socket>;
 
     /// Makes its close a break (RFC 9293 §3.10.5), where there is such a thing.
     fn abort(&self);
 }
 
-impl End for TcpStream {
-    fn plain(&self) -> Option<&TcpStream> {
+impl End for Socket {
+    fn plain(&self) -> Option<&Socket> {
         Some(self)
     }
 
     fn abort(&self) {
-        // Fails only on a connection that is gone already.
-        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+        match self {
+            Self::Tcp(stream) => abort(stream),
+            // A socket of the machine knows no breaks.
+            Self::Unix(_) => {}
+        }
     }
 }
 
 impl End for Transport {
-    fn plain(&self) -> Option<&TcpStream> {
+    fn plain(&self) -> Option<&Socket> {
         match self {
-            Self::Plain(stream) => Some(stream),
-            Self::Unix(_) | Self::Tls(_) => None,
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(_) => None,
         }
     }
 
     fn abort(&self) {
         match self {
-            Self::Plain(stream) => stream.abort(),
-            Self::Unix(stream) => stream.abort(),
-            Self::Tls(stream) => stream.get_ref().0.abort(),
+            Self::Plain(socket) => socket.abort(),
+            Self::Tls(stream) => abort(stream.get_ref().0),
         }
     }
 }
 
-impl End for UnixStream {
-    fn plain(&self) -> Option<&TcpStream> {
-        None
-    }
-
-    /// A socket of the machine knows no breaks.
-    fn abort(&self) {}
+fn abort(stream: &TcpStream) {
+    // Fails only on a connection that is gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

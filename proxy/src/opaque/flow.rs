@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{Interest, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::Ended;
+use super::batches::Batches;
 use super::end::End;
 use super::pipe::{Pipe, Pipes};
 use crate::error::Side;
+use crate::transport::Socket;
 
 /// Copied at once, in bytes.
 const COPY_BYTES: usize = 16 * 1024;
@@ -40,6 +41,7 @@ pub(super) struct Flow {
     /// The last move took all there was room for.
     full: bool,
     moved: u64,
+    batches: Batches,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,15 @@ impl Fault {
 impl Flow {
     pub(super) fn new(ahead: Bytes) -> Self {
         let moved = ahead.len() as u64;
-        Self { stage: Stage::Open, held: ahead, pipe: None, unflushed: false, full: false, moved }
+        Self {
+            stage: Stage::Open,
+            held: ahead,
+            pipe: None,
+            unflushed: false,
+            full: false,
+            moved,
+            batches: Batches::default(),
+        }
     }
 
     /// Bytes taken so far.
@@ -152,9 +162,10 @@ impl Flow {
             && let (Some(socket), Some(_)) = (from.plain(), to.plain())
             && let Some(mut pipe) = pipes.take()
         {
-            let taken = ready!(poll_io(context, socket, Interest::READABLE, || pipe.fill(socket)));
+            let taken = ready!(self.poll_fill(context, socket, &mut pipe));
             match taken {
                 Ok(count) => {
+                    self.batches.moved(count);
                     self.full = count >= COPY_BYTES;
                     self.pipe = Some(pipe);
                     return Poll::Ready(Ok(count));
@@ -164,7 +175,30 @@ impl Flow {
                 Err(error) => return Poll::Ready(Err(Fault::Source(error))),
             }
         }
+        if let Some(socket) = from.plain() {
+            self.batches.end(socket).map_err(Fault::Source)?;
+        }
         self.poll_copy(context, from, to)
+    }
+
+    fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        socket: &Socket,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if let Poll::Ready(filled) = poll_io(context, socket, Interest::READABLE, || pipe.fill(socket)) {
+                return Poll::Ready(filled);
+            }
+            ready!(self.batches.poll_pause(context, socket))?;
+            // Less than was waited for does not make the socket readable.
+            match pipe.fill(socket) {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                filled => return Poll::Ready(filled),
+            }
+        }
     }
 
     fn poll_copy(
@@ -198,7 +232,7 @@ impl Flow {
 /// An operation on a socket that says by itself when it would have to wait.
 fn poll_io(
     context: &mut Context<'_>,
-    socket: &TcpStream,
+    socket: &Socket,
     interest: Interest,
     mut operation: impl FnMut() -> io::Result<usize>,
 ) -> Poll<io::Result<usize>> {

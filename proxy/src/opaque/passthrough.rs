@@ -16,6 +16,7 @@ use crate::clock;
 use crate::error::{ProxyError, Timeout};
 use crate::http::server::Downstream;
 use crate::telemetry::metrics::Direction;
+use crate::transport::Socket;
 use crate::worker::Worker;
 
 /// For opening a connection: nothing says how far it is.
@@ -63,12 +64,7 @@ impl Drop for Pass {
 }
 
 /// Carries a connection to where it was going until it is over, or refuses it.
-pub async fn pass(
-    downstream: Rc<Downstream>,
-    stream: TcpStream,
-    dialled: SocketAddr,
-    passing: &Arc<Passing>,
-) {
+pub async fn pass(downstream: Rc<Downstream>, stream: Socket, dialled: SocketAddr, passing: &Arc<Passing>) {
     let (worker, direction) = (&downstream.worker, downstream.direction);
     let mut crossing = Crossing::new(worker, direction);
     let opened = async {
@@ -79,6 +75,7 @@ pub async fn pass(
         let upstream = dial(worker, dialled, direction).await?;
         let from =
             upstream.local_addr().map_err(|error| ProxyError::ConnectFailed { address: dialled, error })?;
+        let upstream = Socket::from(upstream);
         let pass = passing.enter((from, dialled));
         // Not before: the other end of what has just been opened may be looked at first.
         if passing.has((downstream.between.source, dialled)) {
@@ -100,12 +97,12 @@ pub async fn pass(
 }
 
 /// Refuses a connection before anything is opened for it.
-pub fn turn_away(downstream: &Downstream, stream: TcpStream, refusal: &Refusal) {
+pub fn turn_away(downstream: &Downstream, stream: Socket, refusal: &Refusal) {
     Crossing::new(&downstream.worker, downstream.direction).refuse(refusal);
     tell(downstream, stream, refusal);
 }
 
-fn tell(downstream: &Downstream, stream: TcpStream, refusal: &Refusal) {
+fn tell(downstream: &Downstream, stream: Socket, refusal: &Refusal) {
     tracing::debug!(
         peer = %downstream.between.source,
         direction = downstream.direction.as_str(),

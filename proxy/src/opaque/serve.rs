@@ -1,7 +1,6 @@
 //! A connection that is carried without being looked into: port → rule → cluster → endpoint, and then bytes.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger_snapshot::connections::Connections;
 use outrigger_snapshot::name::ClusterName;
-use outrigger_snapshot::policy::{Access, Mtls, Subject};
 use tokio::time::timeout;
 
 use super::answer::{self, Answer};
 use super::hello::hello;
 use super::open::{Held, open};
 use super::{Carry, ENDS, End, Ended, Refusal};
-use crate::caller::Caller;
 use crate::clock;
+use crate::connection::Arrival;
 use crate::error::{ProxyError, Side};
+use crate::gate::Gate;
 use crate::gateway::GatewayPort;
 use crate::http::server::Downstream;
-use crate::passage::Accepted;
 use crate::plan::Plan;
 use crate::plan::connection::{ConnectionDestination, ConnectionRule, InboundPort};
 use crate::proxy_protocol::Between;
@@ -72,15 +70,22 @@ impl Rules {
     fn find(&self, host: Option<&str>) -> Option<&Arc<ConnectionRule>> {
         match self {
             Self::Port(rules) => rules.find(host),
-            Self::Listener(port) => port.connection(host),
+            Self::Listener(port) => port.opaque(host)?.rules.find(host),
+        }
+    }
+
+    /// Who may open a connection that asks for that host, if that is said.
+    fn gate(&self, host: Option<&str>) -> Option<&Gate> {
+        match self {
+            Self::Port(_) => None,
+            Self::Listener(port) => port.opaque(host)?.gate.as_deref(),
         }
     }
 }
 
 /// Carries a connection of the workload until it is over, or refuses it.
-pub async fn serve(worker: Rc<Worker>, forward: Arc<Forward>, stream: Transport, peer: SocketAddr) {
-    let _accepted = Accepted::new(&worker.stats, Direction::Outbound);
-    carry_to(&worker, &forward, &peer.into(), stream).await;
+pub async fn serve(arrival: Arrival, forward: Arc<Forward>, stream: Transport) {
+    carry_to(&arrival.worker, &forward, &arrival.between, stream).await;
 }
 
 /// The same for one that was intercepted on its way to that port.
@@ -92,7 +97,7 @@ pub async fn serve_port(downstream: &Downstream, port: &ClusterName, stream: Tra
 async fn carry_to(worker: &Rc<Worker>, forward: &Forward, between: &Between, mut stream: Transport) {
     let mut crossing = Crossing::new(worker, Direction::Outbound);
     let opened = async {
-        let (rule, ahead) = route(worker, forward, &mut stream).await?;
+        let (rule, ahead) = route(worker, forward, between, &mut stream).await?;
         crossing.open(&rule, between, &stream, ahead).await
     };
     match opened.await {
@@ -110,6 +115,7 @@ async fn carry_to(worker: &Rc<Worker>, forward: &Forward, between: &Between, mut
 async fn route(
     worker: &Worker,
     forward: &Forward,
+    between: &Between,
     stream: &mut Transport,
 ) -> Result<(Arc<ConnectionRule>, Bytes), Refusal> {
     let port = worker
@@ -122,6 +128,9 @@ async fn route(
     } else {
         (None, Bytes::new())
     };
+    if let Some(gate) = port.gate(host.as_deref()) {
+        gate.connection(&worker.stats, None, between.source.ip())?;
+    }
     let rule = port.find(host.as_deref()).cloned();
     let rule = rule.ok_or_else(|| Refusal::NoRule { port: forward.to_string(), host })?;
     Ok((rule, ahead))
@@ -139,7 +148,9 @@ pub async fn serve_inbound(
     let opened = async {
         let port = port?;
         crossing.stats = Some(port.rule.undirected.clone());
-        admit(&worker, &port, caller.as_deref())?;
+        if let Some(gate) = &port.gate {
+            gate.connection(&worker.stats, caller.as_deref(), downstream.between.source.ip())?;
+        }
         crossing.open(&port.rule, &downstream.between, &stream, Bytes::new()).await
     };
     let mut opened = opened.await;
@@ -169,30 +180,6 @@ async fn tell(worker: &Worker, stream: &mut Transport, refusal: Option<&Refusal>
     let answer = refusal.map_or(Answer::Carried, Answer::to);
     let limit = Duration::from_nanos(worker.limits.head_ns);
     matches!(timeout(limit, answer::write(stream, answer)).await, Ok(Ok(())))
-}
-
-/// Whether the caller may connect at all.
-fn admit(worker: &Worker, port: &InboundPort, caller: Option<&Caller>) -> Result<(), ProxyError> {
-    let Some(gate) = &port.gate else { return Ok(()) };
-    if caller.is_none() && gate.mtls.is_some() {
-        worker.stats.plaintext_connections.add(1);
-        if gate.mtls == Some(Mtls::Strict) {
-            return Err(ProxyError::IdentityRequired);
-        }
-    }
-    let Some(authorization) = &gate.authorization else { return Ok(()) };
-    let subject = Subject::of_connection(caller.map(|caller| &*caller.identity));
-    match authorization.decide(&subject) {
-        (Access::Allow, _) => Ok(()),
-        (Access::Deny, _) if authorization.dry_run => {
-            worker.stats.denied_connections_dry.add(1);
-            Ok(())
-        }
-        (Access::Deny, by) => {
-            worker.stats.denied_connections.add(1);
-            Err(ProxyError::Denied { rule: by.map(|rule| rule.name.clone()) })
-        }
-    }
 }
 
 /// A connection on its way, as far as it is counted.

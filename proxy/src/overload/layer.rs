@@ -14,8 +14,11 @@ use super::gate::COUNTED_S;
 use super::ticket::Ticket;
 use super::{Admission, Overload, Permit, Priority, Shed};
 use crate::clock;
+use crate::cluster::endpoint::Outcome;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
+use crate::grpc;
+use crate::http::body::Body;
 use crate::plan::Resolution;
 use crate::worker::Worker;
 
@@ -111,9 +114,9 @@ where
     where
         S::Future: Unpin + 'static,
     {
-        let works_on = works_on(&exchange.resolution);
+        let (works_on, grpc) = (works_on(&exchange.resolution), exchange.grpc);
         let inner = Some(self.inner.call(exchange));
-        Admitted { inner, permit: Some(permit), works_on, worker: self.worker.clone() }
+        Admitted { inner, permit: Some(permit), works_on, grpc, worker: self.worker.clone() }
     }
 }
 
@@ -177,6 +180,7 @@ pub struct Admitted<F: Future<Output = Result<Reply, ProxyError>> + Unpin + 'sta
     inner: Option<F>,
     permit: Option<Permit>,
     works_on: bool,
+    grpc: bool,
     worker: Rc<Worker>,
 }
 
@@ -185,10 +189,15 @@ impl<F: Future<Output = Result<Reply, ProxyError>> + Unpin + 'static> Future for
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(inner) = &mut self.inner else { return Poll::Pending };
-        let result = ready!(Pin::new(inner).poll(context));
+        let mut result = ready!(Pin::new(inner).poll(context));
         self.inner = None;
         if let Some(permit) = self.permit.take() {
-            permit.answered(tells(&result), now_ns(&self.worker));
+            let later = match &mut result {
+                Ok(Reply { body: Body::Upstream(body), .. }) if self.grpc => body.glance(context),
+                _ => None,
+            };
+            let telling = tells(&result, self.grpc) && later.is_none_or(|later| later == Outcome::Success);
+            permit.answered(telling, now_ns(&self.worker));
         }
         Poll::Ready(result)
     }
@@ -197,12 +206,13 @@ impl<F: Future<Output = Result<Reply, ProxyError>> + Unpin + 'static> Future for
 impl<F: Future<Output = Result<Reply, ProxyError>> + Unpin + 'static> Drop for Admitted<F> {
     fn drop(&mut self) {
         let (Some(inner), Some(permit)) = (self.inner.take(), self.permit.take()) else { return };
+        let grpc = self.grpc;
         if self.works_on && tokio::runtime::Handle::try_current().is_ok() {
             // Not waited for longer than it would count.
             let until = clock::instant(permit.entered_ns() + u64::from(COUNTED_S) * 1_000_000_000);
             tokio::task::spawn_local(async move {
                 if let Ok(result) = tokio::time::timeout_at(until, inner).await {
-                    permit.answered(tells(&result), clock::now_ns());
+                    permit.answered(tells(&result, grpc), clock::now_ns());
                 }
             });
         }
@@ -216,8 +226,10 @@ impl<F: Future<Output = Result<Reply, ProxyError>> + Unpin + 'static> std::fmt::
 }
 
 /// Whether an answer tells how long the application's work takes: an error comes too soon, or is none of its.
-fn tells(result: &Result<Reply, ProxyError>) -> bool {
-    result.as_ref().is_ok_and(|reply| !reply.head.status().is_server_error())
+fn tells(result: &Result<Reply, ProxyError>, grpc: bool) -> bool {
+    let Ok(reply) = result else { return false };
+    let outcome = if grpc { reply.head.header(&grpc::STATUS).and_then(grpc::outcome_of) } else { None };
+    !reply.head.status().is_server_error() && matches!(outcome, None | Some(Outcome::Success))
 }
 
 /// A request in the queue, which leaves it when it is dropped.

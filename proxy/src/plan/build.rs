@@ -146,7 +146,7 @@ impl Plan {
         }
         let outbound = Router::build(policy, local.service.namespace(), |spec| builder.outbound_rule(spec))?;
         let connections = builder.connections(policy);
-        let gateway = policy.gateway.as_ref().map(|gateway| builder.gateway(gateway));
+        let gateway = policy.gateway.as_ref().map(|gateway| builder.gateway(&local.service, gateway));
         let gateway = gateway.transpose()?.unwrap_or_default();
         let inbound = builder.inbound(policy, local);
         let inbound_connections = builder.inbound_connections(policy, local);
@@ -287,7 +287,7 @@ impl Builder<'_> {
 
     fn outbound_rule(&mut self, spec: RuleSpec<'_>) -> Arc<Rule> {
         match spec.rule {
-            Some(rule) => self.routed(rule),
+            Some(rule) => self.routed(rule, &FilterChain::default()),
             None => {
                 let cluster = self.clusters[&spec.own_cluster()].clone();
                 Arc::new(self.single(Direction::Outbound, cluster))
@@ -295,11 +295,12 @@ impl Builder<'_> {
         }
     }
 
-    fn routed(&mut self, rule: &policy::Rule) -> Arc<Rule> {
+    /// `before` is run before the rule's own filters.
+    fn routed(&mut self, rule: &policy::Rule, before: &FilterChain) -> Arc<Rule> {
         let name: Arc<str> = rule.name.as_str().into();
         let peers = rule.backends.iter().map(|backend| self.peers(&backend.service.cluster(backend.port)));
         let peers = peers.max().unwrap_or(PEERS_DEFAULT);
-        let filters = self.filters(&rule.scope(), peers, &rule.filters);
+        let filters = before.then(self.filters(&rule.scope(), peers, &rule.filters));
         let destinations: Vec<_> =
             rule.backends.iter().map(|backend| self.destination(&name, rule, backend)).collect();
         Arc::new(Rule {

@@ -7,8 +7,9 @@ use outrigger_snapshot::connections::Connections;
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::Mtls;
 
-use super::{Gate, Plan};
+use super::Plan;
 use crate::cluster::Cluster;
+use crate::gate::Gate;
 use crate::retry::RetryPolicy;
 use crate::telemetry::connections::ConnectionStats;
 

@@ -18,9 +18,12 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Puts a connection back, or closes it if enough are idle.
+    /// Puts a connection back, or closes it if enough are idle or its place is wanted.
     pub(super) fn put(pool: &Rc<EndpointPool>, sender: SendRequest<Body>, switch: Switch, now_ns: u64) {
         if sender.is_closed() || pool.idle.borrow().len() >= IDLE_MAX {
+            return;
+        }
+        if pool.gives_up(pool.idle.borrow().len()) {
             return;
         }
         pool.idle.borrow_mut().push(Self { sender, switch, since_ns: now_ns });
@@ -47,4 +50,17 @@ pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64) -> Option<Lease> {
         }
     }
     None
+}
+
+/// Since when the one has been idle that was used least recently, if any is ready.
+pub(super) fn idle_since(pool: &EndpointPool) -> Option<u64> {
+    pool.idle.borrow().iter().find(|idle| idle.sender.is_ready()).map(|idle| idle.since_ns)
+}
+
+/// Closes that one.
+pub(super) fn close_idle(pool: &EndpointPool) {
+    let mut idle = pool.idle.borrow_mut();
+    if let Some(index) = idle.iter().position(|idle| idle.sender.is_ready()) {
+        idle.remove(index);
+    }
 }

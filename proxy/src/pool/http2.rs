@@ -87,6 +87,9 @@ impl Drop for Stream {
         self.shared.streams.set(self.shared.streams.get() - 1);
         if self.shared.streams.get() == 0 {
             self.shared.used_ns.set(clock::now_ns());
+            if self.pool.gives_up(0) {
+                self.pool.shared.borrow_mut().retain(|shared| !Rc::ptr_eq(shared, &self.shared));
+            }
         }
         self.pool.notify_free();
     }
@@ -99,4 +102,20 @@ pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64, now_ns: u64) -> Opti
     let shared =
         connections.iter().max_by_key(|shared| shared.room()).filter(|shared| shared.room() > 0)?.clone();
     Some(Lease::Http2(Stream::new(pool.clone(), shared)))
+}
+
+/// Since when the one has been idle that was used least recently, if any is.
+pub(super) fn idle_since(pool: &EndpointPool) -> Option<u64> {
+    let connections = pool.shared.borrow();
+    connections.iter().filter(|shared| shared.streams.get() == 0).map(|shared| shared.used_ns.get()).min()
+}
+
+/// Closes that one.
+pub(super) fn close_idle(pool: &EndpointPool) {
+    let Some(since_ns) = idle_since(pool) else { return };
+    let mut connections = pool.shared.borrow_mut();
+    let longest = |shared: &Rc<Shared>| shared.streams.get() == 0 && shared.used_ns.get() == since_ns;
+    if let Some(index) = connections.iter().position(longest) {
+        connections.swap_remove(index);
+    }
 }

@@ -1,7 +1,8 @@
 //! What an upstream says about being asked again.
 
 use http::HeaderMap;
-use http::header::{HeaderName, RETRY_AFTER};
+use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use smallvec::SmallVec;
 
 /// Longest wait that is honoured; who asks for more is not asked again, and the client is told.
 pub const WAIT_MAX_MS: u64 = 3_000;
@@ -23,8 +24,8 @@ pub enum Pushback {
 }
 
 impl Pushback {
-    /// Reads `grpc-retry-pushback-ms` (gRFC A6) and `Retry-After` in seconds (RFC 9110 §10.2.3). A date is not waited for: by whose
-    /// clock?
+    /// Reads `grpc-retry-pushback-ms` (gRFC A6) and `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date: that is by the clock of who
+    /// wrote it, and so from the answer's `Date` on; without one it is not waited for.
     pub fn of(headers: &HeaderMap) -> Self {
         if headers.contains_key(&NO_RETRY) {
             return Self::Never;
@@ -32,8 +33,12 @@ impl Pushback {
         if let Some(value) = headers.get(&GRPC_PUSHBACK) {
             return Self::milliseconds(value.to_str().ok().and_then(|text| text.trim().parse().ok()));
         }
-        let Some(value) = headers.get(RETRY_AFTER) else { return Self::Unsaid };
-        let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let Some(value) = headers.get(RETRY_AFTER).map(text) else { return Self::Unsaid };
+        let seconds = value.parse::<u64>().ok().or_else(|| {
+            // One that is past is now.
+            let (until, from) = (date_s(value)?, date_s(text(headers.get(DATE)?))?);
+            Some(until.saturating_sub(from))
+        });
         Self::milliseconds(seconds.map(|seconds| seconds.saturating_mul(1_000)))
     }
 
@@ -45,6 +50,28 @@ impl Pushback {
     }
 }
 
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default().trim()
+}
+
+/// A date as HTTP is to write it (RFC 9110 §5.6.7, IMF-fixdate), in seconds since the year 0 began its March; the forms of long ago are not
+/// read.
+fn date_s(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, rest) = text.strip_suffix(" GMT")?.split_once(", ")?;
+    let parts: SmallVec<[&str; 6]> = rest.split([' ', ':']).take(7).collect();
+    let [day, month, year, hours, minutes, seconds] = parts[..] else { return None };
+    let number = |text: &str| text.parse::<u16>().ok().map(u64::from);
+    let month = MONTHS.iter().position(|known| *known == month)? as u64;
+    let (day, year) = (number(day)?, number(year)?);
+    let (hours, minutes, seconds) = (number(hours)?, number(minutes)?, number(seconds)?);
+    // Years begin in March here, so that the day that some of them have more is the last.
+    let (year, month) = if month < 2 { (year.checked_sub(1)?, month + 10) } else { (year, month - 2) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
+    Some(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+}
+
 /// Whether a sidecar refused the request unprocessed, to protect its application.
 pub fn was_shed(headers: &HeaderMap) -> bool {
     headers.contains_key(&SHED)
@@ -52,8 +79,6 @@ pub fn was_shed(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -74,6 +99,26 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
             assert_eq!(Pushback::of(&headers), pushback, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_waited_for_by_the_clock_that_it_is_of() {
+        for (now, until, pushback) in [
+            ("Tue, 29 Feb 2000 23:59:58 GMT", "Wed, 01 Mar 2000 00:00:01 GMT", Pushback::Wait(3_000)),
+            ("Sun, 28 Feb 2100 23:59:59 GMT", "Mon, 01 Mar 2100 00:00:01 GMT", Pushback::Wait(2_000)),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", Pushback::Wait(1_000)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", Pushback::Wait(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sat, 05 Nov 1994 08:49:37 GMT", Pushback::Wait(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:41 GMT", Pushback::Never),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:38 GMT", Pushback::Never),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:38 UTC", Pushback::Never),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 99999 08:49:38 GMT", Pushback::Never),
+            ("now", "Sun, 06 Nov 1994 08:49:38 GMT", Pushback::Never),
+        ] {
+            let fields = [(DATE, now), (RETRY_AFTER, until)];
+            let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            assert_eq!(Pushback::of(&HeaderMap::from_iter(fields)), pushback, "{until} at {now}");
         }
     }
 }

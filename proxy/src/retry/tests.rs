@@ -18,15 +18,16 @@ fn what_is_sent_again() {
         (Ended::Unreachable, again(Reason::Unsent, true, 0), again(Reason::Unsent, true, 0)),
         (Ended::Stale, again(Reason::Reset, false, 0), unsafe_),
         (Ended::Refused, again(Reason::Refused, false, 0), again(Reason::Refused, false, 0)),
-        (Ended::Status(503, true), again(Reason::Status, true, 0), again(Reason::Status, true, 0)),
+        (Ended::Shed { grpc: false }, again(Reason::Status, true, 0), again(Reason::Status, true, 0)),
+        (Ended::Shed { grpc: true }, again(Reason::GrpcStatus, true, 0), again(Reason::GrpcStatus, true, 0)),
         (Ended::Broken, again(Reason::Reset, true, 0), unsafe_),
         (Ended::Late, again(Reason::Timeout, true, 0), unsafe_),
-        (Ended::Status(502, false), again(Reason::Status, true, 0), unsafe_),
-        (Ended::Status(503, false), again(Reason::Status, true, 0), unsafe_),
+        (Ended::Status(502), again(Reason::Status, true, 0), unsafe_),
+        (Ended::Status(503), again(Reason::Status, true, 0), unsafe_),
         (Ended::Grpc(14), again(Reason::GrpcStatus, true, 0), unsafe_),
-        (Ended::Status(500, false), Verdict::Done, Verdict::Done),
-        (Ended::Status(429, false), Verdict::Done, Verdict::Done),
-        (Ended::Status(200, false), Verdict::Done, Verdict::Done),
+        (Ended::Status(500), Verdict::Done, Verdict::Done),
+        (Ended::Status(429), Verdict::Done, Verdict::Done),
+        (Ended::Status(200), Verdict::Done, Verdict::Done),
         (Ended::Grpc(0), Verdict::Done, Verdict::Done),
         (Ended::Grpc(4_000), Verdict::Done, Verdict::Done),
         (Ended::Final, Verdict::Done, Verdict::Done),
@@ -77,7 +78,7 @@ fn it_ends() {
 
 #[test]
 fn an_upstream_is_not_asked_before_it_wants_to_be() {
-    let judge = |pushback| policy().judge(Ended::Status(503, false), true, (0, 0), pushback, u64::MAX);
+    let judge = |pushback| policy().judge(Ended::Status(503), true, (0, 0), pushback, u64::MAX);
     assert_eq!(judge(Pushback::Wait(1_000)), again(Reason::Status, true, 1_000 * MS));
     assert_eq!(judge(Pushback::Wait(1)), again(Reason::Status, true, 25 * MS - 1));
     assert_eq!(judge(Pushback::Never), Verdict::Last(Obstacle::Pushback));
@@ -87,7 +88,7 @@ fn an_upstream_is_not_asked_before_it_wants_to_be() {
 fn without_attempts_only_what_was_not_processed_goes_again() {
     let judge = |ended| RetryPolicy::never().judge(ended, true, (0, 0), Pushback::Unsaid, 0);
     assert_eq!(judge(Ended::Broken), Verdict::Done);
-    assert_eq!(judge(Ended::Status(503, false)), Verdict::Done);
+    assert_eq!(judge(Ended::Status(503)), Verdict::Done);
     assert_eq!(judge(Ended::Refused), again(Reason::Refused, false, 0));
 }
 
@@ -95,9 +96,8 @@ fn without_attempts_only_what_was_not_processed_goes_again() {
 fn a_rule_has_the_last_word() {
     let rule = RuleRetry { attempts: Some(1), statuses: Some(vec![500]), backoff_base_ms: Some(1_000) };
     let policy = RetryPolicy::new(&Retry::default(), Some(&rule));
-    let judge = |status, counted| {
-        policy.judge(Ended::Status(status, false), true, (counted, 0), Pushback::Unsaid, u64::MAX)
-    };
+    let judge =
+        |status, counted| policy.judge(Ended::Status(status), true, (counted, 0), Pushback::Unsaid, u64::MAX);
     assert_eq!(judge(500, 0), again(Reason::Status, true, 1_000 * MS - 1));
     assert_eq!((judge(500, 1), judge(503, 0)), (Verdict::Last(Obstacle::Attempts), Verdict::Done));
 }

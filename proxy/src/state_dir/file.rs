@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 /// A kind of record that is kept in a file of its own.
 pub trait StateFile: Serialize + DeserializeOwned {
@@ -66,6 +67,8 @@ pub(super) fn read_bounded(path: &Path, bytes_max: usize) -> Result<Option<Vec<u
 
 pub(super) fn read<T: StateFile>(folder: &Path) -> Result<Option<T>, Damage> {
     let Some(bytes) = read_bounded(&folder.join(T::NAME), T::BYTES_MAX)? else { return Ok(None) };
+    // One kind holds a key.
+    let bytes = Zeroizing::new(bytes);
     let record: T = serde_json::from_slice(&bytes).map_err(Damage::Shape)?;
     if record.version() != T::VERSION {
         return Err(Damage::Version { found: record.version(), known: T::VERSION });
@@ -77,7 +80,7 @@ pub(super) fn read<T: StateFile>(folder: &Path) -> Result<Option<T>, Damage> {
 }
 
 pub(super) fn write<T: StateFile>(folder: &Path, record: &T) -> std::io::Result<()> {
-    let bytes = serde_json::to_vec(record)?;
+    let bytes = Zeroizing::new(serde_json::to_vec(record)?);
     replace(folder, T::NAME, &bytes)
 }
 

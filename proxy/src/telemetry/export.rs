@@ -6,6 +6,7 @@ use super::exposition::Exposition;
 use super::metrics::{
     Counter, DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats,
 };
+use crate::error::LIMITS;
 use crate::local_reply::ROWS;
 use crate::plan::Plan;
 use crate::resolve::Metrics as ResolveMetrics;
@@ -82,6 +83,14 @@ fn write_retries(base: [(&'static str, &str); 3], sum: Sum<'_>, exposition: &mut
                     "Failures that were not tried again, by what forbade it.",
                 )
                 .sample(&[direction, rule, cluster, ("obstacle", obstacle)], count);
+        }
+    }
+    for (index, kind) in LIMITS.iter().enumerate() {
+        let count = sum(&|shard| shard.limited[index].value());
+        if count > 0 {
+            exposition
+                .counter("outrigger_limit_refused_total", "Requests refused by a limit of the cluster.")
+                .sample(&[direction, rule, cluster, ("kind", kind)], count);
         }
     }
     let hedges = sum(&|shard| shard.hedges.value());
@@ -192,7 +201,7 @@ fn write_handshakes(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
         });
         for (result, count) in std::iter::once(done).chain(failed).filter(|(_, count)| *count > 0) {
             exposition
-                .counter("outrigger_tls_handshakes_total", "Handshakes of mutual TLS, by how they ended.")
+                .counter("outrigger_tls_handshakes_total", "Handshakes of TLS, by how they ended.")
                 .sample(&[("direction", direction.as_str()), ("result", result)], count);
         }
     }
@@ -200,7 +209,7 @@ fn write_handshakes(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
     exposition
         .counter(
             "outrigger_plaintext_requests_total",
-            "Requests to a workload with an identity from callers that proved none.",
+            "Requests in the clear to a workload that others call by mutual TLS, or may call by TLS.",
         )
         .sample(&[], plaintext);
     let denied = exposition

@@ -8,6 +8,7 @@ use crate::cluster::breaker::TRANSITIONS;
 use crate::cluster::health::Cause;
 use crate::health_check::Results;
 use crate::plan::Plan;
+use crate::telemetry::metrics::Direction;
 
 /// Writes ejections and breakers of the clusters that have seen a request, or are not well.
 pub fn write_health(plan: &Plan, exposition: &mut Exposition) {
@@ -20,6 +21,25 @@ pub fn write_health(plan: &Plan, exposition: &mut Exposition) {
         write_ejections(cluster, exposition);
         write_breaker(cluster, exposition);
         write_zones(cluster, exposition);
+        write_limits(cluster, Direction::Outbound, exposition);
+    }
+    let own = plan.inbound.iter().flat_map(|(_, rule)| &rule.destinations);
+    for cluster in own.map(|destination| &destination.cluster).filter(matters) {
+        write_limits(cluster, Direction::Inbound, exposition);
+    }
+}
+
+fn write_limits(cluster: &Cluster, direction: Direction, exposition: &mut Exposition) {
+    let load = &cluster.load;
+    let used = [
+        ("requests", load.requests.value()),
+        ("pending", load.pending.value()),
+        ("connections", load.connections.open()),
+    ];
+    let family = exposition.gauge("outrigger_limit_in_use", "What a cluster has of that which is limited.");
+    for (kind, count) in used {
+        let labels = [("direction", direction.as_str()), ("cluster", &*cluster.name), ("kind", kind)];
+        family.sample(&labels, u64::from(count));
     }
 }
 

@@ -10,6 +10,7 @@ use outrigger_certs::problem::Problem;
 use super::connections::ConnectionShard;
 use super::turn::Turns;
 use crate::connect::TlsFailure;
+use crate::error::LIMITS;
 use crate::local_reply::ROWS;
 use crate::retry::{OBSTACLES, REASONS};
 
@@ -113,6 +114,8 @@ pub struct RequestShard {
     pub retry_obstacles: [Counter; OBSTACLES.len()],
     /// Requests that a try beyond the first was answered for.
     pub retry_answers: Counter,
+    /// Refused, by [`Limit`](crate::error::Limit) of the cluster.
+    pub limited: [Counter; LIMITS.len()],
     /// Tries sent beside the first.
     pub hedges: Counter,
     /// Those that were answered first.
@@ -171,9 +174,9 @@ pub struct WorkerStats {
     pub faults_delayed: Counter,
     /// Failures whose caller was asked not to retry them.
     pub discouraged: Counter,
-    /// Handshakes of mutual TLS, inbound then outbound.
+    /// Handshakes of TLS, inbound then outbound.
     pub handshakes: [Handshakes; 2],
-    /// Requests to the workload from callers without identity, where others have one.
+    /// Requests to the workload in the clear, where others call it by mutual TLS, or may call it by TLS.
     pub plaintext_requests: Counter,
     /// Requests that an access rule denies, or none allows.
     pub denied: Counter,

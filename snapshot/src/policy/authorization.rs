@@ -1,11 +1,14 @@
 //! Who may call what. Wire types, as in [`crate::policy`].
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use self::readings::{plain, readings};
 use super::PathMatch;
 use crate::identity::{SpiffeId, SpiffePattern};
+use crate::network::Network;
 
 /// Decides about each request before its body is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +66,9 @@ pub struct Conditions {
     pub methods: Vec<String>,
     /// Requests for one of these paths.
     pub paths: Vec<PathMatch>,
+    /// Callers at one of these addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Network>,
 }
 
 impl Conditions {
@@ -81,60 +87,27 @@ pub struct Subject<'a> {
     pub method: &'a str,
     /// The path, without the query, as it is written.
     pub path: &'a str,
-    /// The path as a server may read it.
-    meant: Cow<'a, str>,
+    /// Where it comes from, if rules look at that.
+    pub source: Option<IpAddr>,
+    /// What else servers may take the path for.
+    meant: Vec<String>,
 }
 
 impl<'a> Subject<'a> {
     /// A request for `path`, without the query.
     pub fn new(identity: Option<&'a SpiffeId>, method: &'a str, path: &'a str) -> Self {
-        Self { identity, method, path, meant: meant(path) }
+        Self { identity, method, path, source: None, meant: readings(path) }
     }
 
     /// A connection that is not looked into: rules about methods or paths are not about it.
     pub fn of_connection(identity: Option<&'a SpiffeId>) -> Self {
-        Self { identity, method: "", path: "", meant: Cow::Borrowed("") }
+        Self { identity, method: "", path: "", source: None, meant: Vec::new() }
     }
-}
 
-/// A path with its escapes resolved once, backslashes as slashes, and without empty and dot segments (RFC 3986 §6.2.2): servers differ in
-/// which of these they do, and who wants to pass by a rule picks what the rule does not.
-fn meant(path: &str) -> Cow<'_, str> {
-    let plain = !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.");
-    if plain {
-        return Cow::Borrowed(path);
+    /// The same, from an address.
+    pub fn at(self, source: Option<IpAddr>) -> Self {
+        Self { source, ..self }
     }
-    let decoded = percent_decoded(path).replace('\\', "/");
-    let mut segments: Vec<&str> = Vec::new();
-    for segment in decoded.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => {
-                segments.pop();
-            }
-            other => segments.push(other),
-        }
-    }
-    Cow::Owned(format!("/{}", segments.join("/")))
-}
-
-fn percent_decoded(path: &str) -> String {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = (*first == b'%').then(|| std::str::from_utf8(after.get(..2)?).ok()).flatten();
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                decoded.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 impl Authorization {
@@ -150,21 +123,33 @@ impl Authorization {
 impl Conditions {
     /// Whether a request has all of it, however its path is read.
     pub fn hold(&self, subject: &Subject<'_>) -> bool {
-        let Subject { path, meant, .. } = subject;
-        self.hold_at(subject, |wanted| covers(wanted, path) && covers(wanted, meant))
+        let same = |wanted: &str, method: &str| wanted == method;
+        self.hold_at(subject, same, |wanted| {
+            covers(wanted, subject.path, false)
+                && subject.meant.iter().all(|meant| covers(wanted, meant, true))
+        })
     }
 
-    /// Whether a request has all of it in some reading of its path.
+    /// Whether a request has all of it in some reading of its path and its method, whose case some servers do not look at.
     fn may_hold(&self, subject: &Subject<'_>) -> bool {
-        let Subject { path, meant, .. } = subject;
-        self.hold_at(subject, |wanted| covers(wanted, path) || covers(wanted, meant))
+        self.hold_at(subject, str::eq_ignore_ascii_case, |wanted| {
+            covers(wanted, subject.path, false)
+                || subject.meant.iter().any(|meant| covers(wanted, meant, true))
+        })
     }
 
-    fn hold_at(&self, subject: &Subject<'_>, covers: impl Fn(&PathMatch) -> bool) -> bool {
-        let Self { identities, namespaces, methods, paths } = self;
+    fn hold_at(
+        &self,
+        subject: &Subject<'_>,
+        same: impl Fn(&str, &str) -> bool,
+        covers: impl Fn(&PathMatch) -> bool,
+    ) -> bool {
+        let Self { identities, namespaces, methods, paths, sources } = self;
         let anyone = identities.is_empty() && namespaces.is_empty();
+        let comes_from = |source: IpAddr| sources.iter().any(|network| network.covers(source));
         (anyone || subject.identity.is_some_and(|identity| self.is_from(identity)))
-            && (methods.is_empty() || methods.iter().any(|method| method == subject.method))
+            && (sources.is_empty() || subject.source.is_some_and(comes_from))
+            && (methods.is_empty() || methods.iter().any(|method| same(method, subject.method)))
             // Only a connection has no path, and the prefix "/" would be one of it.
             && (paths.is_empty() || !subject.path.is_empty() && paths.iter().any(covers))
     }
@@ -181,17 +166,20 @@ impl Conditions {
     }
 }
 
-/// Regular expressions were refused: what is allowed must be clear at a glance.
-fn covers(wanted: &PathMatch, path: &str) -> bool {
+/// Regular expressions were refused: what is allowed must be clear at a glance. Where escapes in `path` are `resolved`, those in what is
+/// wanted mean what they stand for.
+fn covers(wanted: &PathMatch, path: &str, resolved: bool) -> bool {
+    let plain = |text| if resolved { plain(text) } else { Cow::Borrowed(text) };
     match wanted {
-        PathMatch::Exact(exact) => exact == path,
+        PathMatch::Exact(exact) => plain(exact) == path,
         PathMatch::Prefix(prefix) => {
-            let prefix = prefix.trim_end_matches('/');
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            let prefix = plain(prefix.trim_end_matches('/'));
+            path.strip_prefix(&*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         }
         PathMatch::Regex(_) => false,
     }
 }
 
+mod readings;
 #[cfg(test)]
 mod tests;

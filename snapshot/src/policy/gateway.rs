@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionRule, Rule};
+use super::{ConnectionRule, Inbound, Rule};
 use crate::name::ServiceName;
 
 /// Names a pair of certificate and key, or the certificates of authorities: by namespace and name, two labels as a service has.
@@ -34,6 +34,9 @@ pub struct Listener {
     pub routes: Vec<GatewayRoute>,
     /// Where connections go that are not looked into.
     pub connections: Vec<ConnectionRule>,
+    /// What is done about what comes to it, without shedding and without anyone who is trusted; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Inbound>,
 }
 
 /// What is spoken with a listener.
@@ -67,7 +70,7 @@ impl ListenerProtocol {
     }
 }
 
-/// How TLS is ended.
+/// How TLS with clients outside the mesh is ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Termination {

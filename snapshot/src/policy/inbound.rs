@@ -1,7 +1,7 @@
 //! What is done about requests that come to a port, before the application sees them, and what a rule may hold against its requests. Wire
 //! types, as in [`crate::policy`].
 
-use super::{Authorization, PriorityRule};
+use super::{Authorization, PriorityRule, Termination};
 use serde::{Deserialize, Serialize};
 
 /// What protects the application behind a port.
@@ -20,6 +20,19 @@ pub struct Inbound {
     /// How much requests matter, whatever their callers say; the first rule about a request holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub priorities: Vec<PriorityRule>,
+    /// How TLS with clients outside the mesh is ended; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<InboundTls>,
+}
+
+/// TLS with clients outside the mesh that a sidecar ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboundTls {
+    /// What is shown, and asked.
+    pub termination: Termination,
+    /// Whether requests that come in the clear are let in, too.
+    pub cleartext: bool,
 }
 
 /// An adaptive limit of requests in flight.
@@ -105,6 +118,7 @@ impl Default for Inbound {
             trusted: Vec::new(),
             authorization: None,
             priorities: Vec::new(),
+            tls: None,
         }
     }
 }

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 
 use http::header::HeaderName;
 
-use super::{Invalid, at_most, check_text, check_timeout, invalid};
+use super::{Invalid, at_most, check_text, check_timeout, gateway, invalid};
 use crate::name::check_label;
-use crate::policy::{Conditions, Fault, Inbound, PathMatch, RateKey, RateLimit};
+use crate::policy::{Conditions, Fault, Inbound, InboundTls, Mtls, PathMatch, Port, RateKey, RateLimit};
 
 /// Rate limits of one port.
 pub const RATE_LIMITS_MAX: usize = 16;
@@ -70,6 +70,7 @@ pub(super) fn check(place: &str, inbound: &Inbound) -> Result<(), Invalid> {
             ));
         }
     }
+    inbound.tls.as_ref().map_or(Ok(()), |tls| check_tls(place, tls))?;
     at_most(place, "trusted networks", inbound.trusted.len(), TRUSTED_MAX)?;
     match inbound.trusted.iter().find(|text| network(text).is_none()) {
         Some(text) => Err(invalid(place, format!("{text:?} is neither an address nor a network"))),
@@ -77,13 +78,39 @@ pub(super) fn check(place: &str, inbound: &Inbound) -> Result<(), Invalid> {
     }
 }
 
+fn check_tls(place: &str, tls: &InboundTls) -> Result<(), Invalid> {
+    gateway::check_termination(place, &tls.termination)?;
+    if tls.cleartext && tls.termination.clients.as_ref().is_some_and(|clients| clients.required) {
+        return Err(invalid(
+            place,
+            "clients that must prove who they are, and others that come in the clear".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// TLS with clients outside the mesh is ended where they may call, and where requests are looked at.
+pub(super) fn check_who_comes(place: &str, port: &Port, mtls: Option<Mtls>) -> Result<(), Invalid> {
+    let ends_tls = port.inbound.as_ref().is_some_and(|inbound| inbound.tls.is_some());
+    match ends_tls {
+        true if mtls == Some(Mtls::Strict) => {
+            Err(invalid(place, "TLS with clients outside the mesh, who may not call".into()))
+        }
+        true if !port.protocol.is_http() => {
+            Err(invalid(place, "TLS that ends at a port that carries no requests".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_conditions(place: &str, about: &Conditions) -> Result<(), Invalid> {
-    let Conditions { identities, namespaces, methods, paths } = about;
+    let Conditions { identities, namespaces, methods, paths, sources } = about;
     for (what, found) in [
         ("identities of a rule", identities.len()),
         ("namespaces of a rule", namespaces.len()),
         ("methods of a rule", methods.len()),
         ("paths of a rule", paths.len()),
+        ("sources of a rule", sources.len()),
     ] {
         at_most(place, what, found, ACCESS_RULES_MAX)?;
     }
@@ -171,7 +198,7 @@ pub fn network(text: &str) -> Option<(IpAddr, u8)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Abort, Delay, Shed};
+    use crate::policy::{Abort, Backend, ClientCertificates, Delay, Protocol, Shed, Termination};
 
     fn limit() -> RateLimit {
         RateLimit {
@@ -218,6 +245,55 @@ mod tests {
             (false, shed(None, "healthz")),
         ] {
             assert_eq!(check("port", &inbound).is_ok(), valid, "{inbound:?}");
+        }
+    }
+
+    fn ending(certificates: usize, authorities: Option<(usize, bool)>, cleartext: bool) -> Inbound {
+        let names = |count| vec!["a".parse().unwrap(); count];
+        let clients =
+            authorities.map(|(count, required)| ClientCertificates { authorities: names(count), required });
+        let termination = Termination { certificates: names(certificates), only_tls13: false, clients };
+        Inbound { tls: Some(InboundTls { termination, cleartext }), ..Inbound::default() }
+    }
+
+    #[test]
+    fn clients_outside_the_mesh_are_shown_something_and_asked_what_can_be_answered() {
+        for (valid, inbound) in [
+            (true, ending(1, None, false)),
+            (true, ending(2, Some((1, true)), false)),
+            (true, ending(1, Some((1, false)), true)),
+            (false, ending(0, None, false)),
+            (false, ending(65, None, false)),
+            (false, ending(1, Some((0, true)), false)),
+            (false, ending(1, Some((9, true)), false)),
+            (false, ending(1, Some((1, true)), true)),
+        ] {
+            assert_eq!(check("port", &inbound).is_ok(), valid, "{inbound:?}");
+        }
+    }
+
+    #[test]
+    fn clients_outside_the_mesh_come_where_they_may_and_where_requests_are_looked_at() {
+        for (valid, protocol, mtls, tls) in [
+            (true, Protocol::Http, None, true),
+            (true, Protocol::Grpc, Some(Mtls::Permissive), true),
+            (false, Protocol::Http, Some(Mtls::Strict), true),
+            (true, Protocol::Http, Some(Mtls::Strict), false),
+            (false, Protocol::Tcp, None, true),
+            (true, Protocol::Tls, None, false),
+        ] {
+            let port = Port {
+                name: "a".into(),
+                port: 80,
+                target_port: 80,
+                protocol,
+                rules: Vec::new(),
+                connections: Vec::new(),
+                backend: Backend::defaults_for(protocol),
+                inbound: Some(if tls { ending(1, None, false) } else { Inbound::default() }),
+                proxy_protocol: None,
+            };
+            assert_eq!(check_who_comes("port", &port, mtls).is_ok(), valid, "{protocol:?} {mtls:?} {tls}");
         }
     }
 

@@ -13,8 +13,8 @@ use super::super::client::Client;
 use super::super::output::{self, Exit, Failed, Format, span};
 use super::super::{Server, difference, status};
 use super::date;
-use crate::api::wire::{Resources, Status as StatusBody};
-use crate::reports::{Certificate, Identity, Proxy};
+use crate::api::wire::{AuthorityStatus, Resources, Status as StatusBody};
+use crate::reports::{Certificate, Identity, Proxy, Shown};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Status {
@@ -31,7 +31,7 @@ pub(in crate::cli) struct Status {
 /// One certificate, or a sidecar that has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Entry {
-    /// `leaf`, `intermediate`, `root`, or `none`: a sidecar that waits for its first.
+    /// `leaf`, `edge` (what is shown to those outside the mesh), `server` (the control plane's own), `intermediate`, `root`, or `none`: a sidecar that waits for its first.
     role: &'static str,
     /// Whose: a SPIFFE ID and the sidecar's node, or the subject of an authority.
     who: String,
@@ -60,7 +60,7 @@ impl Status {
             status::count_in(&mut found, status::read_folder(folder)?);
         }
         let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
-        let entries = entries(&found.proxies, &roots(&meshes), now);
+        let entries = entries(&found.proxies, found.authority.as_ref(), &roots(&meshes), now);
         match self.output {
             Format::Json => output::json(&entries)?,
             Format::Yaml => {
@@ -76,6 +76,9 @@ impl Status {
                     found.proxies.len(),
                 );
                 output::remark(&format!("{telling} of {all} sidecars that report here have an identity"));
+                if let Some(trouble) = found.authority.and_then(|authority| authority.trouble) {
+                    output::remark(&format!("NO CERTIFICATES CAN BE MADE: {trouble}"));
+                }
             }
         }
         Ok(Exit::Done)
@@ -90,10 +93,11 @@ fn roots(meshes: &Resources) -> Vec<Facts> {
 }
 
 /// All of them, what ends first on top.
-fn entries(proxies: &[Proxy], roots: &[Facts], now: i64) -> Vec<Entry> {
+fn entries(proxies: &[Proxy], authority: Option<&AuthorityStatus>, roots: &[Facts], now: i64) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut shared = BTreeMap::<(&'static str, &str), (&Certificate, usize)>::new();
     for proxy in proxies {
+        entries.extend(proxy.report.shown.iter().map(|shown| edge(proxy, shown, now)));
         let Some(identity) = &proxy.report.identity else { continue };
         entries.push(leaf(proxy, identity, now));
         for certificate in &identity.certificates {
@@ -106,9 +110,21 @@ fn entries(proxies: &[Proxy], roots: &[Facts], now: i64) -> Vec<Entry> {
         }
     }
     let named: Vec<Certificate> = roots.iter().map(root).collect();
-    for certificate in &named {
-        shared.entry(("root", &certificate.serial)).or_insert((certificate, 0));
+    let made_by = authority.into_iter().flat_map(|authority| &authority.certificates);
+    for certificate in named.iter().chain(made_by) {
+        match certificate.role.as_str() {
+            "root" => shared.entry(("root", &certificate.serial)).or_insert((certificate, 0)),
+            "intermediate" => shared.entry(("intermediate", &certificate.serial)).or_insert((certificate, 0)),
+            "server" => shared.entry(("server", &certificate.serial)).or_insert((certificate, 0)),
+            _ => continue,
+        };
     }
+    let ended = |role, serial: &str| {
+        let of_it = |authority: &&AuthorityStatus| {
+            role != "root" && authority.certificates.iter().any(|certificate| certificate.serial == serial)
+        };
+        authority.filter(of_it).and_then(|authority| authority.trouble.clone())
+    };
     entries.extend(shared.into_iter().map(|((role, serial), (certificate, sidecars))| Entry {
         role,
         who: certificate.subject.clone(),
@@ -116,9 +132,10 @@ fn entries(proxies: &[Proxy], roots: &[Facts], now: i64) -> Vec<Entry> {
         until_unix: certificate.until_unix,
         left_s: certificate.until_unix - now,
         renewal_unix: None,
-        trouble: None,
+        trouble: ended(role, serial),
         sidecars,
         breaks: match role {
+            "server" => "the control plane makes it anew by itself; sidecars get no certificates without it".to_owned(),
             "root" => format!("{sidecars} sidecars refuse everybody whom it vouches for: replace it before (docs/IDENTITY.md)"),
             _ => format!("{sidecars} sidecars show it, and are refused; no certificates can be made: put a new ca.crt and ca.key into --ca"),
         },
@@ -161,6 +178,21 @@ fn leaf(proxy: &Proxy, identity: &Identity, now: i64) -> Entry {
     }
 }
 
+fn edge(proxy: &Proxy, shown: &Shown, now: i64) -> Entry {
+    let is_there = shown.until_unix > 0;
+    Entry {
+        role: if is_there { "edge" } else { "none" },
+        who: format!("{} ({})", shown.name, proxy.report.node),
+        serial: shown.serial.clone(),
+        until_unix: if is_there { shown.until_unix } else { now },
+        left_s: if is_there { shown.until_unix - now } else { 0 },
+        renewal_unix: None,
+        trouble: shown.trouble.clone(),
+        sidecars: 1,
+        breaks: "those outside the mesh refuse this gateway: renew it in --certificates".to_owned(),
+    }
+}
+
 fn row(entry: &Entry, now: i64) -> Vec<String> {
     let left = match u64::try_from(entry.left_s) {
         Ok(left @ 1..) => span(left * 1_000),
@@ -173,6 +205,7 @@ fn row(entry: &Entry, now: i64) -> Vec<String> {
             let wait = i64::try_from(unix).unwrap_or(i64::MAX).saturating_sub(now);
             u64::try_from(wait).map_or_else(|_| "due".to_owned(), |wait| format!("in {}", span(wait * 1_000)))
         }
+        (None, None) if entry.role == "server" => "by itself".to_owned(),
         (None, None) => "by hand".to_owned(),
     };
     let until = if entry.role == "none" { "-".to_owned() } else { date(entry.until_unix) };
@@ -220,6 +253,7 @@ mod tests {
                 renewal_unix: None,
                 trouble: trouble.map(str::to_owned),
             }),
+            shown: Vec::new(),
         };
         Proxy { report, age_ms: 0, current: true, silent: false }
     }
@@ -231,7 +265,7 @@ mod tests {
             proxy("waiting", None, Some("no token")),
             proxy("over", Some(-5), None),
         ];
-        let entries = entries(&proxies, &[], NOW);
+        let entries = entries(&proxies, None, &[], NOW);
         let told: Vec<_> =
             entries.iter().map(|entry| (entry.role, entry.serial.as_str(), entry.sidecars)).collect();
         let expected = [
@@ -245,5 +279,55 @@ mod tests {
         assert_eq!(row(&entries[0], NOW)[0], "OVER");
         assert!(row(&entries[1], NOW)[5].contains("FAILS: no token"));
         assert!(entries.iter().all(|entry| !entry.breaks.is_empty()));
+    }
+
+    #[test]
+    fn what_gateways_show_is_listed_and_what_they_lack() {
+        let mut gateway = proxy("edge-1", Some(10_000), None);
+        let shown = |name: &str, until_unix, trouble: Option<&str>| Shown {
+            name: name.to_owned(),
+            serial: String::new(),
+            until_unix,
+            trouble: trouble.map(str::to_owned),
+        };
+        gateway.report.shown = vec![
+            shown("default/shop", NOW + 60, Some("key_mismatch")),
+            shown("default/late", 0, Some("unreadable")),
+        ];
+        let entries = entries(&[gateway], None, &[], NOW);
+        let rows: Vec<_> = entries.iter().map(|entry| row(entry, NOW)).collect();
+        assert_eq!([&*rows[0][0], &rows[0][2], &rows[0][3]], ["-", "none", "default/late (edge-1)"]);
+        assert_eq!(rows[0][5], "FAILS: unreadable");
+        assert_eq!([&*rows[1][2], &rows[1][3]], ["edge", "default/shop (edge-1)"]);
+        assert_eq!(rows[1][5], "FAILS: key_mismatch");
+    }
+
+    #[test]
+    fn an_authority_that_has_ended_is_told_though_no_sidecar_shows_it() {
+        let certificate = |role: &str, serial: &str, left: i64| Certificate {
+            role: role.to_owned(),
+            serial: serial.to_owned(),
+            subject: format!("CN={serial}"),
+            until_unix: NOW + left,
+        };
+        let authority = AuthorityStatus {
+            certificates: vec![
+                certificate("server", "aa", -60),
+                certificate("intermediate", "bb", -60),
+                certificate("root", "cc", 99_000),
+            ],
+            trouble: Some("it has expired".to_owned()),
+        };
+        let entries = entries(&[proxy("late", Some(10_000), None)], Some(&authority), &[], NOW);
+        let rows: Vec<_> = entries.iter().map(|entry| row(entry, NOW)).collect();
+        let told: Vec<_> = rows.iter().map(|row| [row[0].as_str(), &row[2], &row[4]]).collect();
+        // The sidecar shows one of the same number, which is the same; what it says of it counts.
+        assert_eq!(
+            told.iter().map(|[_, role, _]| *role).collect::<Vec<_>>(),
+            ["server", "intermediate", "leaf", "root"]
+        );
+        assert_eq!((told[0][0], rows[0][5].as_str()), ("OVER", "FAILS: it has expired"));
+        assert_eq!(rows[1][5], "FAILS: it has expired");
+        assert_eq!(rows[3][5], "by hand");
     }
 }

@@ -103,6 +103,12 @@ impl List {
                 let now = UnixTime::now().as_secs();
                 let header = ["ID", "SERVICE", "GOOD FOR", "MADE", "LEFT", "STATE"];
                 output::table(&header, found.tokens.iter().map(|token| row(token, now)));
+                if found.older > 0 {
+                    output::remark(&format!(
+                        "{} older ones are not shown: a token is forgotten a week after its end",
+                        found.older
+                    ));
+                }
             }
         }
         Ok(Exit::Done)

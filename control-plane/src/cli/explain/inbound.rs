@@ -1,23 +1,25 @@
 //! What is done about requests that come to a port, and by whose word.
 
+use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{
-    Access, Authorization, Port, ProxyProtocol, ProxyVersion, ProxyWriter, RateKey, RateLimit,
+    Access, Authorization, Conditions, Inbound, Listener, Port, PriorityRule, ProxyProtocol, ProxyVersion,
+    ProxyWriter, RateKey, RateLimit, Subject,
 };
 
+use super::gateway::tls_text;
 use super::origin::{Origins, Parts, Place};
 use crate::config::text::duration_text;
 
 /// A line for each group of settings: its name and what holds. Of connections that are not looked into, who may open them.
-pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec<(&'static str, String)> {
+pub(super) fn lines(
+    origins: &Origins<'_>,
+    place: Place<'_>,
+    port: &Port,
+    head: Option<&RequestHead>,
+) -> Vec<(&'static str, String)> {
     let inbound = port.inbound.clone().unwrap_or_default();
-    let access = || {
-        let of_authorization = origins.inbound_field(place, "authorization", inbound.authorization.is_none());
-        let text = inbound.authorization.as_ref().map_or("everybody may call".to_owned(), access_text);
-        ("access", format!("{text} ({of_authorization})"))
-    };
     if !port.protocol.is_http() {
-        let header = port.proxy_protocol.as_ref().map(|header| ("header", header_text(header)));
-        return [access()].into_iter().chain(header).collect();
+        return [access(origins, place, &inbound)].into_iter().chain(header(port)).collect();
     }
     let mut parts = Parts::default();
     let mut add = |field: &str, text: String, is_default: bool| {
@@ -35,25 +37,89 @@ pub(super) fn lines(origins: &Origins<'_>, place: Place<'_>, port: &Port) -> Vec
         }
     }
     let mut lines = vec![("shedding", parts.text())];
-    let of_limits = origins.inbound_field(place, "rateLimits", inbound.rate_limits.is_empty());
-    for limit in &inbound.rate_limits {
-        lines.push(("rate limit", format!("{} ({of_limits})", limit_text(limit))));
-    }
-    if inbound.rate_limits.is_empty() {
-        lines.push(("rate limit", format!("none ({of_limits})")));
-    }
-    lines.push(access());
-    let of_priorities = origins.inbound_field(place, "priorities", inbound.priorities.is_empty());
-    let priorities = match inbound.priorities.len() {
-        0 => "as callers say".to_owned(),
-        1 => "1 rule, else as callers say".to_owned(),
-        count => format!("{count} rules, else as callers say"),
-    };
-    lines.push(("priorities", format!("{priorities} ({of_priorities})")));
+    lines.extend(limits(origins, place, &inbound));
+    lines.push(access(origins, place, &inbound));
+    lines.push(priorities(origins, place, &inbound, head));
     let trusted = if inbound.trusted.is_empty() { "nobody".to_owned() } else { inbound.trusted.join(" ") };
     let of_trusted = origins.inbound_field(place, "trustedSources", inbound.trusted.is_empty());
     lines.push(("trusted", format!("{trusted} ({of_trusted})")));
+    if let Some(tls) = &inbound.tls {
+        let cleartext = if tls.cleartext { "allowed" } else { "refused" };
+        let text = format!("{}; clear text is {cleartext}", tls_text(&tls.termination));
+        lines.push(("tls", format!("{text} ({})", origins.inbound_field(place, "tls", false))));
+    }
     lines
+}
+
+/// The same of a listener of a gateway.
+pub(super) fn listener_lines(
+    origins: &Origins<'_>,
+    place: Place<'_>,
+    listener: &Listener,
+    head: Option<&RequestHead>,
+) -> Vec<(&'static str, String)> {
+    let inbound = listener.inbound.clone().unwrap_or_else(|| Inbound { shed: None, ..Inbound::default() });
+    let mut lines = Vec::new();
+    if listener.protocol.is_http() {
+        lines.extend(limits(origins, place, &inbound));
+        lines.push(priorities(origins, place, &inbound, head));
+    }
+    lines.push(access(origins, place, &inbound));
+    lines
+}
+
+fn access(origins: &Origins<'_>, place: Place<'_>, inbound: &Inbound) -> (&'static str, String) {
+    let origin = origins.inbound_field(place, "authorization", inbound.authorization.is_none());
+    let text = inbound.authorization.as_ref().map_or("everybody may call".to_owned(), access_text);
+    ("access", format!("{text} ({origin})"))
+}
+
+fn limits(origins: &Origins<'_>, place: Place<'_>, inbound: &Inbound) -> Vec<(&'static str, String)> {
+    let origin = origins.inbound_field(place, "rateLimits", inbound.rate_limits.is_empty());
+    let line = |text: String| ("rate limit", format!("{text} ({origin})"));
+    match &*inbound.rate_limits {
+        [] => vec![line("none".to_owned())],
+        limits => limits.iter().map(|limit| line(limit_text(limit))).collect(),
+    }
+}
+
+fn priorities(
+    origins: &Origins<'_>,
+    place: Place<'_>,
+    inbound: &Inbound,
+    head: Option<&RequestHead>,
+) -> (&'static str, String) {
+    let origin = origins.inbound_field(place, "priorities", inbound.priorities.is_empty());
+    ("priorities", format!("{} ({origin})", class_text(&inbound.priorities, head)))
+}
+
+/// What the application is told of its clients before the first byte, if anything.
+pub(super) fn header(port: &Port) -> Option<(&'static str, String)> {
+    port.proxy_protocol.as_ref().map(|header| ("header", header_text(header)))
+}
+
+/// How much a request matters, in words. Who sends it is not known here: rules about callers may come first.
+fn class_text(rules: &[PriorityRule], head: Option<&RequestHead>) -> String {
+    let subject = head.map(|head| Subject::new(None, head.method().as_str(), head.path()));
+    let mut said = Vec::new();
+    for (index, PriorityRule { priority, about }) in rules.iter().enumerate() {
+        let anyone = Conditions {
+            identities: Vec::new(),
+            namespaces: Vec::new(),
+            sources: Vec::new(),
+            ..about.clone()
+        };
+        let Some(subject) = &subject else { break };
+        if about.hold(subject) {
+            said.push(format!("{priority} by priorities[{index}]"));
+            return said.join(", else ");
+        }
+        if anyone.hold(subject) {
+            said.push(format!("{priority} by priorities[{index}] for its callers"));
+        }
+    }
+    said.push("as callers say".to_owned());
+    said.join(", else ")
 }
 
 /// What the application is told of its clients, in words.

@@ -1,8 +1,8 @@
 //! How a cluster is used, and by whose word.
 
 use outrigger_snapshot::policy::{
-    Backend, Balance, Breaker, BreakerWindow, HashKey, HealthCheck, Hedge, OnEmpty, Port, Probe, Retry, Rule,
-    ShuffleShard, ZonePreference,
+    Backend, Balance, Breaker, BreakerWindow, HashKey, HealthCheck, Hedge, OnEmpty, Port, Probe, Protocol,
+    Retry, Rule, ShuffleShard, ZonePreference,
 };
 
 use super::origin::{Origins, Parts, Place};
@@ -13,6 +13,7 @@ use crate::config::text::duration_text;
 pub(super) struct Settings<'a> {
     pub(super) origins: &'a Origins<'a>,
     pub(super) place: Place<'a>,
+    pub(super) protocol: Protocol,
     pub(super) backend: &'a Backend,
     pub(super) defaults: &'a Backend,
     /// The rule that leads to it, and the route that it is of.
@@ -27,7 +28,7 @@ impl<'a> Settings<'a> {
         defaults: &'a Backend,
         rule: Option<(&'a Rule, &'a str)>,
     ) -> Self {
-        Self { origins, place, backend: &port.backend, defaults, rule }
+        Self { origins, place, protocol: port.protocol, backend: &port.backend, defaults, rule }
     }
 
     /// A line for each group of settings: its name and what holds.
@@ -194,9 +195,17 @@ impl<'a> Settings<'a> {
         let Some(Hedge { percentile, delay_min_ms }) = self.backend.hedge else {
             return self.parts([("hedge", "none".to_owned(), true)]);
         };
+        let (own, default) = (self.backend.retry.idempotent, self.defaults.retry.idempotent);
+        let which = match (own, self.protocol) {
+            (true, _) => "whatever the method",
+            // They are POST.
+            (false, Protocol::Grpc) => "calls with an Idempotency-Key alone",
+            (false, _) => "where it is safe",
+        };
         self.parts([
             ("hedge.percentile", format!("after {percentile} % of answers"), false),
             ("hedge.minDelay", format!("not before {}", duration_text(delay_min_ms)), false),
+            ("retry.idempotent", which.to_owned(), own == default),
         ])
     }
 

@@ -6,9 +6,10 @@ use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{
     Backend, Filter, HeaderEdit, PathEdit, PathMatch, Policy, Port, RouteMatch, Rule, TextMatch, ValueMatch,
 };
-use outrigger_snapshot::router::{Miss, Router, RouterError};
+use outrigger_snapshot::router::{Miss, Router};
 
 use super::inbound::{self, limit_text};
+use super::no_route::NoRoute;
 use super::origin::{Origins, Place};
 use super::settings::Settings;
 use crate::config::text::duration_text;
@@ -16,76 +17,6 @@ use crate::config::{Resource, grpc_status};
 
 /// Endpoints that are listed one by one; the others are only counted.
 const ENDPOINTS_LISTED: usize = 8;
-
-/// Why a request would go nowhere.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NoRoute {
-    /// The policy makes no router.
-    #[error("the policy can't be used")]
-    Policy(#[source] RouterError),
-    /// Nothing is called by this host.
-    #[error("no service is called by the host {host:?}; from this scope these can be called: {known}")]
-    Host {
-        /// What was asked for.
-        host: String,
-        /// What there is.
-        known: String,
-    },
-    /// The gateway takes nothing for this host on this port.
-    #[error("no listener for requests is for {host:?} on port {port}; the gateway has {known}")]
-    Listener {
-        /// What was asked for.
-        host: String,
-        /// The port.
-        port: u16,
-        /// What there is.
-        known: String,
-    },
-    /// The service has no such port.
-    #[error("{service} has no HTTP port {port}; it has {known}")]
-    Port {
-        /// Which service.
-        service: String,
-        /// What was asked for.
-        port: String,
-        /// What there is.
-        known: String,
-    },
-    /// The service has no such port that is not HTTP's.
-    #[error("{service} has no TCP or TLS port {port}; it has {known}")]
-    OpaquePort {
-        /// Which service.
-        service: String,
-        /// What was asked for.
-        port: String,
-        /// What there is.
-        known: String,
-    },
-    /// No rule is for the host that the client asks for.
-    #[error(
-        "no rule of {service} is for {host} (--server-name); the proxy would refuse the connection. Its rules:\n{rules}"
-    )]
-    ServerName {
-        /// Which cluster.
-        service: String,
-        /// What was asked for.
-        host: String,
-        /// A line each.
-        rules: String,
-    },
-    /// No rule matches.
-    #[error("no rule of {service} matches {method} {path}; the proxy would answer 404. Its rules:\n{rules}")]
-    Rule {
-        /// Which service.
-        service: String,
-        /// The request's.
-        method: String,
-        /// The request's.
-        path: String,
-        /// A line each.
-        rules: String,
-    },
-}
 
 struct Target {
     port: Port,
@@ -109,7 +40,7 @@ pub(crate) fn verdict(
     let found = router.find(head).map_err(|miss| no_route(miss, policy, namespace, head))?;
     let (service, port) = (found.service, &found.rule.port);
     let origins = Origins::new(written);
-    let mut lines = Lines::new(&origins);
+    let mut lines = Lines::new(&origins, Some(head));
     lines.add("service", format!("{service}, port {} ({}, {})", port.port, port.protocol.name(), port.name));
     let Some(rule) = &found.rule.rule else {
         lines.add("rule", "none: the port has no routes, everything goes to its own endpoints".to_owned());
@@ -157,11 +88,13 @@ pub(super) fn routed(
 pub(super) struct Lines<'a> {
     lines: Vec<(String, String)>,
     origins: &'a Origins<'a>,
+    /// `None`: of a connection.
+    pub(super) head: Option<&'a RequestHead>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(origins: &'a Origins<'a>) -> Self {
-        Self { lines: Vec::new(), origins }
+    pub(super) fn new(origins: &'a Origins<'a>, head: Option<&'a RequestHead>) -> Self {
+        Self { lines: Vec::new(), origins, head }
     }
 
     /// Each with its name.
@@ -217,7 +150,12 @@ impl<'a> Lines<'a> {
         for (group, text) in Settings::new(self.origins, place, port, &defaults, rule).lines() {
             self.add(&format!("  {group}"), text);
         }
-        for (group, text) in inbound::lines(self.origins, place, port) {
+        // What comes to a service is the affair of its own sidecars, which a gateway's scope says nothing of.
+        let inbound = match policy.gateway {
+            Some(_) => inbound::header(port).into_iter().collect(),
+            None => inbound::lines(self.origins, place, port, self.head),
+        };
+        for (group, text) in inbound {
             self.add(&format!("  {group}"), text);
         }
     }

@@ -38,6 +38,10 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
             Spec::ConfigMap(map) => {
                 maps.insert(name, map);
             }
+            Spec::InboundPolicy(policy) => {
+                let named = policy.settings.authorities.iter();
+                references.extend(named.map(|(field, name)| (resource, field.clone(), name)));
+            }
             Spec::BackendTlsPolicy(policy) => references.extend(policy.authorities.iter().map(|name| {
                 (resource, format!("spec.validation.caCertificateRefs[{}].name", name.position), name)
             })),

@@ -1,22 +1,24 @@
 //! Inbound policies apply to something, and what they say has an effect.
 
-use outrigger_snapshot::policy::{Access, AccessRule};
+use outrigger_snapshot::policy::{Access, AccessRule, Mtls};
 
 use super::super::layers::{Layer, Layers};
-use super::super::model::{InboundPolicy, InboundSettings, Target};
+use super::super::model::{InboundPolicy, InboundSettings, Mesh, Target};
 use super::super::problem::Problems;
 use super::super::resource::Resource;
-use super::Services;
 use super::policies::field;
+use super::{Services, mesh};
 
 pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &mut Problems) {
     let layers = Layers::inbound(resources);
+    let mesh = mesh::of(resources);
     for resource in resources {
         let Some(policy) = resource.spec().inbound_policy() else { continue };
         check_shed(&[Layer { resource, policy }], problems);
-        for target in &policy.targets {
+        for target in policy.targets.iter().filter(|target| !target.is_gateway) {
             check_protocol(resource, policy, target, services, problems);
             check_denials(resource, policy, target, services, problems);
+            check_tls(resource, policy, target, mesh, services, problems);
             for port in services.ports_of(target) {
                 // More than once where a policy has several targets, and said once.
                 check_shed(&layers.of(&target.service.value, &port.name), problems);
@@ -79,6 +81,28 @@ fn check_denials(
         let expected = "a sectionName for each port that carries HTTP, or rules by identity and namespace";
         resource.problem(target.service.at, field(target), message).expected(expected)
     });
+}
+
+/// Whom `Strict` lets in has a certificate of the mesh, and never meets those that are shown to others.
+fn check_tls(
+    resource: &Resource,
+    policy: &InboundPolicy,
+    target: &Target,
+    mesh: Option<&Mesh>,
+    services: &Services<'_>,
+    problems: &mut Problems,
+) {
+    let Some(at) = policy.written.get("tls").copied().filter(|_| policy.settings.tls.is_some()) else {
+        return;
+    };
+    let name = &target.service.value;
+    if mesh::asked_by(name, mesh, services) == Some(Mtls::Strict) {
+        problems.add(|| {
+            let message =
+                format!("has no effect: {name} is mtls: Strict, and lets in nobody but callers of the mesh");
+            resource.problem(at, "spec.tls", message).expected("a Service with mtls: Permissive or Disabled")
+        });
+    }
 }
 
 /// What is said about shedding by a policy that is not wider than the one that switches it off.

@@ -1,8 +1,10 @@
 //! What a mesh has once, and what needs it.
 
 use outrigger_snapshot::identity::TrustDomain;
+use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::policy::Mtls;
 
-use super::super::model::Spec;
+use super::super::model::{Mesh, Spec};
 use super::super::problem::Problems;
 use super::super::resource::Resource;
 use super::{Services, written};
@@ -34,6 +36,20 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
             });
         }
     }
+}
+
+/// The mesh, if there is one.
+pub(super) fn of(resources: &[Resource]) -> Option<&Mesh> {
+    resources.iter().find_map(|resource| match resource.spec() {
+        Spec::Mesh(mesh) => Some(mesh),
+        _ => None,
+    })
+}
+
+/// What the sidecars of a service ask of callers; `None`: nothing.
+pub(super) fn asked_by(name: &ServiceName, mesh: Option<&Mesh>, services: &Services<'_>) -> Option<Mtls> {
+    let (_, service) = services.by_name.get(name)?;
+    service.mtls.as_ref().map_or(mesh?.mtls, |mtls| mtls.value)
 }
 
 /// A rule about identities of another trust domain is about nobody: a slip of the pen that would go unnoticed.

@@ -15,12 +15,15 @@ pub(super) fn check(resources: &[Resource], services: &Services<'_>, problems: &
     let mut first: HashMap<(Kind, &ServiceName, Option<&str>), &Resource> = HashMap::new();
     for resource in resources {
         for target in resource.spec().targets() {
-            check_target(resource, target, services, problems);
+            if !target.is_gateway {
+                check_target(resource, target, services, problems);
+            }
             let section = target.section.as_ref().map(|section| section.value.as_str());
             let key = (resource.kind(), &target.service.value, section);
             let Some(other) = first.insert(key, resource) else { continue };
             problems.add(|| {
-                let what = section.map_or(String::new(), |section| format!("port \"{section}\" of "));
+                let part = if target.is_gateway { "listener" } else { "port" };
+                let what = section.map_or(String::new(), |section| format!("{part} \"{section}\" of "));
                 let message = format!("{what}{} has a policy: {}", target.service.value, place(other));
                 resource
                     .problem(target.service.at, field(target), message)
@@ -81,8 +84,14 @@ fn check_target(resource: &Resource, target: &Target, services: &Services<'_>, p
         resource
             .problem(section.at, format!("{}.sectionName", field(target)), message)
             .expected(names_of(service))
-            .nearest(nearest(&section.value, names))
+            .nearest(nearest(&section.value, names).or_else(|| numbered(service, &section.value)))
     });
+}
+
+/// The name of the port that has this number, which is what else a port may be called by.
+fn numbered(service: &Service, text: &str) -> Option<String> {
+    let number: u16 = text.parse().ok()?;
+    service.ports.iter().find(|port| port.port == number).map(|port| port.name.clone())
 }
 
 fn has_port(service: &Service, name: &str) -> bool {

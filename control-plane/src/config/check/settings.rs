@@ -14,10 +14,39 @@ use super::Services;
 struct Order {
     lower: &'static str,
     upper: &'static str,
+    bound: Bound,
     /// The upper one as a neighbour of the lower, and the other way round.
     names: (&'static str, &'static str),
     /// Both values; `None` where they have nothing to do with each other.
     values: fn(&Backend) -> Option<(Amount, Amount)>,
+}
+
+/// How far the lower may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// Up to the upper.
+    AtMost,
+    /// The same, where it is written: what it is by default does no harm.
+    WrittenAtMost,
+    /// Not up to the upper.
+    Below,
+    /// The same, where it is written.
+    WrittenBelow,
+}
+
+impl Bound {
+    fn is_broken(self, lower: Amount, upper: Amount) -> bool {
+        lower > upper || self.is_strict() && lower == upper
+    }
+
+    fn is_strict(self) -> bool {
+        matches!(self, Self::Below | Self::WrittenBelow)
+    }
+
+    /// What is expected of the lower and of the upper.
+    fn words(self) -> (&'static str, &'static str) {
+        if self.is_strict() { ("less than", "more than") } else { ("at most", "at least") }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,41 +76,78 @@ fn times(lower_ms: u64, upper_ms: u64) -> Option<(Amount, Amount)> {
     Some((Amount::Milliseconds(lower_ms), Amount::Milliseconds(upper_ms)))
 }
 
+/// A time that has no effect unless it ends within that of the whole request; 0 is none.
+fn within_request(backend: &Backend, time_ms: u64) -> Option<(Amount, Amount)> {
+    times(time_ms, backend.timeouts.request_ms).filter(|_| backend.timeouts.request_ms != 0)
+}
+
 /// Where it is not written, it is made to fit the others.
 const FITTED: &str = "healthCheck.fastInterval";
 
-const ORDERS: [Order; 8] = [
+const ORDERS: [Order; 12] = [
     Order {
         lower: "timeouts.try",
         upper: "timeouts.request",
+        bound: Bound::AtMost,
         names: ("request", "try"),
-        // 0 is none.
+        values: |backend| within_request(backend, backend.timeouts.try_ms),
+    },
+    Order {
+        lower: "timeouts.firstByte",
+        upper: "timeouts.request",
+        bound: Bound::WrittenAtMost,
+        names: ("request", "firstByte"),
+        values: |backend| within_request(backend, backend.timeouts.first_byte_ms),
+    },
+    Order {
+        lower: "hedge.minDelay",
+        upper: "timeouts.request",
+        bound: Bound::Below,
+        names: ("timeouts.request", "hedge.minDelay"),
+        values: |backend| within_request(backend, backend.hedge?.delay_min_ms),
+    },
+    Order {
+        lower: "retry.backoff.base",
+        upper: "timeouts.request",
+        bound: Bound::WrittenBelow,
+        names: ("timeouts.request", "retry.backoff.base"),
+        values: |backend| within_request(backend, backend.retry.backoff_base_ms),
+    },
+    Order {
+        lower: "breaker.slowAfter",
+        upper: "timeouts.request",
+        bound: Bound::AtMost,
+        names: ("timeouts.request", "breaker.slowAfter"),
         values: |backend| {
-            times(backend.timeouts.try_ms, backend.timeouts.request_ms)
-                .filter(|_| backend.timeouts.request_ms != 0)
+            let breaker = backend.breaker;
+            within_request(backend, breaker.slow_ms).filter(|_| breaker.slow_percent != 0)
         },
     },
     Order {
         lower: "retry.backoff.base",
         upper: "retry.backoff.max",
+        bound: Bound::AtMost,
         names: ("max", "base"),
         values: |backend| times(backend.retry.backoff_base_ms, backend.retry.backoff_max_ms),
     },
     Order {
         lower: "ejection.base",
         upper: "ejection.max",
+        bound: Bound::AtMost,
         names: ("max", "base"),
         values: |backend| times(backend.ejection.base_ms, backend.ejection.max_ms),
     },
     Order {
         lower: "breaker.open",
         upper: "breaker.openMax",
+        bound: Bound::AtMost,
         names: ("openMax", "open"),
         values: |backend| times(backend.breaker.open_ms, backend.breaker.open_max_ms),
     },
     Order {
         lower: "breaker.minRequests",
         upper: "breaker.window.requests",
+        bound: Bound::AtMost,
         names: ("window.requests", "minRequests"),
         values: |backend| match backend.breaker.window {
             BreakerWindow::Count(count) => {
@@ -93,6 +159,7 @@ const ORDERS: [Order; 8] = [
     Order {
         lower: "healthCheck.timeout",
         upper: "healthCheck.interval",
+        bound: Bound::AtMost,
         names: ("interval", "timeout"),
         values: |backend| {
             backend.health_check.as_ref().and_then(|check| times(check.timeout_ms, check.interval_ms))
@@ -101,6 +168,7 @@ const ORDERS: [Order; 8] = [
     Order {
         lower: "healthCheck.timeout",
         upper: "healthCheck.fastInterval",
+        bound: Bound::AtMost,
         names: ("fastInterval", "timeout"),
         values: |backend| {
             backend.health_check.as_ref().and_then(|check| times(check.timeout_ms, check.fast_interval_ms))
@@ -109,6 +177,7 @@ const ORDERS: [Order; 8] = [
     Order {
         lower: "healthCheck.fastInterval",
         upper: "healthCheck.interval",
+        bound: Bound::AtMost,
         names: ("interval", "fastInterval"),
         values: |backend| {
             backend.health_check.as_ref().and_then(|check| times(check.fast_interval_ms, check.interval_ms))
@@ -132,6 +201,7 @@ pub(super) fn check<'a>(
             // More than once where a policy has several targets, and said once.
             check_orders(&here, &effective(&here, port.protocol), problems);
             check_hedge(&here, &effective(&here, port.protocol), problems);
+            check_attempts(&here, &effective(&here, port.protocol), problems);
             check_zones(&here, &effective(&here, port.protocol), problems);
             check_probe(&Layer { resource, policy }, &here, port, name, problems);
         }
@@ -149,6 +219,9 @@ fn check_alone(layer: &Layer<'_>, problems: &mut Problems) {
     if layer.spot("hedge").is_some() && layer.spot("retry.budget").is_some() {
         check_hedge(&[*layer], &backend, problems);
     }
+    if layer.spot("retry.attempts").is_some() && layer.spot("retry.budget").is_some() {
+        check_attempts(&[*layer], &backend, problems);
+    }
     check_zones(&[*layer], &backend, problems);
 }
 
@@ -159,9 +232,11 @@ fn check_orders(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems
 }
 
 fn check_order(order: &Order, layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
-    let Some((lower, upper)) = (order.values)(backend).filter(|(lower, upper)| lower > upper) else { return };
+    let broken = |(lower, upper): &(Amount, Amount)| order.bound.is_broken(*lower, *upper);
+    let Some((lower, upper)) = (order.values)(backend).filter(broken) else { return };
     let (low, high) = (last(layers, order.lower), last(layers, order.upper));
-    if high.is_none() && order.upper == FITTED {
+    let unwritten = low.is_none() && matches!(order.bound, Bound::WrittenAtMost | Bound::WrittenBelow);
+    if unwritten || high.is_none() && order.upper == FITTED {
         return;
     }
     // The narrower policy is at fault: it was written knowing the wider, or the default.
@@ -169,9 +244,10 @@ fn check_order(order: &Order, layers: &[Layer<'_>], backend: &Backend, problems:
     let (blamed, field, other, value) =
         if at_lower { (low, order.lower, high, upper) } else { (high, order.upper, low, lower) };
     let Some((_, layer)) = blamed else { return };
-    let (more, less) = lower.comparatives();
+    let ((more, less), (most, least)) = (lower.comparatives(), order.bound.words());
     let ((comparative, bound), name) =
-        if at_lower { ((more, "at most"), order.names.0) } else { ((less, "at least"), order.names.1) };
+        if at_lower { ((more, most), order.names.0) } else { ((less, least), order.names.1) };
+    let compared = if lower == upper { "as long as".to_owned() } else { format!("{comparative} than") };
     let (reason, expected) = match other {
         Some((_, other)) if other.resource.key() == layer.resource.key() => (String::new(), name.to_owned()),
         Some((_, other)) => {
@@ -179,7 +255,7 @@ fn check_order(order: &Order, layers: &[Layer<'_>], backend: &Backend, problems:
         }
         None => (format!(", which is {} by default", value.text()), value.text()),
     };
-    let message = format!("is {comparative} than {name}{reason}");
+    let message = format!("is {compared} {name}{reason}");
     add(layer, field, problems, |problem| problem(message).expected(format!("{bound} {expected}")));
 }
 
@@ -198,9 +274,24 @@ fn add(
     problems.add(|| build(&|message| layer.resource.problem(at, format!("spec.{field}"), message)));
 }
 
+/// Whether the budget of retries and hedges has room for any.
+fn allows_any(backend: &Backend) -> bool {
+    backend.retry.budget.percent != 0 || backend.retry.budget.floor_per_1000_s != 0
+}
+
+fn check_attempts(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
+    if backend.retry.attempts == 0 || allows_any(backend) {
+        return;
+    }
+    let Some((_, layer)) = last(layers, "retry.attempts") else { return };
+    add(layer, "retry.attempts", problems, |problem| {
+        problem("would never be made: the retry budget allows nothing".to_owned())
+            .expected("0, or a retry.budget with percent or floor.count above 0")
+    });
+}
+
 fn check_hedge(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
-    let budget = backend.retry.budget;
-    if backend.hedge.is_none() || budget.percent != 0 || budget.floor_per_1000_s != 0 {
+    if backend.hedge.is_none() || allows_any(backend) {
         return;
     }
     let Some((_, layer)) = last(layers, "hedge") else { return };

@@ -3,7 +3,7 @@
 use outrigger_snapshot::facts::AltName;
 use outrigger_snapshot::hosts::intersection;
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{CertificateName, ListenerProtocol};
+use outrigger_snapshot::policy::{CertificateName, ListenerProtocol, Termination};
 
 use super::{Carried, Placed, Route, Target};
 
@@ -12,9 +12,11 @@ pub(crate) struct Gateway {
     pub(crate) listeners: Vec<Listener>,
     /// Whether `listeners` are all that were written; those that could not be read are left out.
     pub(crate) whole: bool,
-    /// Every reference to authorities, and the field that it stands in.
-    pub(crate) authorities: Vec<(String, Placed<CertificateName>)>,
+    pub(crate) authorities: AuthorityRefs,
 }
+
+/// Every reference to authorities, and the field that it stands in.
+pub(crate) type AuthorityRefs = Vec<(String, Placed<CertificateName>)>;
 
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -28,19 +30,6 @@ pub(crate) struct Listener {
     pub(crate) all_namespaces: bool,
     /// `None`: all that the protocol takes.
     pub(crate) kinds: Option<Vec<Carried>>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Termination {
-    pub(crate) certificates: Vec<CertificateName>,
-    pub(crate) only_tls13: bool,
-    pub(crate) clients: Option<Clients>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Clients {
-    pub(crate) authorities: Vec<CertificateName>,
-    pub(crate) required: bool,
 }
 
 impl Listener {

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use outrigger_snapshot::network::Network;
 use outrigger_snapshot::policy::{Access, AccessRule, Authorization, Conditions, PathMatch, PriorityRule};
 
 use super::super::node::{Node, Path, shortened};
 use super::super::shape::Report;
 use super::super::text::check_path;
 use super::amount::number;
+use super::inbound_policy;
 
 pub(super) fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Authorization {
     let rules = rules(node, path, report);
@@ -72,7 +74,23 @@ fn conditions(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Conditio
         namespaces: texts("namespaces"),
         methods: texts("methods"),
         paths: paths(rule, path, report),
+        sources: sources(rule, path, report),
     }
+}
+
+fn sources(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Vec<Network> {
+    let texts = inbound_policy::texts(rule, "sources", path, report, inbound_policy::network_text);
+    texts.into_iter().flatten().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// What is written as if it stood for more than itself, or is never the only reading of a request: what, and what would be right.
+fn without_effect(path: &str, is_exact: bool) -> Option<(&'static str, &'static str)> {
+    if !is_exact && path.contains('*') {
+        let message = "has a '*', which stands for itself alone";
+        return Some((message, "a path without '*'; PathPrefix means what is below it, too"));
+    }
+    let message = "has a ';', from which on servers may not read on";
+    path.contains(';').then_some((message, "a path without ';'"))
 }
 
 fn paths(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Vec<PathMatch> {
@@ -84,6 +102,11 @@ fn paths(rule: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Vec<PathMatch
         };
         if let Err(expected) = check_path(text) {
             let message = format!("\"{}\" is not a path", shortened(text));
+            report.unexpected(field.at, &path.item(index).field("value"), message, expected);
+        }
+        let is_exact = item.text_of("type") == Some("Exact");
+        if let Some((message, expected)) = without_effect(text, is_exact) {
+            let message = format!("\"{}\" {message}", shortened(text));
             report.unexpected(field.at, &path.item(index).field("value"), message, expected);
         }
         paths.push(match item.text_of("type") {

@@ -50,13 +50,15 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
     BackendPolicy { targets: targets(spec, namespace), settings, written: written(spec) }
 }
 
-/// The services and ports that a policy applies to.
+/// The services and ports that a policy applies to, and the gateways and listeners.
 pub(super) fn targets(spec: &Node, namespace: &str) -> Vec<Target> {
     let target = |(position, item): (usize, &Node)| {
-        Some(Target {
-            service: super::service_ref(item, namespace, position)?,
-            section: super::placed_text(item, "sectionName"),
-        })
+        let is_gateway = item.text_of("kind") == Some("Gateway");
+        let service = match is_gateway {
+            true => super::gateway_ref(item, namespace, position),
+            false => super::service_ref(item, namespace, position),
+        };
+        Some(Target { service: service?, section: super::placed_text(item, "sectionName"), is_gateway })
     };
     spec.list("targetRefs").iter().enumerate().filter_map(target).collect()
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use outrigger_certs::pem;
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{CertificateName, ListenerProtocol};
+use outrigger_snapshot::policy::{CertificateName, ClientCertificates, ListenerProtocol, Termination};
 
-use super::super::model::{Carried, Clients, ConfigMap, Gateway, Listener, Placed, Termination};
+use super::super::model::{AuthorityRefs, Carried, ConfigMap, Gateway, Listener, Placed};
 use super::super::node::{Node, Path, shortened};
 use super::super::shape::Report;
 use crate::causes::with_causes;
@@ -42,20 +42,18 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
 
 /// What is asked of clients, by port.
 struct Frontend<'n> {
-    default: Option<Clients>,
-    ports: HashMap<u16, Option<Clients>>,
+    default: Option<ClientCertificates>,
+    ports: HashMap<u16, Option<ClientCertificates>>,
     /// Each port that was written, and where.
     named: Vec<(u16, &'n Node, String)>,
 }
-
-type Authorities = Vec<(String, Placed<CertificateName>)>;
 
 impl<'n> Frontend<'n> {
     fn read(
         spec: &'n Node,
         path: &Path<'_>,
         namespace: &str,
-        authorities: &mut Authorities,
+        authorities: &mut AuthorityRefs,
         report: &mut Report<'_>,
     ) -> Self {
         let mut frontend = Self { default: None, ports: HashMap::new(), named: Vec::new() };
@@ -84,24 +82,25 @@ impl<'n> Frontend<'n> {
         frontend
     }
 
-    fn of(&self, port: u16) -> Option<Clients> {
+    fn of(&self, port: u16) -> Option<ClientCertificates> {
         self.ports.get(&port).unwrap_or(&self.default).clone()
     }
 }
 
-fn clients(
+/// What is asked of clients, by `validation`.
+pub(super) fn clients(
     tls: &Node,
     path: &Path<'_>,
     namespace: &str,
-    authorities: &mut Authorities,
+    authorities: &mut AuthorityRefs,
     report: &mut Report<'_>,
-) -> Option<Clients> {
+) -> Option<ClientCertificates> {
     let validation = tls.field("validation")?;
     let path = path.field("validation");
     let named = references(validation, "caCertificateRefs", &path, namespace, report);
     let names = named.iter().map(|(_, name)| name.value.clone()).collect();
     authorities.extend(named);
-    Some(Clients {
+    Some(ClientCertificates {
         authorities: names,
         required: validation.text_of("mode") != Some("AllowInsecureFallback"),
     })
@@ -114,7 +113,7 @@ pub(super) fn references(
     path: &Path<'_>,
     namespace: &str,
     report: &mut Report<'_>,
-) -> Authorities {
+) -> AuthorityRefs {
     let path = path.field(list);
     let mut names = Vec::new();
     for (position, item) in node.list(list).iter().enumerate() {

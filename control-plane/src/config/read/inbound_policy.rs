@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use outrigger_snapshot::policy::RateLimit;
+use outrigger_snapshot::policy::{InboundTls, RateLimit, Termination};
 use outrigger_snapshot::validate::network;
 
-use super::super::model::{InboundPolicy, InboundSettings};
+use super::super::model::{AuthorityRefs, InboundPolicy, InboundSettings};
 use super::super::node::{Node, Path, shortened};
 use super::super::problem::Problem;
 use super::super::shape::Report;
 use super::super::text::check_path;
 use super::amount::number;
-use super::{authorization, backend_policy, rate_limit};
+use super::route::GATEWAY_GROUP;
+use super::{authorization, backend_policy, gateway, rate_limit};
 
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> InboundPolicy {
     let mut settings = InboundSettings::default();
@@ -26,11 +27,51 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         .field("authorization")
         .map(|node| authorization::read(node, &path.field("authorization"), report));
     settings.priorities = spec.field("priorities").map(|_| authorization::priorities(spec, path, report));
-    settings.trusted = texts(spec, "trustedSources", path, report, trusted);
+    settings.trusted = texts(spec, "trustedSources", path, report, network_text);
+    let (tls_path, authorities) = (path.field("tls"), &mut settings.authorities);
+    settings.tls = spec.field("tls").map(|node| tls(node, &tls_path, namespace, authorities, report));
+    check_groups(spec, path, report);
     InboundPolicy {
         targets: backend_policy::targets(spec, namespace),
         settings,
         written: backend_policy::written(spec),
+    }
+}
+
+fn tls(
+    node: &Node,
+    path: &Path<'_>,
+    namespace: &str,
+    authorities: &mut AuthorityRefs,
+    report: &mut Report<'_>,
+) -> InboundTls {
+    let shown = gateway::references(node, "certificateRefs", path, namespace, report);
+    let certificates = shown.into_iter().map(|(_, name)| name.value).collect();
+    let only_tls13 = node.text_of("minVersion") == Some("1.3");
+    let clients = gateway::clients(node, path, namespace, authorities, report);
+    let cleartext = node.text_of("cleartext") == Some("Allowed");
+    let must_prove = clients.as_ref().is_some_and(|clients| clients.required);
+    if let Some(field) = node.field("cleartext").filter(|_| cleartext && must_prove) {
+        let message = "cannot be Allowed where clients must prove who they are: in the clear nobody does";
+        let expected = "Refused, or validation.mode AllowInsecureFallback";
+        report.unexpected(field.at, &path.field("cleartext"), message, expected);
+    }
+    InboundTls { termination: Termination { certificates, only_tls13, clients }, cleartext }
+}
+
+/// A kind has one group, whichever is written.
+fn check_groups(spec: &Node, path: &Path<'_>, report: &mut Report<'_>) {
+    let path = path.field("targetRefs");
+    for (index, item) in spec.list("targetRefs").iter().enumerate() {
+        let (Some(field), Some(kind)) = (item.field("group"), item.text_of("kind")) else { continue };
+        let Some(group) = field.text() else { continue };
+        let is_gateway = kind == "Gateway";
+        if is_gateway == (group == GATEWAY_GROUP) || !matches!(kind, "Gateway" | "Service") {
+            continue;
+        }
+        let message = format!("\"{}\" is not the group of {kind}", shortened(group));
+        let expected = if is_gateway { GATEWAY_GROUP } else { "\"\" or outrigger.dev" };
+        report.unexpected(field.at, &path.item(index).field("group"), message, expected);
     }
 }
 
@@ -53,7 +94,7 @@ fn rate_limits(spec: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Vec<Rat
 }
 
 /// The texts in a list, of which no two may be the same, each judged by `check`; `None` if there is no list.
-fn texts(
+pub(super) fn texts(
     node: &Node,
     list: &str,
     path: &Path<'_>,
@@ -83,7 +124,7 @@ fn exempt(node: &Node, text: &str, path: &Path<'_>, report: &mut Report<'_>) {
 }
 
 /// Bits that do not count can only be a mistake, and so can the notation in which no peer is written.
-fn trusted(node: &Node, text: &str, path: &Path<'_>, report: &mut Report<'_>) {
+pub(super) fn network_text(node: &Node, text: &str, path: &Path<'_>, report: &mut Report<'_>) {
     let Some((address, bits)) = network(text) else { return };
     let (first, width) = match address {
         IpAddr::V4(address) => {

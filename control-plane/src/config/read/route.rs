@@ -14,7 +14,7 @@ use super::filter::{self, Place};
 use super::{connection_route, method_match, route_match};
 
 /// The group of what routes attach to where they do not say it.
-const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+pub(super) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
 pub(super) fn read(
     spec: &Node,

@@ -18,7 +18,11 @@ const BUDGET: [&str; 4] =
 pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut Report<'_>) -> BackendPolicy {
     let target = |(position, item): (usize, &Node)| {
         item.field("group").and(item.field("kind"))?;
-        Some(Target { service: super::service_ref(item, namespace, position)?, section: None })
+        Some(Target {
+            service: super::service_ref(item, namespace, position)?,
+            section: None,
+            is_gateway: false,
+        })
     };
     let mut policy = BackendPolicy {
         targets: spec.list("targetRefs").iter().enumerate().filter_map(target).collect(),

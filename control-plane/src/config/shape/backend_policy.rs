@@ -107,7 +107,11 @@ static HASH: Object = Object {
 
 static TIMEOUTS: Object = Object {
     fields: &[
-        optional("connect", DURATION, "for opening an upstream connection"),
+        optional(
+            "connect",
+            DURATION,
+            "for opening an upstream connection; and before it, for a place among limits.connections",
+        ),
         optional("request", DURATION, "for the whole request, until the last byte of the response; 0s: none"),
         optional(
             "try",

@@ -160,7 +160,8 @@ static PORT_TLS: Object = Object {
     )],
 };
 
-static VALIDATION: Object = Object {
+/// What is asked of clients.
+pub(super) static VALIDATION: Object = Object {
     fields: &[
         required(
             "caCertificateRefs",
@@ -182,11 +183,7 @@ static AUTHORITY: Object = Object {
     fields: &[
         AUTHORITY_GROUP,
         AUTHORITY_KIND,
-        optional(
-            "namespace",
-            Shape::Text(Text::Label),
-            "the namespace of the gateway, which it is if absent",
-        ),
+        optional("namespace", Shape::Text(Text::Label), "that of the resource itself, which it is if absent"),
         AUTHORITY_NAME,
     ],
 };

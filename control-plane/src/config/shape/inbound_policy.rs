@@ -1,12 +1,14 @@
 //! The shape of `outrigger.dev/v1alpha1` `InboundPolicy`.
 
 use outrigger_snapshot::validate::{
-    ACCESS_RULES_MAX, EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, PRIORITY_MAX, RATE_LIMITS_MAX,
-    REQUESTS_MAX, TOLERANCE_PERCENTS, TRUSTED_MAX,
+    ACCESS_RULES_MAX, CERTIFICATES_MAX, EXEMPT_MAX, KEY_PARTS_MAX, PATH_ELEMENTS_MAX, PRIORITY_MAX,
+    RATE_LIMITS_MAX, REQUESTS_MAX, TOLERANCE_PERCENTS, TRUSTED_MAX,
 };
 
 use super::super::text::Text;
-use super::backend_policy::TARGETS;
+use super::backend_policy::TARGETS_MAX;
+use super::gateway::{CERTIFICATE, VALIDATION};
+use super::resource::PARENT_GROUPS;
 use super::{Field, Object, Shape, Word, optional, required, unsupported_word, word};
 
 const REQUESTS: Shape = Shape::Integer { least: 1, most: REQUESTS_MAX as i64 };
@@ -14,7 +16,11 @@ const REQUESTS: Shape = Shape::Integer { least: 1, most: REQUESTS_MAX as i64 };
 /// `spec`.
 pub(crate) static SPEC: Object = Object {
     fields: &[
-        required("targetRefs", TARGETS, "the services that it applies to"),
+        required(
+            "targetRefs",
+            Shape::List { of: &Shape::Object(&TARGET), least: 1, most: TARGETS_MAX },
+            "the services and gateways that it applies to",
+        ),
         optional("shed", Shape::Object(&SHED), "when load is shed"),
         optional(
             "rateLimits",
@@ -32,8 +38,59 @@ pub(crate) static SPEC: Object = Object {
             Shape::List { of: &Shape::Text(Text::Network), least: 0, most: TRUSTED_MAX },
             "callers whose `outrigger-*` fields are believed; absent, nobody's are",
         ),
+        optional(
+            "tls",
+            Shape::Object(&TLS),
+            "TLS with clients outside the mesh that ends here; absent, there is none",
+        ),
     ],
 };
+
+static TLS: Object = Object {
+    fields: &[
+        required(
+            "certificateRefs",
+            Shape::List { of: &Shape::Object(&CERTIFICATE), least: 1, most: CERTIFICATES_MAX },
+            "the certificates that are shown, by the name that the client asks for, else the first",
+        ),
+        optional(
+            "minVersion",
+            Shape::Choice(&VERSIONS),
+            "the oldest version of TLS that is spoken, in quotes; \"1.2\" if absent",
+        ),
+        optional(
+            "validation",
+            Shape::Object(&VALIDATION),
+            "clients are asked for certificates; absent, they are not",
+        ),
+        optional(
+            "cleartext",
+            Shape::Choice(&CLEARTEXT),
+            "what becomes of requests that come in the clear, health checks excepted; `Refused` if absent",
+        ),
+    ],
+};
+
+static TARGET: Object = Object {
+    fields: &[
+        optional(
+            "group",
+            Shape::Choice(&PARENT_GROUPS),
+            "the group of the target; that of its kind if absent",
+        ),
+        required("kind", Shape::Choice(&TARGET_KINDS), "Service or Gateway"),
+        required("name", Shape::Text(Text::Label), "one in the namespace of the policy"),
+        optional(
+            "sectionName",
+            Shape::Text(Text::Label),
+            "one port of the Service, or one listener of the Gateway, by name; absent, all",
+        ),
+    ],
+};
+
+static VERSIONS: [Word; 2] = [word("1.2"), word("1.3")];
+static CLEARTEXT: [Word; 2] = [word("Refused"), word("Allowed")];
+static TARGET_KINDS: [Word; 3] = [word("Service"), word("Gateway"), unsupported_word("ServiceImport")];
 
 static SHED: Object = Object {
     fields: &[
@@ -94,14 +151,21 @@ const PATHS: Field = optional(
     "requests for one of these paths; absent, all",
 );
 
+const SOURCES: Field = optional(
+    "sources",
+    Shape::List { of: &Shape::Text(Text::Network), least: 1, most: ACCESS_RULES_MAX },
+    "callers at one of these addresses; absent, all",
+);
+
 static ACCESS_RULE: Object = Object {
     fields: &[
         required("name", Shape::Text(Text::Label), "what logs and metrics call it; unique here"),
-        required("access", Shape::Choice(&ACCESS), "what it decides"),
+        required("access", Shape::Choice(&ACCESS), "what it decides: Allow or Deny"),
         IDENTITIES,
         NAMESPACES,
         METHODS,
         PATHS,
+        SOURCES,
     ],
 };
 
@@ -116,6 +180,7 @@ static PRIORITY_RULE: Object = Object {
         NAMESPACES,
         METHODS,
         PATHS,
+        SOURCES,
     ],
 };
 

@@ -10,11 +10,15 @@ const FOREVER: Duration = Duration::from_secs(3_600);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 async fn serving() -> (SocketAddr, watch::Sender<bool>) {
+    serving_shares(None).await
+}
+
+async fn serving_shares(shares: Option<Arc<Places>>) -> (SocketAddr, watch::Sender<bool>) {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), "--listen").await.unwrap();
     let address = listener.address();
     let (stop, stopping) = watch::channel(false);
     let router = Router::new().route("/", get(async || "here"));
-    tokio::spawn(listener.serve(None, router, stopping));
+    tokio::spawn(listener.serve(None, router, shares, stopping));
     (address, stop)
 }
 
@@ -64,5 +68,24 @@ async fn silent_connections_do_not_close_the_listener() {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
     let said = String::from_utf8(closed(stream).await).unwrap();
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    drop(silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_does_not_take_all_places() {
+    let shares = Arc::new(Places::default());
+    let (address, _stop) = serving_shares(Some(shares.clone())).await;
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let (mut stream, asked) = (other.connect(address).await.unwrap(), tokio::time::Instant::now());
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
+    let said = String::from_utf8(closed(stream).await).unwrap();
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(asked.elapsed() < HEAD_MAX, "it waited for the silent ones: {:?}", asked.elapsed());
+    assert!(shares.refused() >= CONNECTIONS_MAX as u64 / 2, "{}", shares.refused());
     drop(silent);
 }

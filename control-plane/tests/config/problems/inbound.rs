@@ -52,9 +52,20 @@ const CASES: &[(Wrong, &[&str])] = &[
         ],
     ),
     (
+        Wrong::Inbound(
+            "authorization: {rules: [{name: a, access: Deny, paths: [{value: '/admin/*'}, {value: '/a;b'}, {type: Exact, value: '/*'}], sources: [10.0.0.1/8, 10.1.0.0/16, 10.1.0.0/16]}]}",
+        ),
+        &[
+            r#"m.yaml:6:127: spec.authorization.rules[0].paths[0].value: "/admin/*" has a '*', which stands for itself alone; expected a path without '*'; PathPrefix means what is below it, too"#,
+            r#"m.yaml:6:148: spec.authorization.rules[0].paths[1].value: "/a;b" has a ';', from which on servers may not read on; expected a path without ';'"#,
+            r#"m.yaml:6:196: spec.authorization.rules[0].sources[0]: "10.0.0.1/8" has bits beyond those that count; expected the first address of the network; did you mean "10.0.0.0/8"?"#,
+            "m.yaml:6:221: spec.authorization.rules[0].sources[2]: is the same as sources[1]; expected each once",
+        ],
+    ),
+    (
         Wrong::Inbound("rateLimit: []"),
         &[
-            r#"m.yaml:6:63: spec.rateLimit: is not a field of this object; expected one of targetRefs, shed, rateLimits, authorization, priorities, trustedSources; did you mean "rateLimits"?"#,
+            r#"m.yaml:6:63: spec.rateLimit: is not a field of this object; expected one of targetRefs, shed, rateLimits, authorization, priorities, trustedSources, tls; did you mean "rateLimits"?"#,
         ],
     ),
     (

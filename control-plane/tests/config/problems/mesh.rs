@@ -2,17 +2,17 @@
 
 use super::{Wrong, check};
 
-const ROOT: &str = include_str!("../../../src/config/shape/tests/root.pem");
+pub(super) const ROOT: &str = include_str!("../../../src/config/shape/tests/root.pem");
 
 /// A mesh of this bundle, as one line of YAML.
-fn mesh(bundle: &str) -> String {
+pub(super) fn mesh(bundle: &str) -> String {
     let bundle = bundle.replace('\n', "\\n");
     format!(
         "{{apiVersion: outrigger.dev/v1alpha1, kind: Mesh, metadata: {{name: mesh}}, spec: {{trustDomain: mesh.test, trustBundle: \"{bundle}\"}}}}"
     )
 }
 
-fn said_of(text: String, said: &[&str]) {
+pub(super) fn said_of(text: String, said: &[&str]) {
     // Cases are told apart by their text for as long as the tests run.
     check(&Wrong::Text(text.leak()), said);
 }

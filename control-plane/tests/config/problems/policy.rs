@@ -35,6 +35,24 @@ const CASES: &[(Wrong, &[&str])] = &[
         ],
     ),
     (
+        Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: '80'}], slowStart: 1s"),
+        &[
+            r#"m.yaml:6:55: spec.targetRefs[0].sectionName: default/web has no port named "80"; expected one of http, tls; did you mean "http"?"#,
+        ],
+    ),
+    // In the words of other proxies.
+    (
+        Wrong::Port(
+            "outlierDetection: {}, balance: {policy: RING_HASH}, retry: {retryOn: 5xx}, timeouts: {request: 5}",
+        ),
+        &[
+            r#"m.yaml:6:63: spec.outlierDetection: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery, tls; did you mean "ejection"?"#,
+            r#"m.yaml:6:103: spec.balance.policy: "RING_HASH" is not known; expected one of PeakEwma, LeastRequest, RoundRobin, Random, ConsistentHash, ShuffleShard; did you mean "ConsistentHash"?"#,
+            r#"m.yaml:6:123: spec.retry.retryOn: is not a field of this object; expected one of attempts, statuses, grpcStatuses, idempotent, backoff, bodyBytes, budget; did you mean "statuses"?"#,
+            "m.yaml:6:158: spec.timeouts.request: is the number 5; expected a duration like 10s, 1m30s or 250ms, without fractions",
+        ],
+    ),
+    (
         Wrong::Policy("targetRefs: [{kind: Service, name: web, namespace: other}]"),
         &[
             r#"m.yaml:6:37: spec.targetRefs[0].name: there is no Service other/web; expected a Service of this push or of the mesh; did you mean "default/web"?"#,
@@ -164,7 +182,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: http}], retries: {}"),
         &[
-            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery, tls",
+            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery, tls; did you mean \"retry\"?",
         ],
     ),
 ];

@@ -104,6 +104,55 @@ const CASES: &[(Wrong, &[&str])] = &[
     ),
     (
         Wrong::Port(
+            "retry: {attempts: 3, budget: {percent: 0, floor: {count: 0}}}",
+        ),
+        &[
+            "m.yaml:6:81: spec.retry.attempts: would never be made: the retry budget allows nothing; expected 0, or a retry.budget with percent or floor.count above 0",
+        ],
+    ),
+    (
+        Wrong::Port(
+            "hedge: {minDelay: 1s}, timeouts: {request: 1s}",
+        ),
+        &[
+            "m.yaml:6:81: spec.hedge.minDelay: is as long as timeouts.request; expected less than timeouts.request",
+        ],
+    ),
+    (
+        Wrong::Port(
+            "hedge: {}, timeouts: {request: 5ms}",
+        ),
+        &[
+            "m.yaml:6:94: spec.timeouts.request: is shorter than hedge.minDelay, which is 10ms by default; expected more than 10ms",
+        ],
+    ),
+    (
+        Wrong::Port(
+            "retry: {backoff: {base: 100ms}}, timeouts: {request: 100ms, firstByte: 200ms}",
+        ),
+        &[
+            "m.yaml:6:87: spec.retry.backoff.base: is as long as timeouts.request; expected less than timeouts.request",
+            "m.yaml:6:134: spec.timeouts.firstByte: is longer than request; expected at most request",
+        ],
+    ),
+    (
+        Wrong::Port(
+            "breaker: {slowPercent: 50, slowAfter: 2s}, timeouts: {request: 1s}",
+        ),
+        &[
+            "m.yaml:6:101: spec.breaker.slowAfter: is longer than timeouts.request; expected at most timeouts.request",
+        ],
+    ),
+    (
+        Wrong::Port(
+            "breaker: {slowPercent: 50}, timeouts: {request: 1s}",
+        ),
+        &[
+            "m.yaml:6:111: spec.timeouts.request: is shorter than breaker.slowAfter, which is 1m by default; expected at least 1m",
+        ],
+    ),
+    (
+        Wrong::Port(
             "hedge: {enabled: false, percentile: 90}, healthCheck: {tcp: {}, interval: 1s, enabled: false}",
         ),
         &[
@@ -340,7 +389,7 @@ const CASES: &[(Wrong, &[&str])] = &[
 ---
 {apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: wide}, spec: {targetRefs: [{kind: Service, name: api}], timeouts: {request: 2s, try: 1s}, retry: {backoff: {max: 1s}}}}
 ---
-{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: narrow}, spec: {targetRefs: [{kind: Service, name: api, sectionName: http}], timeouts: {try: 3s}, retry: {backoff: {base: 2s}}}}
+{apiVersion: outrigger.dev/v1alpha1, kind: BackendPolicy, metadata: {name: narrow}, spec: {targetRefs: [{kind: Service, name: api, sectionName: http}], timeouts: {try: 3s}, retry: {backoff: {base: 1500ms}}}}
 ---
 {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r}, spec: {parentRefs: [{group: "", kind: Service, name: api}], rules: [{timeouts: {backendRequest: 5s}, backendRefs: [{name: api, port: 80}]}, {timeouts: {request: 500ms}, backendRefs: [{name: api, port: 80}]}]}}"#,
         ),

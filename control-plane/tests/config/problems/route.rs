@@ -158,7 +158,7 @@ const CASES: &[(Wrong, &[&str])] = &[
         Wrong::Rule("{backendRefs: [{name: web, port: 80}], timeouts: {request: 1.5s, backendRequest: 10}}"),
         &[
             r#"m.yaml:6:60: spec.rules[0].timeouts.request: "1.5s" is not valid; expected a duration like 10s, 1m30s or 250ms, without fractions"#,
-            "m.yaml:6:82: spec.rules[0].timeouts.backendRequest: is the number 10; expected a text; put quotes around it",
+            "m.yaml:6:82: spec.rules[0].timeouts.backendRequest: is the number 10; expected a duration like 10s, 1m30s or 250ms, without fractions",
         ],
     ),
     (

@@ -88,6 +88,10 @@ fn inbound_policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str
         spec["rateLimits"] = json!([rate_limit(dice, "a"), rate_limit(dice, "b")]);
         spec["trustedSources"] = json!([dice.pick(&["10.0.0.0/8", "0.0.0.0/0", "::/0", "fd00::1"])]);
     }
+    if dice.one_in(4) {
+        let cleartext = dice.pick(&["Allowed", "Refused"]);
+        spec["tls"] = json!({ "certificateRefs": [{ "name": "a" }], "cleartext": cleartext });
+    }
     resource("outrigger.dev/v1alpha1", "InboundPolicy", namespace, &format!("i{index}"), spec)
 }
 

@@ -36,14 +36,9 @@ impl Site {
 
     /// A call by a client that shows a pair, if it has one.
     async fn call(&self, pair: Option<&(String, String)>, arguments: &[&str]) -> String {
-        let folder = self.mesh.folder();
-        let (certificate, key) = (folder.join("client.crt"), folder.join("client.key"));
-        let mut shown = Vec::new();
-        if let Some(pair) = pair {
-            replace(&certificate, pair.0.as_bytes());
-            replace(&key, pair.1.as_bytes());
-            shown = vec!["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
-        }
+        let files = pair.map(|pair| proof(&self.mesh, pair));
+        let shown =
+            files.as_ref().map_or(vec![], |[certificate, key]| vec!["--cert", certificate, "--key", key]);
         said(
             &curl(&self.mesh, &self.authority, "shop.example.org", self.port, &[&shown, arguments].concat())
                 .await,
@@ -56,33 +51,9 @@ impl Site {
         head.headers.get("x-forwarded-client-cert").map(|value| value.to_str().unwrap().to_owned())
     }
 
-    /// Two handshakes, the second with what the first left; whether a session was taken up again.
+    /// Whether a session is taken up again.
     async fn resumes(&self, pair: Option<&(String, String)>, version: &str) -> bool {
-        let folder = self.mesh.folder();
-        let (session, address) = (folder.join("session"), at(self.port).to_string());
-        let _ = std::fs::remove_file(&session);
-        let (certificate, key) = (folder.join("client.crt"), folder.join("client.key"));
-        let mut arguments =
-            vec!["s_client", "-connect", &address, "-servername", "shop.example.org", version];
-        if let Some(pair) = pair {
-            replace(&certificate, pair.0.as_bytes());
-            replace(&key, pair.1.as_bytes());
-            arguments.extend(["-cert", certificate.to_str().unwrap(), "-key", key.to_str().unwrap()]);
-        }
-        let session = session.to_str().unwrap();
-        // The ticket of TLS 1.3 comes after the handshake: with the answer, at the latest.
-        let request = "GET / HTTP/1.1\\r\\nhost: shop.example.org\\r\\nconnection: close\\r\\n\\r\\n";
-        let asked =
-            format!("printf '{request}' | openssl {} -ign_eof -sess_out {session}", arguments.join(" "));
-        let mut command = Command::new("sh");
-        command.args(["-c", &asked]);
-        let first = said(&finished(command, DEADLINE).await);
-        assert!(first.contains("HTTP/1.1 200"), "{first}");
-        if !std::path::Path::new(session).exists() {
-            return false;
-        }
-        let again = openssl(&[&arguments[..], &["-sess_in", session]].concat()).await;
-        again.contains("Reused, ")
+        resumes(&self.mesh, at(self.port), "shop.example.org", pair, version).await
     }
 }
 

@@ -45,11 +45,9 @@ impl Site {
         openssl(&[&["s_client", "-connect", &address], name, arguments].concat()).await
     }
 
-    /// The serial number of the certificate that is shown for a host.
+    /// The certificate that is shown for a host.
     async fn serial(&self, host: &str) -> Option<String> {
-        let shown = self.handshake(host, &["-showcerts"]).await;
-        let (_, rest) = shown.split_once("-----BEGIN CERTIFICATE-----")?;
-        rest.split_once("-----END CERTIFICATE-----").map(|(certificate, _)| certificate.to_owned())
+        shown(at(self.port), host).await
     }
 }
 
@@ -202,4 +200,32 @@ async fn testssl_finds_nothing_worse_than_low() {
     let findings: Vec<_> = findings.iter().filter(ours).collect();
     assert!(findings.is_empty(), "{findings:#?}\n{}", said(&out));
     assert!(said(&out).contains("TLS 1.3"), "{}", said(&out));
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_said_for_a_while_goes_on_where_it_was() {
+    use outrigger_integration_tests::within;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// For longer than a connection keeps what it only needs to speak.
+    const LULL: Duration = Duration::from_millis(2_500);
+    let site = Site::new(&[("shop", "shop.example.org", &["shop.example.org"], "")]).await;
+    let address = at(site.port).to_string();
+    let mut client = tokio::process::Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &address, "-servername", "shop.example.org"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("there is openssl");
+    let (mut says, mut hears) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+    for _ in 0..3 {
+        tokio::time::sleep(LULL).await;
+        says.write_all(b"GET / HTTP/1.1\r\nhost: shop.example.org\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 4096];
+        let count = within(DEADLINE, "an answer", hears.read(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    }
 }

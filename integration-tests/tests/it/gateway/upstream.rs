@@ -139,6 +139,39 @@ async fn a_server_that_asks_for_a_certificate_is_shown_the_one_that_the_policy_n
     assert!(page.contains("Client certificate"), "{page}");
 }
 
+#[tokio::test]
+async fn a_health_check_is_answered_inside_tls_by_the_server_that_is_believed() {
+    let (servers, mesh) = (Authority::new(), Mesh::new());
+    let server = Server::start(mesh.folder(), "api", &servers.certify(&["api.test"], |_| {}), &[]).await;
+    let check = |name: &str| {
+        let check = "healthCheck: {http: {path: /}, interval: 1s, fastInterval: 500ms, timeout: 500ms}";
+        crate::config::backend_policy(name, check)
+    };
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        servers.config_map("servers"),
+        outside("right", &server, &format!("{BELIEVED}, hostname: api.test")),
+        check("right"),
+        outside("wrong", &server, &format!("{BELIEVED}, hostname: other.test")),
+        check("wrong"),
+    ]));
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop")).await;
+    shop.ready().await;
+    let at = format!("127.0.0.1:{}  weight 1", server.port);
+    eventually(DEADLINE, "the one is well and the other is not", async || {
+        let metrics = outrigger_integration_tests::Metrics::of(shop.metrics).await?;
+        let results = |result| metrics.sum(&["outrigger_health_checks_total", result]);
+        let page = client::page(shop.admin, "/clusters").await.ok()?.text();
+        let lines: Vec<_> = page.lines().filter(|line| line.contains(&at)).collect();
+        let well = lines.iter().filter(|line| line.ends_with("healthy")).count();
+        let wrong = "fails its health check: the certificate is for another";
+        let failing = lines.iter().filter(|line| line.contains(wrong)).count();
+        ((well, failing) == (1, 1) && results("result=\"ok\"") > 0 && results("result=\"failed\"") > 0)
+            .then_some(())
+    })
+    .await;
+}
+
 /// It is no sidecar: it says nothing of whether it carries the connection, and waits for the client.
 #[tokio::test]
 async fn a_port_of_tcp_is_carried_to_a_server_of_tls() {

@@ -99,3 +99,64 @@ async fn a_sidecar_that_could_not_be_told_from_the_application_does_not_start() 
     assert_eq!(out.status.code(), Some(2), "{}", said(&out));
     assert!(said(&out).contains("--proxy-user"), "{}", said(&out));
 }
+
+/// To the application it is where the client went, and not where the kernel has led it, that counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_asks_is_told_where_the_client_went() {
+    let odd = Odd { mtls: Some("Disabled"), db: ", proxyProtocol: {version: V1}", ..Odd::default() };
+    let site = Site::intercepted(odd).await;
+    let database = site.database();
+    let heard = site.world.run(async move {
+        let mut stream = TcpStream::connect(database).await?;
+        let own = stream.local_addr()?;
+        stream.shutdown().await?;
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).await.map(|_| (own, heard))
+    });
+    let (own, heard) = heard.await.unwrap();
+    let header = format!("PROXY TCP4 {} {} {} {}\r\n", own.ip(), database.ip(), own.port(), database.port());
+    assert_eq!(heard, String::from_utf8_lossy(GREETING).into_owned() + &header);
+}
+
+/// The workload's own port, by which it was reached before there was a mesh.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_dials_the_workload_itself_meets_its_rules() {
+    let access = Some(
+        "{rules: [{name: shop, access: Allow, identities: ['spiffe://mesh.test/ns/default/svc/shop']}]}",
+    );
+    let site = Site::intercepted(Odd { mtls: Some("Permissive"), access, ..Odd::default() }).await;
+    let cart = site.cart.namespace.v4;
+    for port in [80, 8080] {
+        let page = printed(&mut site.curl(&[&format!("http://cart:{port}/")]));
+        assert!(page.contains("\"app\":\"cart\""), "{page}");
+    }
+    let page = printed(site.world.command("curl").args(["-s", &format!("http://{cart}:8080/")]));
+    assert!(page.starts_with("access_denied"), "{page}");
+    assert_eq!(site.shop.namespace.run(converse(site.database(), b"x")).await.unwrap(), b"x");
+    let refused = site.world.run(converse(site.database(), b"x")).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(
+        site.cart.count(&["outrigger_connections_refused_total", "reason=\"access_denied\""]).await,
+        1
+    );
+    assert_eq!(site.app.requests(), 2);
+}
+
+/// A listener for one port is that, whether the kernel leads there or elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_for_one_port_is_found_redirected_or_not() {
+    let cart = &["--inbound-port", "0.0.0.0:15432=5432"];
+    for (mtls, passes) in [("Permissive", true), ("Strict", false)] {
+        let site = Site::intercepted(Odd { mtls: Some(mtls), cart, ..Odd::default() }).await;
+        let listener = SocketAddr::new(site.cart.namespace.v4.into(), 15432);
+        for flags in [&[][..], &["--exclude-inbound-ports", "15432"]] {
+            site.cart.install(flags);
+            let found = site.world.run(converse(listener, b"x")).await;
+            assert_eq!(found.is_ok(), passes, "{mtls} {flags:?}: {found:?}");
+        }
+        let parts = &["outrigger_connections_total", "cluster=\"default/cart:5432\""];
+        assert_eq!(site.cart.count(parts).await, if passes { 2 } else { 0 }, "by the rules of that port");
+        let parts = &["outrigger_connections_refused_total", "identity_required"];
+        assert_eq!(site.cart.count(parts).await, if passes { 0 } else { 2 });
+    }
+}

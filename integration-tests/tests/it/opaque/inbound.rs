@@ -134,3 +134,39 @@ async fn a_permissive_port_takes_callers_of_the_mesh_and_after_a_moment_others()
     greets(stream).await;
     counts(&db, "outrigger_plaintext_connections_total", &[], 2).await;
 }
+
+/// What might yet become something else was only looked at, and nothing of it is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_half_way_is_carried_with_what_was_said() {
+    let (talker, app) = (greeting().await, App::start("db").await);
+    let mesh = Mesh::new();
+    mesh.publish(&service_with("db", &[(app.addr.port(), "HTTP"), (talker.addr.port(), "TCP")]));
+    let (_proxy, inbound) = beside_db(&mesh, &["--detect-wait", "300ms"]).await;
+    for ends in [false, true] {
+        let mut stream = TcpStream::connect(inbound).await.unwrap();
+        // So begins HTTP/2, too.
+        stream.write_all(b"PRI * HT").await.unwrap();
+        if ends {
+            stream.shutdown().await.unwrap();
+        }
+        let mut stream = greets(stream).await;
+        let mut back = [0; 8];
+        within(DEADLINE, "an echo", stream.read_exact(&mut back)).await.unwrap();
+        assert_eq!(&back, b"PRI * HT");
+    }
+}
+
+/// Nothing tells half a preface from the beginning of a whole one but time.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_preface_is_waited_for_as_long_as_a_head() {
+    let (app, mesh) = (App::start("db").await, Mesh::new());
+    mesh.publish(&service_with("db", &[(app.addr.port(), "HTTP")]));
+    let (_proxy, inbound) = beside_db(&mesh, &["--downstream-head", "300ms"]).await;
+    let mut stream = TcpStream::connect(inbound).await.unwrap();
+    stream.write_all(b"PRI * HT").await.unwrap();
+    let ended = within(DEADLINE, "an end", stream.read(&mut [0])).await;
+    assert!(ended.map_or(true, |count| count == 0));
+    let mut whole = client::Connection::open(inbound, ::http::Version::HTTP_2).await.unwrap();
+    let request = client::request2(::http::Method::GET, "db", "/", "");
+    assert_eq!(whole.send(request).await.unwrap().status, ::http::StatusCode::OK);
+}

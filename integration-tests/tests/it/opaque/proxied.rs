@@ -128,3 +128,22 @@ async fn callers_write_the_header_where_nobody_else_does() {
         format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", stream.local_addr().unwrap().port(), db.port());
     assert_eq!(said, expected);
 }
+
+/// A socket of the machine has no addresses that could be named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_for_who_came_through_a_socket_names_nobody() {
+    const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
+    let (app, mesh) = (hears(UNKNOWN.len()).await, Mesh::new());
+    let endpoints = format!("\n  endpoints: {{static: [{{address: '{}'}}]}}", app.addr);
+    let db = expecting("db", "TCP", "{version: V1, writtenBy: Callers}") + &endpoints;
+    mesh.publish(&all(&[service("shop", &[]), db]));
+    let path = mesh.folder().join("db.sock");
+    let forward = format!("unix:{}=db:80", path.display());
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").with(&["--forward", &forward])).await;
+    shop.ready().await;
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut said = Vec::new();
+    within(DEADLINE, "the header", stream.read_to_end(&mut said)).await.unwrap();
+    assert_eq!(said, UNKNOWN);
+}

@@ -42,6 +42,22 @@ fn a_request_names_exactly_one_host() {
     }
 }
 
+/// RFC 3875 §4.1.18: a gateway to programs writes `-` and `_` alike.
+#[test]
+fn what_programs_would_read_as_the_word_of_a_proxy_is_dropped() {
+    let forged = [
+        ("x_forwarded_client_cert", "URI=spiffe://a/admin"),
+        ("X-Forwarded_For", "10.0.0.1"),
+        ("outrigger_priority", "0"),
+        ("outrigger-spent_x", "0"),
+        ("x_request_id", "kept"),
+        ("x-forwarded-for", "10.0.0.2"),
+    ];
+    let headers = [&[("host", "cart")], forged.as_slice()].concat();
+    let kept = ["host: cart", "x-forwarded-for: 10.0.0.2", "x_request_id: kept"];
+    assert_eq!(fields(http1("GET", "/", &headers).unwrap()), kept);
+}
+
 /// RFC 9112 §3.2.2: "the origin server MUST ignore the received Host header field (if any) and instead use the host information of the
 /// request-target." A proxy MUST replace the received Host with that.
 #[test]
@@ -141,7 +157,18 @@ fn an_upgrade_is_taken_only_as_it_may_be_made() {
         http1(method, "/", &[("host", "cart"), ("connection", "keep-alive, Upgrade"), ("upgrade", protocol)])
     };
     assert_eq!(upgrade("GET", "websocket").unwrap().upgrade.unwrap(), "websocket");
-    assert_eq!(upgrade("GET", "h2c").unwrap().upgrade, None);
+    // What carries requests itself would carry them around every rule.
+    for offer in ["h2c", "H2C", "HTTP/2.0", "TLS/1.2, HTTP/1.1", "h2c, h2c", " h2c ,", "TLS/1.3"] {
+        assert_eq!(upgrade("GET", offer).unwrap().upgrade, None, "{offer}");
+    }
+    for (offer, left) in
+        [("websocket, h2c", "websocket"), ("h2c,websocket , TLS/1.2,echo", "websocket, echo")]
+    {
+        assert_eq!(upgrade("GET", offer).unwrap().upgrade.unwrap(), left, "{offer}");
+    }
+    let fields_of =
+        |name| fields(http1("GET", "/", &[("host", "cart"), ("upgrade", "h2c"), (name, "AAMA")]).unwrap());
+    assert_eq!(fields_of("http2-settings"), ["host: cart"], "whether or not Connection names it");
     assert_eq!(refusal(upgrade("POST", "websocket")), Malformed::Upgrade);
 }
 

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use self::ask::{Answer, AskError, Proof, ask};
 use crate::config::{CertificateAuthority, TokenFromError};
-use crate::identity::Keeper;
+use crate::identity::{Keeper, Trouble};
 use crate::source::chain;
 use crate::state_dir::{LastIdentity, Pair, Secret, StateDir};
 
@@ -65,12 +65,52 @@ pub enum CaError {
          certificates"
     )]
     Unbelieved(Problem),
+    /// The certificate that it had was refused, and what it tried then failed, too: a join token, or the same again.
+    #[error("{}; and then", first.why)]
+    Both {
+        /// What comes first, and is to be mended.
+        first: Trouble,
+        /// What came after that.
+        #[source]
+        then: Box<CaError>,
+    },
 }
 
 impl CaError {
     /// Whether a certificate came, and was not good enough.
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::Pem(_) | Self::Unusable(_) | Self::Misnamed(_) | Self::Unbelieved(_))
+        match self {
+            Self::Both { then, .. } => then.is_refusal(),
+            _ => matches!(self, Self::Pem(_) | Self::Unusable(_) | Self::Misnamed(_) | Self::Unbelieved(_)),
+        }
+    }
+
+    /// Its word in metrics.
+    fn reason(&self) -> String {
+        match self {
+            Self::NoToken(_) => "no_token".to_owned(),
+            Self::TokenFrom(_) | Self::Token(_) => "token_unreadable".to_owned(),
+            Self::Request(_) => "request".to_owned(),
+            Self::Ask(error) => error.reason(),
+            Self::Both { first, .. } => first.reason.clone(),
+            Self::Pem(error) => error.code().to_owned(),
+            Self::Unusable(problem) | Self::Unbelieved(problem) => problem.code().to_owned(),
+            Self::Misnamed(_) => Problem::WrongName.code().to_owned(),
+        }
+    }
+
+    /// Whether another proof may help.
+    fn is_about_the_proof(&self) -> bool {
+        matches!(self, Self::Ask(error) if error.is_about_the_proof())
+    }
+
+    /// Whether it was not even looked at, for what has failed before.
+    fn is_held_off(&self) -> bool {
+        matches!(self, Self::Ask(error) if error.is_held_off())
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble { reason: self.reason(), why: chain(self) }
     }
 }
 
@@ -82,6 +122,8 @@ pub struct Source {
     state: Arc<StateDir>,
     keeper: Rc<Keeper>,
     last: LastIdentity,
+    /// Why the certificate that it has, or had last, was refused.
+    refused: Option<Trouble>,
 }
 
 impl Source {
@@ -93,7 +135,7 @@ impl Source {
         keeper: Rc<Keeper>,
     ) -> Self {
         let last = state.read_or_warn::<LastIdentity>().unwrap_or_default();
-        let source = Self { authority, service, state, keeper, last };
+        let source = Self { authority, service, state, keeper, last, refused: None };
         if let Some(pair) = &source.last.pair {
             match source.stored(pair) {
                 Ok(svid) => source.keeper.install(svid),
@@ -123,11 +165,10 @@ impl Source {
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    let why = chain(&error);
                     if error.is_refusal() {
-                        self.keeper.refuse(why)
+                        self.keeper.refuse(error.trouble())
                     } else {
-                        self.keeper.fail(why)
+                        self.keeper.fail(error.trouble())
                     }
                     let now = UnixTime::now();
                     let left = self.keeper.valid(now).map(|svid| left(&svid, now));
@@ -163,16 +204,37 @@ impl Source {
 
     /// Gets a new certificate, by the current one or else by a join token.
     async fn renew(&mut self) -> Result<(), CaError> {
-        let Some(svid) = self.keeper.valid(UnixTime::now()) else { return self.join().await };
+        let Some(svid) = self.keeper.valid(UnixTime::now()) else {
+            // The clock may have been wrong when it was looked at before.
+            let stored = self.last.pair.as_ref().and_then(|pair| self.stored(pair).ok());
+            let Some(stored) = stored else { return self.join_at_last().await };
+            self.keeper.install(stored);
+            return Ok(());
+        };
         let domain = svid.id().domain().parse().map_err(|_| CaError::Misnamed(svid.id().clone()))?;
         let trust = Trust { bundle: self.believed(&domain), pinned: None };
         // With a new key each time: whoever has stolen one is out.
         match self.get(domain, trust, Proof::Certificate(svid), NewKey::generate()?).await {
-            Err(CaError::Ask(error)) if error.is_about_the_proof() => match self.join().await {
-                Err(CaError::NoToken(_)) => Err(error.into()),
-                joined => joined,
-            },
+            Err(error @ CaError::Ask(_)) if error.is_about_the_proof() => {
+                self.refused = Some(error.trouble());
+                self.join_at_last().await
+            }
+            Err(error) if error.is_held_off() => Err(self.after_all(error)),
             renewed => renewed,
+        }
+    }
+
+    /// Gets a certificate by a join token.
+    async fn join_at_last(&mut self) -> Result<(), CaError> {
+        let joined = self.join().await;
+        joined.map_err(|then| self.after_all(then))
+    }
+
+    /// What was wrong at first is said first.
+    fn after_all(&self, then: CaError) -> CaError {
+        match self.refused.clone() {
+            Some(first) => CaError::Both { first, then: Box::new(then) },
+            None => then,
         }
     }
 
@@ -227,6 +289,7 @@ impl Source {
         let pair = Pair { key: Secret::from(pem), chain, roots, since_unix: now.as_secs() };
         self.last = LastIdentity { pair: Some(pair), pending: None, ..LastIdentity::default() };
         self.keep();
+        self.refused = None;
         self.keeper.install(svid);
         Ok(())
     }

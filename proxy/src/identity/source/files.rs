@@ -4,10 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use outrigger_certs::files::{Files, FilesError, Watched};
+use outrigger_certs::problem::Problem;
+use outrigger_certs::svid::Svid;
 use rustls_pki_types::UnixTime;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::identity::Keeper;
+use crate::identity::{Keeper, Trouble};
 use crate::source::chain;
 
 /// How often the files are looked at.
@@ -16,15 +18,21 @@ const LOOK: Duration = Duration::from_secs(2);
 /// See the module.
 #[derive(Debug)]
 pub struct Source {
+    files: Files,
     watched: Watched,
     keeper: Rc<Keeper>,
+    /// The newest, if the mesh does not believe it and believes the one in force: written by half, perhaps, or of an authority that is not
+    /// pushed yet.
+    unbelieved: Option<Svid>,
 }
 
 impl Source {
     /// Reads the files.
     pub(super) fn open(files: Files, keeper: Rc<Keeper>) -> Result<Self, FilesError> {
-        let mut source = Self { watched: Watched::new(files), keeper };
-        source.look()?;
+        let mut source = Self { watched: Watched::new(files.clone()), files, keeper, unbelieved: None };
+        if let Some(looked) = source.watched.look(UnixTime::now()) {
+            source.keeper.install(looked?);
+        }
         Ok(source)
     }
 
@@ -34,17 +42,42 @@ impl Source {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            if let Err(error) = self.look() {
-                self.keeper.refuse(chain(&error));
-            }
+            self.look(UnixTime::now());
         }
     }
 
     /// Takes what is new in the files; what cannot be used changes nothing.
-    fn look(&mut self) -> Result<(), FilesError> {
-        if let Some(looked) = self.watched.look(UnixTime::now()) {
-            self.keeper.install(looked?);
+    fn look(&mut self, now: UnixTime) {
+        match self.watched.look(now) {
+            Some(Ok(svid)) => match self.keeper.worsens(&svid, now) {
+                None => self.install(svid),
+                Some(problem) => {
+                    self.keeper.refuse(self.unbelieved(problem));
+                    self.unbelieved = Some(svid);
+                }
+            },
+            Some(Err(error)) => {
+                self.unbelieved = None;
+                self.keeper.refuse(Trouble { reason: error.code().to_owned(), why: chain(&error) });
+            }
+            None => {
+                if let Some(svid) = self.unbelieved.take_if(|svid| self.keeper.worsens(svid, now).is_none()) {
+                    self.install(svid);
+                }
+            }
         }
-        Ok(())
+    }
+
+    fn install(&mut self, svid: Svid) {
+        self.unbelieved = None;
+        self.keeper.install(svid);
+    }
+
+    fn unbelieved(&self, problem: Problem) -> Trouble {
+        let file = self.files.certificate.display();
+        let why = format!(
+            "{file} is not believed by the mesh ({problem}), and the one in force is: push the Mesh with both authorities first"
+        );
+        Trouble { reason: problem.code().to_owned(), why }
     }
 }

@@ -13,11 +13,13 @@ use spiffe::{WorkloadApiClient, WorkloadApiError, X509Context, X509Svid};
 use tokio::time::{sleep, timeout};
 
 use crate::config::WorkloadSocket;
-use crate::identity::{Keeper, Told};
+use crate::identity::{Keeper, Told, Trouble};
 use crate::source::chain;
 
 /// How long an agent has to answer for the first time.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How often a certificate is looked at again that came before its time.
+const LOOK: Duration = Duration::from_secs(2);
 /// Longest pause between two tries to reach it.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -37,6 +39,17 @@ enum AgentError {
     Ended { at: String },
 }
 
+impl AgentError {
+    /// Its word in metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Agent { .. } => "agent",
+            Self::Silent { .. } => "late",
+            Self::Ended { .. } => "broken",
+        }
+    }
+}
+
 /// Why a certificate that came is not used.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
@@ -46,6 +59,15 @@ enum Unusable {
     /// It is wrong.
     #[error("the certificate that the agent made can't be used: {0}")]
     Problem(Problem),
+}
+
+impl Unusable {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Misnamed { .. } => Problem::WrongName,
+            Self::Problem(problem) => *problem,
+        }
+    }
 }
 
 /// See the module.
@@ -67,7 +89,7 @@ impl Source {
         loop {
             let error = self.listen(&mut failures).await;
             failures = failures.saturating_add(1);
-            self.keeper.fail(chain(&error));
+            self.keeper.fail(Trouble { reason: error.reason().to_owned(), why: chain(&error) });
             let most = PAUSE_MAX.min(Duration::from_secs(1 << failures.min(5)));
             sleep(most.mul_f64(fastrand::f64())).await;
         }
@@ -89,20 +111,26 @@ impl Source {
             Err(_) => return AgentError::Silent { at: at() },
         };
         while let Some(context) = told {
-            match context {
-                Ok(context) => self.take(&context),
+            let context = match context {
+                Ok(context) => context,
                 Err(error) => return failed(error),
-            }
+            };
             *failures = 0;
-            told = contexts.next().await;
+            let mut untimely = self.take(&context, None);
+            told = loop {
+                tokio::select! {
+                    next = contexts.next() => break next,
+                    () = sleep(LOOK), if untimely.is_some() => untimely = self.take(&context, untimely),
+                }
+            };
         }
         AgentError::Ended { at: at() }
     }
 
-    /// The authorities first: the certificate may be of a new one.
-    fn take(&self, context: &X509Context) {
+    /// The authorities first: the certificate may be of a new one. Says what time alone can mend, which was `told` before, perhaps.
+    fn take(&self, context: &X509Context, told: Option<Problem>) -> Option<Problem> {
         let own = context.svids().iter().find(|svid| self.is_own(svid)).or(context.default_svid());
-        let Some(svid) = own else { return };
+        let svid = own?;
         if let Some(bundle) = context.bundle_set().get(svid.spiffe_id().trust_domain())
             && let Ok(domain) = bundle.trust_domain().as_str().parse()
         {
@@ -115,8 +143,17 @@ impl Source {
                 self.keeper.confirm()
             }
             Ok(svid) => self.keeper.install(svid),
-            Err(error) => self.keeper.refuse(chain(&error)),
+            Err(error) => {
+                let problem = error.problem();
+                let untimely =
+                    Some(problem).filter(|found| matches!(found, Problem::NotYetValid | Problem::Expired));
+                if untimely.is_none() || untimely != told {
+                    self.keeper.refuse(Trouble { reason: problem.code().to_owned(), why: chain(&error) });
+                }
+                return untimely;
+            }
         }
+        None
     }
 
     fn is_own(&self, svid: &X509Svid) -> bool {

@@ -11,7 +11,6 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::cluster::Cluster;
 use crate::cluster::breaker::ClusterBreaker;
-use crate::http::body::Body;
 use crate::memory::Memory;
 use crate::overload::Cause;
 use crate::overload::guard::Guard;
@@ -106,7 +105,9 @@ impl Rig {
             context: Default::default(),
             upgrade: None,
             trailers: false,
+            grpc: false,
             deadline_ns: u64::MAX,
+            told_ns: 0,
             peer: HeaderValue::from_static("127.0.0.1"),
             parent: None,
         };
@@ -213,4 +214,26 @@ async fn short_of_memory_only_the_critical_and_the_exempt_are_let_in() {
     }
     rig.worker.memory.note(0);
     assert_eq!(cause(rig.send("/", "3").await), None);
+}
+
+#[test]
+fn what_fails_fast_says_nothing_about_how_long_work_takes() {
+    for (status, code, grpc, told) in [
+        (200, None, false, true),
+        (404, None, false, true),
+        (503, None, false, false),
+        (200, None, true, true),
+        (200, Some("0"), true, true),
+        (200, Some("5"), true, true),
+        (200, Some("8"), true, false),
+        (200, Some("14"), true, false),
+        (503, Some("0"), true, false),
+        (200, Some("14"), false, true),
+    ] {
+        let fields = code.map(|code| (grpc::STATUS, HeaderValue::from_static(code)));
+        let head = ResponseHead::new(StatusCode::from_u16(status).unwrap(), fields.into_iter().collect());
+        let reply = Reply { head, body: Body::Empty, upgraded: None };
+        assert_eq!(tells(&Ok(reply), grpc), told, "{status} {code:?}");
+    }
+    assert!(!tells(&Err(ProxyError::ClientGone), true));
 }

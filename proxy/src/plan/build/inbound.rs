@@ -10,12 +10,14 @@ use outrigger_snapshot::policy::{
 use super::{App, Builder, Local, entries, listed};
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::gate::{Gate, InboundTls};
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
+use crate::plan::Rule;
 use crate::plan::connection::InboundPort;
-use crate::plan::{Gate, Rule};
 use crate::proxy_protocol::Version;
 use crate::telemetry::metrics::Direction;
+use crate::termination::TlsListener;
 use crate::trust::Trusted;
 use crate::upstream_tls::Tls;
 
@@ -108,11 +110,11 @@ impl Builder<'_> {
 
     /// What is asked of callers, if anything.
     fn gate(&self, inbound: &Inbound, mtls: Option<Mtls>) -> Option<Box<Gate>> {
-        let authorization = inbound.authorization.clone();
-        let mtls = mtls.filter(|_| self.identity);
-        let priorities: Box<[_]> = inbound.priorities.clone().into();
-        let asks = mtls.is_some() || authorization.is_some() || !priorities.is_empty();
-        asks.then(|| Box::new(Gate { mtls, authorization, priorities }))
+        let tls = inbound.tls.as_ref().map(|tls| InboundTls {
+            listener: Arc::new(TlsListener::new(&tls.termination, self.facts)),
+            cleartext: tls.cleartext,
+        });
+        Gate::new(inbound, mtls.filter(|_| self.identity), tls)
     }
 
     /// The workload, by one of its ports.

@@ -66,7 +66,7 @@ impl Store {
     async fn meta(&self, path: &str) -> Result<Option<ObjectMeta>, StoreError> {
         match self.backend.head(&self.at(path)).await {
             Ok(meta) => Ok(Some(meta)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(Error::NotFound { .. }) => self.absent().map(|()| None),
             Err(source) => Err(self.failed(path, source)),
         }
     }

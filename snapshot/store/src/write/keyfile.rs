@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use outrigger_snapshot::keys::{KeyError, SigningKey};
+use zeroize::Zeroizing;
 
 use super::whole_file::{self, Readers};
 
@@ -59,7 +60,7 @@ pub fn beside(folder: &Path) -> PathBuf {
 pub fn create(path: &Path) -> Result<SigningKey, KeyFileError> {
     let broken = |source| KeyFileError::Key { path: path.to_owned(), source };
     let key = SigningKey::generate().map_err(broken)?;
-    let text = key.to_pem().map_err(broken)?;
+    let text = Zeroizing::new(key.to_pem().map_err(broken)?);
     whole_file::create(path, text.as_bytes(), Readers::Owner).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
         _ => KeyFileError::Io { path: path.to_owned(), action: "written", source },
@@ -72,7 +73,7 @@ pub fn create(path: &Path) -> Result<SigningKey, KeyFileError> {
 /// # Errors
 /// [`KeyFileError`].
 pub fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     File::open(path).and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)).map_err(
         |source| match source.kind() {
             io::ErrorKind::NotFound => KeyFileError::Absent(path.to_owned()),

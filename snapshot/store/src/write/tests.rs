@@ -17,6 +17,7 @@ pub(crate) mod interposed;
 mod publishing;
 mod recovery;
 mod rotation;
+mod tokens;
 mod verifying;
 
 pub(crate) const NOW: u64 = 1_700_000_000_000;

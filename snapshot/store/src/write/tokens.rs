@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::join_token::{JoinToken, TokenId};
 use outrigger_snapshot::layout::{self, TokenMark};
@@ -19,6 +20,8 @@ use crate::store::{Created, Store, StoreError};
 const MARK_BYTES_MAX: usize = 4 << 10;
 /// Tokens that one listing shows.
 pub const TOKENS_LISTED_MAX: usize = 1_000;
+/// Tokens that are read at a time: a bucket answers each question after a while, and many at once.
+const READS_AT_ONCE: usize = 32;
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -100,6 +103,12 @@ impl Tokens {
         self.create(id, TokenMark::Revoked, &Revoked { time_ms: now_ms }).await.map(|_| ())
     }
 
+    /// Whether it is known that a token was made. It is noted before a token is handed over, so a store that does not know one is not the
+    /// store that it was.
+    pub async fn is_issued(&self, id: TokenId) -> Result<bool, WriteError> {
+        Ok(self.store.size(&layout::token(id, TokenMark::Issued)).await?.is_some())
+    }
+
     /// Whether a token was taken back.
     pub async fn is_revoked(&self, id: TokenId) -> Result<bool, WriteError> {
         Ok(self.store.size(&layout::token(id, TokenMark::Revoked)).await?.is_some())
@@ -114,21 +123,37 @@ impl Tokens {
         })
     }
 
-    /// The tokens that are not forgotten yet, at most [`TOKENS_LISTED_MAX`], the youngest first.
-    pub async fn list(&self) -> Result<Vec<(TokenId, Known)>, WriteError> {
-        let mut ids = BTreeMap::new();
+    /// The tokens that are not forgotten yet, the youngest first, at most [`TOKENS_LISTED_MAX`]; and how many older ones there are.
+    pub async fn list(&self) -> Result<(Vec<(TokenId, Known)>, usize), WriteError> {
+        let mut found: BTreeMap<TokenId, (Option<u64>, Vec<TokenMark>)> = BTreeMap::new();
         for (path, meta) in self.store.list_meta(layout::TOKENS, None).await? {
-            if let Some((id, _)) = layout::token_mark(&path) {
-                ids.entry(id).or_insert_with(|| crate::store::modified_ms(&meta));
+            if let Some((id, mark)) = layout::token_mark(&path) {
+                let (written, marks) = found.entry(id).or_default();
+                written.get_or_insert(crate::store::modified_ms(&meta));
+                marks.push(mark);
             }
         }
-        let mut ids: Vec<_> = ids.into_iter().collect();
-        ids.sort_by_key(|(_, written)| std::cmp::Reverse(*written));
-        let mut listed = Vec::new();
-        for (id, _) in ids.into_iter().take(TOKENS_LISTED_MAX) {
-            listed.push((id, self.known(id).await?));
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_by_key(|(_, (written, _))| std::cmp::Reverse(*written));
+        let older = found.len().saturating_sub(TOKENS_LISTED_MAX);
+        found.truncate(TOKENS_LISTED_MAX);
+        let reads =
+            found.into_iter().map(async |(id, (_, marks))| Ok((id, self.known_by(id, &marks).await?)));
+        let listed: Result<Vec<_>, WriteError> =
+            stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await;
+        Ok((listed?, older))
+    }
+
+    /// What is known of a token that has these marks.
+    async fn known_by(&self, id: TokenId, marks: &[TokenMark]) -> Result<Known, WriteError> {
+        let mut known = Known { revoked: marks.contains(&TokenMark::Revoked), ..Known::default() };
+        if marks.contains(&TokenMark::Issued) {
+            known.issued = self.read(id, TokenMark::Issued).await?;
         }
-        Ok(listed)
+        if marks.contains(&TokenMark::Used) {
+            known.used = self.read(id, TokenMark::Used).await?;
+        }
+        Ok(known)
     }
 
     async fn create(

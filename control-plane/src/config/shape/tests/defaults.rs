@@ -49,9 +49,10 @@ fn the_reference_has_the_default_of_each_field() {
 fn the_reference_has_what_holds_without_an_inbound_policy() {
     let text = document("CONFIG.md");
     let section = text.split("\n## ").find(|section| section.starts_with("InboundPolicy")).unwrap();
-    let Inbound { shed, rate_limits, trusted, authorization, priorities } = InboundSettings::effective([]);
+    let Inbound { shed, rate_limits, trusted, authorization, priorities, tls } =
+        InboundSettings::effective([]);
     let Shed { tolerance_percent, exempt } = shed.clone().unwrap();
-    assert!(authorization.is_none() && priorities.is_empty());
+    assert!(authorization.is_none() && priorities.is_empty() && tls.is_none());
     assert!(tolerance_percent.is_none() && exempt.is_empty() && rate_limits.is_empty() && trusted.is_empty());
     for (field, value) in [
         ("shed.enabled", shed.is_some().to_string()),
@@ -61,6 +62,7 @@ fn the_reference_has_what_holds_without_an_inbound_policy() {
         ("authorization", "everybody".to_owned()),
         ("priorities", "none".to_owned()),
         ("trustedSources", "none".to_owned()),
+        ("tls", "none ends here, but that of the mesh".to_owned()),
     ] {
         assert!(section.contains(&format!("\n| {field} | {value} |")), "{field}");
     }

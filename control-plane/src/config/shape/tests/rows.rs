@@ -117,13 +117,24 @@ fn samples(kind: Kind) -> Vec<Value> {
                     "authorization": { "default": "Deny", "dryRun": true, "rules": [{
                         "name": "shop", "access": "Allow", "identities": ["spiffe://mesh.test/ns/shop/**"],
                         "namespaces": ["shop"], "methods": ["GET"],
-                        "paths": [{ "type": "PathPrefix", "value": "/orders" }],
+                        "paths": [{ "type": "PathPrefix", "value": "/orders" }], "sources": ["10.0.0.0/8"],
                     }] },
                     "priorities": [{
                         "priority": 3, "identities": ["spiffe://mesh.test/ns/shop/**"], "namespaces": ["shop"],
-                        "methods": ["GET"], "paths": [{ "type": "Exact", "value": "/orders" }],
+                        "methods": ["GET"], "paths": [{ "type": "Exact", "value": "/orders" }], "sources": ["::1"],
                     }],
                     "trustedSources": ["10.1.0.0/16", "::1"],
+                    "tls": {
+                        "certificateRefs": [{ "group": "", "kind": "Secret", "namespace": "default", "name": "web" }],
+                        "minVersion": "1.3",
+                        "validation": {
+                            "caCertificateRefs": [
+                                { "group": "", "kind": "ConfigMap", "namespace": "default", "name": "ca" },
+                            ],
+                            "mode": "AllowInsecureFallback",
+                        },
+                        "cleartext": "Allowed",
+                    },
                 })
             })
             .to_vec(),
@@ -242,6 +253,12 @@ fn surroundings() -> String {
 fn in_its_surroundings(kind: Kind, sample: &Value) -> String {
     let mesh = samples(Kind::Mesh).swap_remove(0);
     let mut around = surroundings();
+    if kind == Kind::BackendPolicy {
+        // Or the certificate of its sample would be shown to nobody.
+        let by_tls = whole(Kind::BackendTlsPolicy, backend_tls_policies().swap_remove(0)).to_string();
+        let web = around.replacen("\"spec\":{", "\"spec\":{\"mtls\":\"Disabled\",", 1);
+        around = format!("{web}\n---\n{}", by_tls.replace("outside", "web"));
+    }
     if kind != Kind::ConfigMap {
         around = format!("{around}\n---\n{}", config_map());
     }

@@ -25,6 +25,8 @@ use crate::report::{PostError, answered};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Of what a refusing control plane says, what is passed on, in characters.
 const SAID_CHARACTERS_MAX: usize = 400;
+/// Longest of its words, in bytes.
+const WORD_BYTES_MAX: usize = 40;
 
 /// How this proxy proves who it is.
 pub(super) enum Proof {
@@ -84,6 +86,31 @@ impl AskError {
     pub(super) fn is_about_the_proof(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
     }
+
+    /// Whether nothing was looked at, for what has failed before.
+    pub(super) fn is_held_off(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::TOO_MANY_REQUESTS, .. })
+    }
+
+    /// Its word in metrics.
+    pub(super) fn reason(&self) -> String {
+        let word = match self {
+            Self::Connect(..) => "unreachable",
+            Self::Stranger(_, problem) => return format!("control_plane_{}", problem.code()),
+            Self::Tls(..) | Self::Setup(_) => "tls",
+            Self::Exchange(_) => "broken",
+            Self::Late(_) => "late",
+            Self::Refused { code, .. } if is_word(code) => code.as_str(),
+            Self::Refused { .. } | Self::Unreadable(_) => "unreadable_answer",
+        };
+        word.to_owned()
+    }
+}
+
+/// What another process says does not get into metrics as it is.
+fn is_word(code: &str) -> bool {
+    (1..=WORD_BYTES_MAX).contains(&code.len())
+        && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 #[derive(Deserialize)]

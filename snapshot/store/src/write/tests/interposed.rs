@@ -35,6 +35,8 @@ pub(crate) struct Interposed {
     ignores_conditions: bool,
     pub(crate) reads: Mutex<Vec<String>>,
     pub(crate) lists: AtomicUsize,
+    /// Reads that are under way, and the most that were at a time.
+    pub(crate) reading: Mutex<(usize, usize)>,
 }
 
 impl Interposed {
@@ -122,7 +124,16 @@ impl ObjectStore for Interposed {
         if let Some((_, first)) = first {
             first.await;
         }
-        self.inner.get_opts(path, options).await
+        {
+            let mut reading = self.reading.lock().unwrap();
+            reading.0 += 1;
+            reading.1 = reading.1.max(reading.0);
+        }
+        // Whoever else wants to read does so meanwhile.
+        tokio::task::yield_now().await;
+        let read = self.inner.get_opts(path, options).await;
+        self.reading.lock().unwrap().0 -= 1;
+        read
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
