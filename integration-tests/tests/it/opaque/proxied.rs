@@ -67,8 +67,9 @@ async fn nobody_else_is_believed() {
     let (app, mesh) = (App::start("db").await, Mesh::new());
     mesh.publish(&service_with("db", &[(app.addr.port(), "HTTP")]));
     let (_proxy, inbound) = beside_db(&mesh, &["--proxy-protocol-from", "10.0.0.0/8"]).await;
-    let answer = get(inbound, V1).await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let request = [V1, b"GET / HTTP/1.1\r\nhost: db\r\n\r\n"].concat();
+    let answer = client::raw(inbound, &request, DEADLINE).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
     let output = curl(inbound, &[]);
     assert!(output.status.success());
     assert_eq!(app.last().unwrap().headers["x-forwarded-for"], "127.0.0.1");
