@@ -1,6 +1,7 @@
 //! One downstream connection: what it speaks, then serving it.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -56,17 +57,23 @@ impl Arrival {
     }
 }
 
-/// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come.
-pub async fn serve<S>(stream: Socket, arrival: Arrival, stack: S)
+/// Serves a connection until it ends. Nothing is allocated for HTTP before the first byte has come. No `async fn`: the arguments of one stay in
+/// its future, and most connections are idle for most of their lives. What a phase needs is let go after it.
+pub fn serve<S>(stream: Socket, arrival: Arrival, stack: S) -> impl Future<Output = ()>
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    // What a phase needs is let go after it: most connections are idle for most of their lives.
-    let Some((speech, transport, downstream)) = Box::pin(begin(stream, arrival)).await else { return };
-    match speech {
-        Speech::Http1 => Box::pin(serve_http1(transport, downstream, stack)).await,
-        Speech::Http2 => Box::pin(serve_http2(transport, downstream, stack)).await,
-        Speech::Opaque(port) => Box::pin(serve_inbound(downstream, port, transport)).await,
+    let beginning = Box::pin(begin(stream, arrival));
+    async move {
+        let serving: Pin<Box<dyn Future<Output = ()>>> = match beginning.await {
+            Some((Speech::Http1, stream, downstream)) => Box::pin(serve_http1(stream, downstream, stack)),
+            Some((Speech::Http2, stream, downstream)) => Box::pin(serve_http2(stream, downstream, stack)),
+            Some((Speech::Opaque(port), stream, downstream)) => {
+                Box::pin(serve_inbound(downstream, port, stream))
+            }
+            None => return,
+        };
+        serving.await;
     }
 }
 

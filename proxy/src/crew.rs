@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tower_service::Service;
@@ -339,27 +341,20 @@ fn take<S>(
                 Some(interceptor) => Intercepted::new(stream, &interceptor),
                 None => Err(stream),
             };
-            tokio::task::spawn_local(async move {
-                match intercepted {
-                    Ok(intercepted) => Box::pin(intercepted.serve(arrival, stack)).await,
-                    Err(stream) => connection::serve(stream, arrival, stack).await,
-                }
-                drop(place);
-            });
+            let serving = match intercepted {
+                Ok(intercepted) => Either::Left(Box::pin(intercepted.serve(arrival, stack))),
+                Err(stream) => Either::Right(connection::serve(stream, arrival, stack)),
+            };
+            tokio::task::spawn_local(serving.map(|()| drop(place)));
         }
         Way::Forward(forward) => {
             let carrying = opaque::serve(arrive(Direction::Outbound), forward, stream.into());
-            tokio::task::spawn_local(async move {
-                carrying.await;
-                drop(place);
-            });
+            tokio::task::spawn_local(carrying.map(|()| drop(place)));
         }
         Way::Gateway(port) => {
-            let serving = gateway::serve(stream, arrive(Direction::Outbound), stack, port);
-            tokio::task::spawn_local(async move {
-                serving.await;
-                drop(place);
-            });
+            if let Some(serving) = gateway::serve(stream, arrive(Direction::Outbound), stack, port) {
+                tokio::task::spawn_local(serving.map(|()| drop(place)));
+            }
         }
     }
 }

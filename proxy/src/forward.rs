@@ -77,6 +77,7 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Boxed: rare.
             let idle = clock::limit_ns(cluster.timeouts.tunnel_idle_ms).map(Duration::from_nanos);
+            let upgrade = upgrade.map(|upgrade| *upgrade);
             return Box::pin(switch::switch(response.into_parts().0, passage, upgrade, idle)).await;
         }
         Ok(reply(response, ahead, passage, grpc, watch, &cluster, deadline_ns))
@@ -92,7 +93,8 @@ struct Prepared {
     watch: Watch,
     /// What consistent hashing and shuffle sharding go by.
     key: Option<u64>,
-    upgrade: Option<HeaderValue>,
+    /// Boxed: rare.
+    upgrade: Option<Box<HeaderValue>>,
     deadline_ns: u64,
     parent: Option<Parent>,
 }
@@ -146,7 +148,7 @@ impl Prepared {
             .ok_or(ProxyError::Limit(Limit::Requests))?;
         let key = hash_key(&cluster.balance, &exchange.head, &exchange.peer);
         let (upgrade, deadline_ns, parent) =
-            (exchange.upgrade.clone(), exchange.deadline_ns, exchange.parent);
+            (exchange.upgrade.clone().map(Box::new), exchange.deadline_ns, exchange.parent);
         // The clock is read once for this and the first try.
         let now_ns = clock::now_ns();
         let mut outgoing = Outgoing::new(exchange, &cluster, &destination.retry, &worker.replay);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use outrigger_snapshot::connections::Connections;
 use outrigger_snapshot::hosts::Hosts;
 use outrigger_snapshot::router::GatewayRoutes;
@@ -106,28 +107,31 @@ impl GatewayPort {
     }
 }
 
-/// Serves a connection that came to a port of the gateway, until it ends. One that came as its port was closed is dropped.
-pub async fn serve<S>(stream: Socket, mut arrival: Arrival, stack: S, number: u16)
+/// Serves a connection that came to a port of the gateway, until it ends; `None`: its port was closed as it came.
+pub fn serve<S>(
+    stream: Socket,
+    mut arrival: Arrival,
+    stack: S,
+    number: u16,
+) -> Option<impl Future<Output = ()>>
 where
     S: Service<Exchange, Response = Reply, Error = ProxyError> + Clone + 'static,
 {
-    let port = arrival.worker.with_plan(|plan| plan.gateway.get(&number).cloned());
-    let Some(port) = port.flatten() else { return };
+    // A connection must not hold on to the plan that it began under.
+    let port = arrival.worker.with_plan(|plan| plan.gateway.get(&number).cloned()).flatten()?;
     let opening = match *port {
         GatewayPort::Opaque { .. } => None,
         GatewayPort::Http(_) => Some(Opening::Plain),
         GatewayPort::Https { .. } => Some(Opening::Expected),
     };
-    // Or a connection would hold on to the plan that it began under.
-    drop(port);
     arrival.edge = Some(Edge::new(number, opening.unwrap_or(Opening::Plain)));
     if opening.is_some() {
-        return connection::serve(stream, arrival, stack).await;
+        return Some(Either::Left(connection::serve(stream, arrival, stack)));
     }
     let carrying = async move {
         if let Some(stream) = connection::announced(stream, &mut arrival).await {
             opaque::serve(arrival, Arc::new(Forward::Listener(number)), stream.into()).await;
         }
     };
-    Box::pin(carrying).await;
+    Some(Either::Right(Box::pin(carrying)))
 }

@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
+
+use self::tls::TlsStream;
 
 pub use socket::{Detached, Socket};
 
 mod socket;
+pub mod tls;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ impl Transport {
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Plain(socket) => socket.local_address(),
-            Self::Tls(stream) => stream.get_ref().0.local_addr().ok(),
+            Self::Tls(stream) => stream.io().local_addr().ok(),
         }
     }
 
@@ -35,10 +37,7 @@ impl Transport {
     pub fn poll_spoken(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         match self {
             Self::Plain(socket) => socket.poll_read_ready(context).map(|ready| ready.is_ok()),
-            Self::Tls(stream) => {
-                let filled = Pin::new(stream.as_mut()).poll_fill_buf(context);
-                filled.map(|bytes| bytes.is_ok_and(|bytes| !bytes.is_empty()))
-            }
+            Self::Tls(stream) => stream.poll_filled(context).map(|filled| filled.unwrap_or(false)),
         }
     }
 }
@@ -46,6 +45,12 @@ impl Transport {
 impl From<Socket> for Transport {
     fn from(socket: Socket) -> Self {
         Self::Plain(socket)
+    }
+}
+
+impl From<Box<TlsStream<TcpStream>>> for Transport {
+    fn from(stream: Box<TlsStream<TcpStream>>) -> Self {
+        Self::Tls(stream)
     }
 }
 

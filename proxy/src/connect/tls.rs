@@ -1,5 +1,6 @@
 //! TLS with endpoints: mutual with other sidecars, and with servers outside the mesh.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
@@ -8,13 +9,11 @@ use outrigger_certs::problem::Problem;
 use outrigger_snapshot::identity::ServerName;
 use outrigger_snapshot::name::ClusterName;
 use rustls_pki_types::ServerName as TlsServerName;
-use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::rustls::{AlertDescription, Error, InvalidMessage};
-use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::transport::Transport;
+use crate::transport::tls::{TlsStream, call};
 use crate::upstream_tls::UpstreamTls;
 
 /// Why a handshake came to nothing, on either side.
@@ -113,12 +112,10 @@ pub(super) async fn secure_server(
         return Err(TlsFailure::NoIdentity);
     }
     let (name, tls) = upstream.parts().map_err(TlsFailure::Certificate)?;
-    let connector = TlsConnector::from(tls.client(spoken).clone());
-    let shaken = connector.connect(name.clone(), stream).await;
+    let shaken = call(stream, tls.client(spoken).clone(), name.clone()).await;
     let stream = shaken.map_err(|error| TlsFailure::of(&error))?;
-    let agreed = stream.get_ref().1.alpn_protocol();
     // Whoever names no protocol speaks what everybody speaks.
-    if spoken == Spoken::Http2 && agreed != Some(spoken.alpn()) {
+    if spoken == Spoken::Http2 && stream.alpn() != Some(spoken.alpn()) {
         return Err(TlsFailure::Refused(AlertDescription::NoApplicationProtocol));
     }
     accepted(stream, spoken).await
@@ -135,19 +132,19 @@ pub(super) async fn secure(
     let name = TlsServerName::try_from(called.text(mesh.bundle().domain()));
     // A name that is too long for DNS is not one that a certificate of the mesh could be asked for.
     let name = name.map_err(|_| TlsFailure::Certificate(Problem::WrongName))?;
-    let connector = TlsConnector::from(mesh.client(spoken).clone());
-    let stream = connector.connect(name, stream).await.map_err(|error| TlsFailure::of(&error))?;
-    if stream.get_ref().1.alpn_protocol() != Some(spoken.alpn()) {
+    let shaken = call(stream, mesh.client(spoken).clone(), name).await;
+    let stream = shaken.map_err(|error| TlsFailure::of(&error))?;
+    if stream.alpn() != Some(spoken.alpn()) {
         return Err(TlsFailure::Refused(AlertDescription::NoApplicationProtocol));
     }
     accepted(stream, spoken).await
 }
 
 /// A connection whose handshake is over on our side.
-async fn accepted(mut stream: ClientStream<TcpStream>, spoken: Spoken) -> Result<Transport, TlsFailure> {
+async fn accepted(mut stream: Box<TlsStream<TcpStream>>, spoken: Spoken) -> Result<Transport, TlsFailure> {
     if spoken == Spoken::Http2 {
         // A server looks at our certificate after our side of the handshake is over; its preface (RFC 9113 §3.4) says that it accepts it.
-        stream.fill_buf().await.map_err(|error| TlsFailure::of(&error))?;
+        poll_fn(|context| stream.poll_filled(context)).await.map_err(|error| TlsFailure::of(&error))?;
     }
-    Ok(Transport::Tls(Box::new(TlsStream::Client(stream))))
+    Ok(stream.into())
 }

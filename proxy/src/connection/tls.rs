@@ -12,9 +12,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::server::Acceptor;
-use tokio_rustls::server::TlsStream as ServerStream;
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor, TlsStream};
 
 use crate::caller::{Caller, is_caller};
 use crate::connect::TlsFailure;
@@ -23,6 +20,7 @@ use crate::http::server::Downstream;
 use crate::identity::Standing;
 use crate::termination::{Client, TlsListener};
 use crate::transport::Transport;
+use crate::transport::tls::{Greeting, TlsStream};
 use crate::worker::Worker;
 
 /// While others wait for a place, a handshake that is not over after this gives up its own: a caller takes a few milliseconds, and whoever
@@ -38,20 +36,23 @@ pub(super) async fn accept(
     mesh: &Arc<Mesh>,
     downstream: &Downstream,
 ) -> Result<(Transport, Spoken), TlsFailure> {
-    let shaking = TlsAcceptor::from(mesh.server().clone()).accept(stream);
-    let shaken = shake(shaking, &downstream.worker).await?;
-    proved(shaken.map_err(broken)?, mesh, downstream)
+    let shaking = async {
+        let greeting = Greeting::read(stream).await.map_err(broken)?;
+        prove(greeting, mesh, downstream).await
+    };
+    shake(Box::pin(shaking), &downstream.worker).await?
 }
 
 /// Notes who a caller is.
-fn proved(
-    stream: ServerStream<TcpStream>,
+async fn prove(
+    greeting: Greeting<TcpStream>,
     mesh: &Mesh,
     downstream: &Downstream,
 ) -> Result<(Transport, Spoken), TlsFailure> {
-    let (_, session) = stream.get_ref();
-    let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or(Problem::Missing);
-    let caller = leaf.and_then(|leaf| Caller::new(leaf, session.server_name(), mesh));
+    let called = greeting.hello().server_name().map(str::to_owned);
+    let stream = greeting.answer(mesh.server().clone()).await.map_err(broken)?;
+    let leaf = stream.peer_certificates().and_then(<[_]>::first).ok_or(Problem::Missing);
+    let caller = leaf.and_then(|leaf| Caller::new(leaf, called.as_deref(), mesh));
     let caller = caller.map_err(TlsFailure::Certificate)?;
     // Empty until here.
     let _ = downstream.caller.set(Rc::new(caller));
@@ -59,9 +60,9 @@ fn proved(
 }
 
 /// What is spoken inside. Whoever names no protocol speaks what everybody speaks.
-fn spoken(stream: ServerStream<TcpStream>) -> (Transport, Spoken) {
-    let spoken = stream.get_ref().1.alpn_protocol().and_then(Spoken::of).unwrap_or(Spoken::Http1);
-    (Transport::Tls(Box::new(TlsStream::Server(stream))), spoken)
+fn spoken(stream: Box<TlsStream<TcpStream>>) -> (Transport, Spoken) {
+    let spoken = stream.alpn().and_then(Spoken::of).unwrap_or(Spoken::Http1);
+    (stream.into(), spoken)
 }
 
 fn broken(error: io::Error) -> TlsFailure {
@@ -78,22 +79,21 @@ pub(super) async fn greet(
 ) -> Result<(Transport, Spoken), TlsFailure> {
     let worker = &downstream.worker;
     let shaking = async {
-        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(broken)?;
+        let greeting = Greeting::read(stream).await.map_err(broken)?;
         let trust = worker.with_plan(|plan| plan.trust.clone()).flatten();
         let domain = trust.as_ref().map(|trust| trust.domain());
-        let hello = begun.client_hello();
+        let hello = greeting.hello();
         let opaque =
             hello.alpn().is_some_and(|mut offered| offered.any(|name| name == Spoken::Opaque.alpn()));
         if is_caller(hello.server_name(), opaque, domain) {
             let Standing::Proved(mesh) = worker.identity.standing() else {
                 return Err(TlsFailure::NoIdentity);
             };
-            let stream = begun.into_stream(mesh.server().clone()).await.map_err(broken)?;
-            return proved(stream, &mesh, downstream);
+            return prove(greeting, &mesh, downstream).await;
         }
-        let (stream, config) = end(begun, Some(&listener)).await?;
-        let chain = stream.get_ref().1.peer_certificates();
-        let certificate = listener.shown(chain, &config, domain).map_err(TlsFailure::Certificate)?;
+        let (stream, config) = end(greeting, Some(&listener)).await?;
+        let certificate =
+            listener.shown(stream.peer_certificates(), &config, domain).map_err(TlsFailure::Certificate)?;
         // Empty until here.
         let _ = downstream.client.set(Rc::new(Client { port, certificate }));
         Ok(spoken(stream))
@@ -103,17 +103,17 @@ pub(super) async fn greet(
 
 /// Ends the TLS of a client outside the mesh, who hears that nothing is for it where there is nothing to show.
 async fn end(
-    begun: StartHandshake<TcpStream>,
+    greeting: Greeting<TcpStream>,
     listener: Option<&Arc<TlsListener>>,
-) -> Result<(ServerStream<TcpStream>, Arc<ServerConfig>), TlsFailure> {
+) -> Result<(Box<TlsStream<TcpStream>>, Arc<ServerConfig>), TlsFailure> {
     let Some(server) = listener.and_then(|listener| listener.server()) else {
-        let mut stream = begun.io;
+        let mut stream = greeting.into_io();
         // Whether it hears of that is its own affair.
         let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
         return Err(TlsFailure::NoCertificate);
     };
-    let config = server.config(begun.client_hello().cipher_suites()).clone();
-    let stream = begun.into_stream(config.clone()).await.map_err(broken)?;
+    let config = server.config(greeting.hello().cipher_suites()).clone();
+    let stream = greeting.answer(config.clone()).await.map_err(broken)?;
     Ok((stream, config))
 }
 
@@ -124,12 +124,12 @@ pub(super) async fn admit(
     worker: &Worker,
 ) -> Result<(Transport, Spoken), TlsFailure> {
     let shaking = async {
-        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(broken)?;
-        let host = begun.client_hello().server_name().map(str::to_ascii_lowercase);
+        let greeting = Greeting::read(stream).await.map_err(broken)?;
+        let host = greeting.hello().server_name().map(str::to_ascii_lowercase);
         let listener = worker.with_plan(|plan| plan.gateway.get(&edge.port())?.tls(host.as_deref()).cloned());
         let listener = listener.flatten();
-        let (stream, config) = end(begun, listener.as_ref()).await?;
-        let chain = stream.get_ref().1.peer_certificates();
+        let (stream, config) = end(greeting, listener.as_ref()).await?;
+        let chain = stream.peer_certificates();
         let shown = listener.map(|listener| listener.shown(chain, &config, None)).transpose();
         edge.secured(shown.map_err(TlsFailure::Certificate)?.flatten());
         Ok(spoken(stream))

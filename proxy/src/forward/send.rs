@@ -72,18 +72,15 @@ pub(super) async fn send(
     let wire = cluster.wire(outgoing.switches);
     let mut now_ns = attempt.started_ns();
     for _ in 0..UNSENT_TRIES_MAX {
-        let idle = if fresh { None } else { pool.take(cluster, wire, attempt.started_ns()) };
-        let reused = idle.is_some();
-        let mut lease = match idle {
-            Some(lease) => lease,
+        let mut reused = false;
+        let mut lease = if !fresh && let Some(lease) = pool.take(cluster, wire, attempt.started_ns()) {
+            reused = true;
+            lease
+        } else {
             // Boxed: rare, and an idle connection should not be as large as this.
-            None => match Box::pin(connection(&pool, cluster, wire, attempt, watch, fresh)).await {
-                Ok(lease) => {
-                    now_ns = clock::now_ns();
-                    lease
-                }
-                Err(error) => return Err(Box::new(Failed { error, reused })),
-            },
+            let opened = Box::pin(connection(&pool, cluster, wire, attempt, watch, fresh)).await;
+            now_ns = clock::now_ns();
+            opened.map_err(|error| Box::new(Failed { error, reused }))?
         };
         lease.may_switch(outgoing.switches);
         let Some(mut request) = outgoing.take() else { break };

@@ -85,8 +85,8 @@ pub struct Downstream {
     pub activity: Rc<Activity>,
     /// When its response is to be cut, over HTTP/1.1: there is one at a time.
     cut_at: CutAt,
-    /// The other side of a tunnel, once a response has switched protocols.
-    tunnel: RefCell<Option<(Upgraded, Option<Record>)>>,
+    /// The other side of a tunnel, once a response has switched protocols. Boxed: rare.
+    tunnel: RefCell<Option<Box<(Upgraded, Option<Record>)>>>,
     _accepted: Accepted,
 }
 
@@ -163,7 +163,7 @@ impl Downstream {
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         if let Some(upgraded) = reply.upgraded {
-            *self.tunnel.borrow_mut() = Some((*upgraded, record));
+            *self.tunnel.borrow_mut() = Some(Box::new((*upgraded, record)));
         }
         response
     }

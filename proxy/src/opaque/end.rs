@@ -42,7 +42,7 @@ impl End for Transport {
     fn abort(&self) {
         match self {
             Self::Plain(socket) => socket.abort(),
-            Self::Tls(stream) => abort(stream.get_ref().0),
+            Self::Tls(stream) => abort(stream.io()),
         }
     }
 }

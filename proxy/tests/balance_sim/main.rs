@@ -159,3 +159,15 @@ fn a_server_that_fails_fast_draws_no_traffic() {
         }
     }
 }
+
+/// Requests that fail wherever they go say nothing about those who answered them.
+#[test]
+fn failures_that_are_nobodys_fault_cost_no_capacity() {
+    for (clients, load) in [(1, 0.7), (10, 0.7), (10, 0.8), (10, 0.9)] {
+        for doomed in [0.0, 0.1, 1.0, 10.0, 50.0] {
+            let servers = Servers::Even;
+            let scene = Scene { servers, clients, load, doomed, ..scene(Balance::PeakEwma) };
+            println!("{clients} {load} {doomed}: {:?}", scene.outlook(2));
+        }
+    }
+}

@@ -63,6 +63,8 @@ pub(crate) struct Scene {
     pub(crate) work: Work,
     /// Whether endpoints are ejected.
     pub(crate) ejects: bool,
+    /// Requests in a thousand that fail wherever they go, after they were served.
+    pub(crate) doomed: f64,
     pub(crate) network: u64,
     pub(crate) deadline: u64,
     pub(crate) end: u64,
@@ -79,6 +81,7 @@ pub(crate) fn scene(balance: Balance) -> Scene {
         servers: Servers::OneSlowed,
         work: Work::Lognormal,
         ejects: true,
+        doomed: 0.0,
         network: NETWORK,
         deadline: SECOND,
         end: 130 * SECOND,
@@ -302,7 +305,8 @@ impl Simulation {
     }
 
     fn answer(&mut self, request: usize) {
-        let failed = self.fails(self.requests[request].server);
+        let doomed = self.scene.doomed > 0.0 && self.random.f64() * 1_000.0 < self.scene.doomed;
+        let failed = doomed || self.fails(self.requests[request].server);
         self.over(request, if failed { Outcome::Failure } else { Outcome::Success });
     }
 

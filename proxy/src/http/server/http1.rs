@@ -43,7 +43,7 @@ where
                 socket = resting;
             }
             Pause::Switched(switched) => {
-                let (socket, upgraded, record) = *switched;
+                let (socket, (upgraded, record)) = *switched;
                 return Box::pin(tunnel(socket, upgraded, record, &downstream.worker.means())).await;
             }
             Pause::Over => return,
@@ -57,7 +57,7 @@ enum Pause {
     /// Nothing was said for a while.
     Rest(Socket),
     /// It speaks something else from now on.
-    Switched(Box<(Socket, Upgraded, Option<Record>)>),
+    Switched(Box<(Socket, (Upgraded, Option<Record>))>),
     /// It has ended.
     Over,
 }
@@ -139,7 +139,7 @@ where
         Socket { stream: io.into_inner(), read }
     };
     match (ended, switched) {
-        (Some(Ok(())), Some((upgraded, record))) => Pause::Switched(Box::new((socket(), upgraded, record))),
+        (Some(Ok(())), Some(switched)) => Pause::Switched(Box::new((socket(), *switched))),
         (None, _) if rests => Pause::Rest(socket()),
         _ => Pause::Over,
     }
