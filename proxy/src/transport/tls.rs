@@ -76,20 +76,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// Goes through the handshake as far as this side has a part in it.
     fn poll_shake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let stood = self.decipher(None);
+            let stand = self.decipher(None);
             // What the other side is to know of a failure, too.
-            if !self.outgoing.is_empty() {
-                match (self.poll_send(context), &stood) {
-                    (Poll::Ready(Err(error)), Ok(_)) => return Poll::Ready(Err(error)),
-                    (Poll::Pending, Ok(_)) => return Poll::Pending,
-                    _ => {}
-                }
-            }
+            let sent = self.poll_send(context);
+            let stand = stand?;
             if !self.session.common().is_handshaking() {
-                stood?;
-                return Poll::Ready(Ok(()));
+                return sent;
             }
-            if stood? == Stand::Ended || ready!(self.poll_receive(context, None))? == 0 {
+            // The other side may read nothing before it has said what it has to say: that is read, whatever has not left yet.
+            if let Poll::Ready(Err(error)) = sent {
+                return Poll::Ready(Err(error));
+            }
+            if stand == Stand::Ended || ready!(self.poll_receive(context, None))? == 0 {
                 let error =
                     io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended in the handshake");
                 return Poll::Ready(Err(error));

@@ -160,14 +160,13 @@ fn a_server_that_fails_fast_draws_no_traffic() {
     }
 }
 
-/// Requests that fail wherever they go say nothing about those who answered them.
+/// Requests that fail wherever they go say nothing about those who answered them. One in a thousand is the worst case: more of them and all servers
+/// are thought ill of alike.
 #[test]
-fn failures_that_are_nobodys_fault_cost_no_capacity() {
-    for (clients, load) in [(1, 0.7), (10, 0.7), (10, 0.8), (10, 0.9)] {
-        for doomed in [0.0, 0.1, 1.0, 10.0, 50.0] {
-            let servers = Servers::Even;
-            let scene = Scene { servers, clients, load, doomed, ..scene(Balance::PeakEwma) };
-            println!("{clients} {load} {doomed}: {:?}", scene.outlook(2));
-        }
-    }
+fn failures_that_are_nobodys_fault_cost_little() {
+    let run =
+        |doomed| Scene { servers: Servers::Even, load: 0.8, doomed, ..scene(Balance::PeakEwma) }.outlook(1);
+    let (none, some) = (run(0.0), run(1.0));
+    println!("p50 {:.1} -> {:.1}, p99 {:.1} -> {:.1}", none.p50, some.p50, none.p99, some.p99);
+    assert!(some.p99 <= 1.3 * none.p99 && some.p50 <= 1.3 * none.p50, "{some:?} against {none:?}");
 }
