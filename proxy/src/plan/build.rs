@@ -8,7 +8,7 @@ use outrigger_certs::pem;
 use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{self, Discovery, Facts, PEERS_DEFAULT};
-use outrigger_snapshot::name::{ClusterName, ServiceName};
+use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{self, Backend, Policy, Protocol, ProxyWriter};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
