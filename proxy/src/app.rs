@@ -243,6 +243,7 @@ fn resolver(config: &Config, state: &StateDir) -> Result<Resolver, ResolveError>
 fn local(config: &Config) -> Local {
     Local {
         service: config.service.clone(),
+        node: config.node.as_str().into(),
         zone: config.zone.as_deref().map(Arc::from),
         app: config.inbound.as_ref().map(|inbound| match &inbound.app {
             config::App::At { address, port } => plan::App::At { host: *address, port: *port },

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Timeouts};
 
+use self::balance::subset::{SubsetStats, Subsetting};
 use self::balance::zones::{Preference, ZonePicks};
 use self::balance::{EndpointSet, Entry};
 use self::breaker::ClusterBreaker;
@@ -56,7 +57,9 @@ pub struct Cluster {
     pub health_check: Option<HealthCheck>,
     /// Whether endpoints of the own zone are preferred.
     pub preference: Option<Preference>,
-    /// Where it is. Replaced in place when DNS says something new, by the thread that builds plans.
+    /// Which of many endpoints are this proxy's.
+    pub subsetting: Option<Subsetting>,
+    /// Where it is. Replaced in place when DNS says something new or a subset is to have another size, by the thread that builds plans.
     pub endpoints: ArcSwap<EndpointSet>,
     /// What is under way, across plans and workers.
     pub load: Arc<ClusterLoad>,
@@ -90,6 +93,7 @@ impl Cluster {
             health_check: backend.health_check.clone(),
             rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
             preference: None,
+            subsetting: None,
             endpoints: ArcSwap::from_pointee(nowhere),
             load,
             breaker,
@@ -103,7 +107,24 @@ impl Cluster {
             Some(preference) => set.preferring(preference, &self.balance, now_ns),
             None => set,
         };
+        let set = match &self.subsetting {
+            Some(subsetting) => set.narrowed(subsetting, self.load.subset.wanted(), &self.balance),
+            None => set,
+        };
+        self.load.subset.note(set.subset());
         self.endpoints.store(Arc::new(set));
+    }
+
+    /// Fits the size of a subset to the requests in flight. To be called every second or so, by the thread that builds plans.
+    pub fn resize(&self, now_ns: u64) {
+        let Some(subsetting) = &self.subsetting else { return };
+        let (endpoints, stats) = (self.endpoints.load(), &self.load.subset);
+        let size = || subsetting.size(endpoints.open().len(), stats.wanted());
+        let before = size();
+        stats.sample(self.load.requests.value(), now_ns);
+        if size() != before && !endpoints.prefers_zone() {
+            self.place(endpoints.entries().to_vec(), now_ns);
+        }
     }
 
     /// What is spoken with its endpoints, for a request that may or may not `switch` protocols: between sidecars HTTP/2, whatever the
@@ -148,6 +169,8 @@ pub struct ClusterLoad {
     pub health: Arc<ClusterHealth>,
     /// Where requests went whose callers prefer their own zone.
     pub zone_picks: Arc<ZonePicks>,
+    /// Which of many endpoints its requests go to.
+    pub subset: SubsetStats,
 }
 
 /// A number of things that are now, shared by all workers.

@@ -141,7 +141,8 @@ impl Rounds {
                 let all: Vec<_> = endpoints.open().iter().map(|entry| entry.endpoint.health()).collect();
                 health.sweep(&all, clock::now_ns(), &mut || fastrand::u64(..));
             }
-            endpoints.weigh_zones(clock::now_ns());
+            endpoints.weigh(clock::now_ns());
+            cluster.resize(clock::now_ns());
             let Some(check) = &cluster.health_check else { continue };
             for entry in endpoints.open().iter().take(TARGETS_MAX - targets.len().min(TARGETS_MAX)) {
                 let service = &entry.endpoint.key().cluster.service;

@@ -1,6 +1,7 @@
 //! What admin endpoints and scrapes see of the whole process.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -143,9 +144,12 @@ impl AdminState for Overview {
 fn cluster_view(cluster: &Cluster, dns: Option<DnsView>, checks: &health_check::Results) -> ClusterView {
     let now_ns = clock::now_ns();
     let endpoints = cluster.endpoints.load();
+    let own =
+        endpoints.subset().map(|own| own.iter().map(|entry| entry.endpoint.id()).collect::<HashSet<_>>());
     let endpoint = |entry: &crate::cluster::balance::Entry| EndpointView {
         address: entry.endpoint.address().to_string(),
         weight: entry.weight,
+        own: own.as_ref().map(|own| own.contains(&entry.endpoint.id())),
         zone: entry.zone.as_deref().map(str::to_owned),
         in_flight: entry.endpoint.in_flight().into(),
         health: describe(&entry.endpoint, now_ns, checks.reason(entry.endpoint.key())),

@@ -26,12 +26,14 @@ use crate::termination::TlsListener;
 use crate::trust::Trusted;
 use crate::upstream_tls::Tls;
 
-pub use build::{App, Local, Refusal, Resolved};
+pub use build::{Refusal, Resolved};
+pub use local::{App, Local};
 
 pub mod addresses;
 pub mod build;
 pub mod connection;
 pub mod interception;
+mod local;
 
 /// Which snapshot a plan was built from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

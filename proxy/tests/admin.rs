@@ -55,6 +55,7 @@ impl AdminState for Proxy {
         let endpoint = EndpointView {
             address: "127.0.0.1:9001".to_owned(),
             weight: 2,
+            own: Some(true),
             zone: Some("a".to_owned()),
             in_flight: 3,
             health: "ejected for 9 s more: failures in a row".to_owned(),
@@ -232,7 +233,7 @@ async fn clusters_come_as_text_and_as_json() {
             "shop/cart:80",
             "PeakEwma",
             "breaker half_open",
-            "127.0.0.1:9001  weight 2  in flight 3  cost 1.250 ms  zone a  ejected for 9 s more: failures in a row",
+            "127.0.0.1:9001  weight 2  in flight 3  cost 1.250 ms  own  zone a  ejected for 9 s more: failures in a row",
             "stale  age 9 s",
         ] {
             assert!(text.contains(part), "no {part} in {text}");

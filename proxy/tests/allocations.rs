@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use outrigger_filters::{Context, FilterChain, RateLimits};
+use outrigger_proxy::cluster::balance::subset::{Caller, Subsetting};
 use outrigger_proxy::cluster::balance::{EndpointSet, Entry};
 use outrigger_proxy::cluster::breaker::{Admit, ClusterBreaker};
 use outrigger_proxy::cluster::endpoint::{Endpoint, EndpointKey, InFlight, Outcome};
@@ -54,9 +55,12 @@ fn picking_and_counting_allocate_nothing_whatever_the_method() {
         Balance::ConsistentHash(HashKey::Source),
         Balance::ShuffleShard(shard),
     ] {
-        let set = endpoints(&balance).limited(100);
+        // Some are this caller's, where no key decides.
+        let subsetting = Subsetting { caller: Caller::Named(1), callers: 4_096, endpoints_min: 12 };
+        let set = endpoints(&balance).limited(100).narrowed(&subsetting, 12, &balance);
+        assert_eq!(set.subset().is_none(), balance.key().is_some());
         // One is out, so that health is looked at.
-        let out = set.open()[0].endpoint.clone();
+        let out = set.subset().unwrap_or(set.open())[0].endpoint.clone();
         (0..5).for_each(|_| InFlight::start(out.clone()).finish(Outcome::Failure, 1_000_000, 0));
         assert!(!out.standing().is_available());
         let allocated = allocations(|now_ns, mut random| {

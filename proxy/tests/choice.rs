@@ -25,7 +25,7 @@ use outrigger_proxy::worker::{CurrentPlan, DownstreamLimits, Shared, Worker};
 use outrigger_snapshot::facts::{self, Discovery, Facts, TlsMode};
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{
-    Backend, Balance, HashKey, Limits, Policy, Port, Protocol, Retry, SCHEMA, Service, ShuffleShard,
+    Backend, Balance, HashKey, Limits, Policy, Port, Protocol, Retry, SCHEMA, Service, ShuffleShard, Subset,
     ZonePreference,
 };
 use tokio::task::LocalSet;
@@ -88,6 +88,21 @@ fn facts() -> Facts {
     }
 }
 
+/// So many callers of so many endpoints in zone a, where all of `web` are.
+fn facts_of(callers: u32, endpoints: u8) -> Facts {
+    let mut facts = facts();
+    for (name, cluster) in &mut facts.clusters {
+        let Discovery::Static(listed) = &mut cluster.discovery else { continue };
+        if name.service.name() == "cart" {
+            let first = listed[0].clone();
+            let nth = |nth| SocketAddr::from(([127, 0, 1, nth], 1));
+            *listed = (1..=endpoints).map(|n| facts::Endpoint { address: nth(n), ..first.clone() }).collect();
+            cluster.peers = callers;
+        }
+    }
+    facts
+}
+
 impl Rig {
     fn new(zone: Option<&'static str>, cart: Backend) -> Self {
         let limits = DownstreamLimits {
@@ -116,13 +131,24 @@ impl Rig {
     }
 
     fn apply(&mut self, cart: Backend) {
+        self.apply_to(cart, facts());
+    }
+
+    fn apply_to(&mut self, cart: Backend, facts: Facts) {
         let policy = policy(cart);
         policy.check().unwrap();
         let app = App::At { host: [127, 0, 0, 1].into(), port: None };
         let (service, zone) = ("web".parse().unwrap(), self.zone.map(Arc::from));
-        let local = Local { identity: false, transparent: false, service, zone, app: Some(app) };
+        let local = Local {
+            identity: false,
+            transparent: false,
+            service,
+            node: "web-1".into(),
+            zone,
+            app: Some(app),
+        };
         let (resolved, version) = (BTreeMap::new(), PlanVersion::default());
-        let plan = Plan::build(&policy, &facts(), &local, &resolved, &mut self.registry, version).unwrap();
+        let plan = Plan::build(&policy, &facts, &local, &resolved, &mut self.registry, version).unwrap();
         self.plan.store(Some(Arc::new(plan)));
         self.registry.sweep();
     }
@@ -194,6 +220,17 @@ impl Rig {
     }
 }
 
+/// How many endpoints of a service of 100, called by 1,024, are this proxy's.
+fn own(cart: Backend, zone: Option<&'static str>) -> (usize, Arc<Cluster>) {
+    let mut rig = Rig::new(zone, backend());
+    rig.apply_to(cart, facts_of(1_024, 100));
+    let cluster = rig.cart();
+    let endpoints = cluster.endpoints.load();
+    let own = endpoints.subset().unwrap_or_else(|| endpoints.open()).len();
+    drop(endpoints);
+    (own, cluster)
+}
+
 async fn locally(test: impl Future<Output = ()>) {
     LocalSet::new().run_until(test).await;
 }
@@ -242,6 +279,49 @@ async fn calls_go_anywhere_where_zones_are_not_known_or_not_wanted() {
         }
         let rig = Rig::new(Some("a"), backend());
         assert!(!rig.metrics().contains("outrigger_zone_picks_total"), "not where it is off");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_endpoints_each_of_many_callers_has_some() {
+    locally(async {
+        assert_eq!(own(backend(), None).0, 13, "128 of 1,024 callers for each endpoint");
+        let subset = |endpoints_min| Backend { subset: Some(Subset { endpoints_min }), ..backend() };
+        assert_eq!(own(subset(20), None).0, 20);
+        assert_eq!(own(Backend { subset: None, ..backend() }, None).0, 100);
+        let keyed = Backend { balance: Balance::ConsistentHash(HashKey::Source), ..backend() };
+        assert_eq!(own(keyed, None).0, 100);
+        assert_eq!(own(preferring(6), Some("a")).0, 100, "where a zone is preferred");
+        assert_eq!(own(preferring(6), None).0, 13, "where none is known");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subset_grows_with_what_is_in_flight_and_outlives_a_plan() {
+    locally(async {
+        let mut rig = Rig::new(None, backend());
+        let size = |rig: &Rig| {
+            let cart = rig.cart();
+            let endpoints = cart.endpoints.load();
+            endpoints.subset().map(|own| own.len())
+        };
+        assert_eq!(size(&rig), None);
+        rig.apply_to(backend(), facts_of(1_024, 100));
+        assert_eq!(size(&rig), Some(13));
+        let cart = rig.cart();
+        assert!((0..20).all(|_| cart.load.requests.enter(100)));
+        cart.resize(1_000_000_000_000);
+        assert_eq!(size(&rig), Some(48), "twice what is in flight, and the next of 12 · 2ⁿ");
+        rig.apply_to(Backend { slow_start_ms: 1, ..backend() }, facts_of(1_024, 100));
+        assert_eq!(size(&rig), Some(48));
+        let metrics = rig.metrics().replace("default/cart:80", "cart:80");
+        for line in [r#"subset_size{cluster="cart:80"} 48"#, r#"subset_changes_total{cluster="cart:80"} 2"#] {
+            assert!(metrics.contains(&format!("outrigger_{line}\n")), "{line}:\n{metrics}");
+        }
+        rig.apply_to(backend(), facts_of(2, 100));
+        assert_eq!(size(&rig), None);
     })
     .await;
 }

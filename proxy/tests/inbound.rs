@@ -123,6 +123,7 @@ impl Rig {
             identity: policy.services.values().any(|service| service.mtls.is_some()),
             transparent: false,
             service: "cart".parse().unwrap(),
+            node: "cart-1".into(),
             zone: None,
             app: Some(app),
         };

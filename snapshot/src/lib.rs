@@ -15,5 +15,6 @@ pub mod policy;
 pub mod record;
 pub mod router;
 pub mod signed;
+pub mod subset;
 mod text_form;
 pub mod validate;

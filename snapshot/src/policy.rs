@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::name::ServiceName;
 
 pub use authorization::{Access, AccessRule, Authorization, Conditions, PriorityRule, Subject};
-pub use backend::{Backend, Balance, HashKey, Limits, OnEmpty, ShuffleShard, Timeouts, ZonePreference};
+pub use backend::{
+    Backend, Balance, HashKey, Limits, OnEmpty, SUBSET_ENDPOINTS_MIN, ShuffleShard, Subset, Timeouts,
+    ZonePreference,
+};
 pub use connection::{ConnectionBackend, ConnectionRule};
 pub use gateway::{
     CertificateName, ClientCertificates, Gateway, GatewayRoute, Listener, ListenerProtocol, Termination,

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use serde::de::DeserializeOwned;
 
 use crate::policy::{
-    Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, Service,
+    Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA,
+    SUBSET_ENDPOINTS_MIN, Service, Subset,
 };
 
 mod connection;
@@ -41,6 +42,7 @@ pub const FEATURES: &[&str] = &[
     SOURCE_CONDITIONS,
     UPSTREAM_TLS,
     INBOUND_TLS,
+    SUBSETS,
 ];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
@@ -71,6 +73,8 @@ pub const SOURCE_CONDITIONS: &str = "source_conditions";
 pub const UPSTREAM_TLS: &str = "upstream_tls";
 /// Sidecars that end TLS with clients outside the mesh.
 pub const INBOUND_TLS: &str = "inbound_tls";
+/// Subsets of endpoints that are other than by default.
+pub const SUBSETS: &str = "subsets";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;
@@ -276,6 +280,14 @@ fn check_choice(place: &str, backend: &Backend) -> Result<(), Invalid> {
     }
     if backend.zone_preference.is_some() && backend.balance.key().is_some() {
         return Err(invalid(place, "a key decides on the endpoint, and so cannot the zone".into()));
+    }
+    if let Some(Subset { endpoints_min }) = backend.subset
+        && !(SUBSET_ENDPOINTS_MIN..=ENDPOINTS_MAX as u32).contains(&endpoints_min)
+    {
+        let what = format!(
+            "a subset of {endpoints_min} endpoints, expected {SUBSET_ENDPOINTS_MIN} to {ENDPOINTS_MAX}"
+        );
+        return Err(invalid(place, what));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod inbound;
 mod no_route;
 mod origin;
 mod settings;
+mod subset;
 mod verdict;
 
 use clap::Args;

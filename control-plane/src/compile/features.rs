@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{
-    CONNECTION_RULES, Filter, Gateway, Inbound, Port, RateKey, RateLimit, Service,
+    CONNECTION_RULES, Filter, Gateway, Inbound, Port, RateKey, RateLimit, Service, Subset,
 };
 use outrigger_snapshot::validate::{
     AUTHORIZATION, CONNECTION_ACCESS, GATEWAY, GATEWAY_INBOUND, GRPC_RULES, IDENTITY_KEYS, INBOUND_TLS,
-    MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES, PROXY_PROTOCOL, SOURCE_CONDITIONS, UPSTREAM_TLS,
+    MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES, PROXY_PROTOCOL, SOURCE_CONDITIONS, SUBSETS, UPSTREAM_TLS,
 };
 
 use crate::config::model as config;
@@ -53,6 +53,7 @@ pub(super) fn of_policy(
         (PRIORITY_RULES, inbound().any(|inbound| !inbound.priorities.is_empty())),
         (INBOUND_TLS, inbound().any(|inbound| inbound.tls.is_some())),
         (IDENTITY_KEYS, limits.any(by_identity)),
+        (SUBSETS, ports().any(|port| !Subset::is_default(&port.backend.subset))),
         (PROXY_PROTOCOL, ports().any(|port| port.proxy_protocol.is_some())),
     ];
     used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()

@@ -142,6 +142,7 @@ fn explaining_says_where_each_value_comes_from() {
         "  slow start 30s (BackendPolicy default/narrow)",
         "; per endpoint 99 (BackendPolicy default/narrow)",
         "  zones      the own preferred (BackendPolicy default/narrow); with at least 6 endpoints (default)",
+        " are at most 2000 (default)",
     ];
     let grpc = [
         "rule         default/shop#0 (GRPCRoute default/shop)",
@@ -151,6 +152,7 @@ fn explaining_says_where_each_value_comes_from() {
         "  health     none (BackendPolicy default/quiet)",
         "  slow start none (default)",
         "  zones      all alike (default)",
+        "  subset     all endpoints",
     ];
     for source in [["-f", &file], ["--store", &store]] {
         for (method, url, parts) in

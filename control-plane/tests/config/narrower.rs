@@ -1,6 +1,8 @@
 //! Policies for a service and for one of its ports: which says what.
 
-use outrigger_snapshot::policy::{Balance, HashKey, HealthCheck, Hedge, Probe, ShuffleShard, ZonePreference};
+use outrigger_snapshot::policy::{
+    Balance, HashKey, HealthCheck, Hedge, Probe, ShuffleShard, Subset, ZonePreference,
+};
 
 use crate::load_text;
 use crate::resilience::{SERVICE, backend, policy};
@@ -72,6 +74,23 @@ fn a_probe_that_a_narrower_policy_replaces_need_not_fit() {
     let probe = |port| backend(&format!("{wide}\n---\n{narrow}"), port).health_check.unwrap().probe;
     assert_eq!(probe("grpc"), Probe::Grpc { service: String::new() });
     assert_eq!(probe("http"), Probe::Http { path: "/ok".into(), host: None });
+}
+
+#[test]
+fn subsets_are_as_the_narrowest_says_and_need_not_fit_a_key_of_its_own() {
+    let wide = |spec: &str| policy("wide", &format!("targetRefs: [{{kind: Service, name: api}}], {spec}"));
+    let narrow = |spec: &str| {
+        policy("narrow", &format!("targetRefs: [{{kind: Service, name: api, sectionName: grpc}}], {spec}"))
+    };
+    let grpc = |wide: &str, narrow: &str| backend(&format!("{wide}\n---\n{narrow}"), "grpc").subset;
+    let least = |endpoints_min| Some(Subset { endpoints_min });
+    let larger = wide("subset: {minEndpoints: 20}");
+    assert_eq!(grpc(&larger, &narrow("slowStart: 1s")), least(20));
+    assert_eq!(grpc(&larger, &narrow("subset: {minEndpoints: 30}")), least(30));
+    assert_eq!(grpc(&larger, &narrow("subset: {enabled: false}")), None);
+    assert_eq!(grpc(&wide("subset: {enabled: false}"), &narrow("subset: {enabled: true}")), least(12));
+    let keyed = narrow("balance: {policy: ConsistentHash, hash: {source: true}}");
+    assert_eq!(grpc(&larger, &keyed), least(20));
 }
 
 #[test]

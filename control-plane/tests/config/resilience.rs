@@ -5,7 +5,7 @@ use outrigger_control_plane::compile::compile;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{
     Backend, Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, PathMatch, Probe, Protocol, Retry,
-    RetryBudget, RuleRetry, ZonePreference,
+    RetryBudget, RuleRetry, Subset, ZonePreference,
 };
 use outrigger_snapshot::router::Router;
 
@@ -63,6 +63,7 @@ spec:
   slowStart: 30s
   limits: {endpointRequests: 77}
   zonePreference: {enabled: true, minEndpoints: 9}
+  subset: {minEndpoints: 20}
 "#;
 
 /// How the ports of `api` are used, by name, where `documents` are pushed beside it.
@@ -127,6 +128,7 @@ fn every_field_reaches_the_proxies() {
     expected.slow_start_ms = 30_000;
     expected.limits.endpoint_requests = 77;
     expected.zone_preference = Some(ZonePreference { endpoints_min: 9 });
+    expected.subset = Some(Subset { endpoints_min: 20 });
     assert_eq!(found, expected);
 }
 

@@ -44,6 +44,9 @@ pub struct EndpointView {
     pub address: String,
     /// Its share.
     pub weight: u32,
+    /// Whether it is one of this caller's, where each caller has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own: Option<bool>,
     /// Its zone.
     pub zone: Option<String>,
     /// Requests in flight.
@@ -77,7 +80,11 @@ fn text(clusters: &[ClusterView]) -> String {
 fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
     let ClusterView { name, protocol, balance, in_flight, breaker, dns, endpoints } = cluster;
     let count = endpoints.len();
-    write!(text, "{name}  {protocol}  {balance}  endpoints {count}  in flight {in_flight}")?;
+    write!(text, "{name}  {protocol}  {balance}  endpoints {count}")?;
+    if endpoints.iter().any(|endpoint| endpoint.own.is_some()) {
+        write!(text, "  own {}", endpoints.iter().filter(|endpoint| endpoint.own == Some(true)).count())?;
+    }
+    write!(text, "  in flight {in_flight}")?;
     writeln!(text, "  breaker {breaker}")?;
     if let Some(DnsView { name, state, age_ms }) = dns {
         write!(text, "  dns {name}  {state}")?;
@@ -86,10 +93,13 @@ fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
         }
         text.push('\n');
     }
-    for EndpointView { address, weight, zone, in_flight, health, cost_ms } in endpoints {
+    for EndpointView { address, weight, own, zone, in_flight, health, cost_ms } in endpoints {
         write!(text, "  {address}  weight {weight}  in flight {in_flight}")?;
         if let Some(cost_ms) = cost_ms {
             write!(text, "  cost {cost_ms:.3} ms")?;
+        }
+        if *own == Some(true) {
+            text.push_str("  own");
         }
         if let Some(zone) = zone {
             write!(text, "  zone {zone}")?;

@@ -18,6 +18,10 @@
 //! Where the proxy's own zone is preferred, the zone is drawn first and then one of its endpoints, in the same way as one of all: see
 //! [`zones`].
 //!
+//! # Subsets
+//! Where callers and endpoints are so many that not everyone is to call everyone, each caller has some of the endpoints, and one of these is
+//! picked in the same way: see [`subset`].
+//!
 //! # Limits
 //! An endpoint that has as many requests in flight as it may is passed over like one that is out. Two workers that pick at the same
 //! instant may both take the last place.
@@ -31,6 +35,7 @@ use self::alias::AliasTable;
 use self::hashed::ring;
 use self::screen::Screen;
 use self::shard::Shards;
+use self::subset::{Subset, Subsetting};
 use self::zones::{Preference, Zones};
 use super::endpoint::Endpoint;
 use super::hash_ring::HashRing;
@@ -39,12 +44,14 @@ use super::health::ClusterHealth;
 pub use self::hashed::BOUNDED_LOAD;
 
 mod alias;
+pub mod aperture;
 mod choice;
 mod hashed;
 pub mod peak_ewma;
 mod schedule;
 pub(super) mod screen;
 mod shard;
+pub mod subset;
 pub mod zones;
 
 #[cfg(test)]
@@ -74,8 +81,17 @@ pub struct EndpointSet {
     health: Arc<ClusterHealth>,
     /// Requests in flight with which an endpoint gets no more; 0: any number.
     limit: u32,
-    /// Where the proxy's own zone is preferred.
-    zones: Option<Box<Zones>>,
+    /// Where some of them come before the others.
+    part: Option<Part>,
+}
+
+/// Which of a set's endpoints come before the others.
+#[derive(Debug)]
+enum Part {
+    /// Those of the proxy's own zone.
+    Zones(Box<Zones>),
+    /// Those that are this caller's.
+    Subset(Box<Subset>),
 }
 
 #[derive(Debug)]
@@ -120,36 +136,59 @@ impl EndpointSet {
         let shares = weights.windows(2).any(|pair| pair[0] != pair[1]).then(|| Shares::new(&weights));
         // All are of one cluster.
         let health = entries.first().map(|entry| entry.endpoint.cluster_health().clone()).unwrap_or_default();
-        let (limit, zones) = (0, None);
-        Self { entries: entries.into_boxed_slice(), open, shares, method, health, limit, zones }
+        let (limit, part) = (0, None);
+        Self { entries: entries.into_boxed_slice(), open, shares, method, health, limit, part }
     }
 
     /// The same with at most `limit` requests in flight to each endpoint; 0: any number.
     pub fn limited(mut self, limit: u32) -> Self {
         self.limit = limit;
-        self.zones = self.zones.map(|zones| Box::new(zones.limited(limit)));
+        self.part = self.part.map(|part| match part {
+            Part::Zones(zones) => Part::Zones(Box::new(zones.limited(limit))),
+            Part::Subset(subset) => Part::Subset(Box::new(subset.limited(limit))),
+        });
         self
     }
 
     /// The same with a preference for endpoints of the proxy's own zone. None of it where a key decides, or the zone of no endpoint is known.
     pub fn preferring(mut self, preference: &Preference, balance: &Balance, now_ns: u64) -> Self {
         if balance.key().is_none() {
-            self.zones = Zones::new(&self, preference, balance).map(Box::new);
-            self.weigh_zones(now_ns);
+            self.part = Zones::new(&self, preference, balance).map(|zones| Part::Zones(Box::new(zones)));
+            self.weigh(now_ns);
         }
         self
     }
 
-    /// Fits the preference for the own zone to how the endpoints are.
-    pub fn weigh_zones(&self, now_ns: u64) {
-        if let Some(zones) = &self.zones {
-            zones.weigh(&self.health, now_ns);
+    /// The same for a caller that has some of the endpoints, where the requests in flight ask for `wanted`. None of it where a key decides, or
+    /// the own zone is preferred.
+    pub fn narrowed(mut self, subsetting: &Subsetting, wanted: usize, balance: &Balance) -> Self {
+        if balance.key().is_none() && self.part.is_none() {
+            let subset = Subset::new(&self, subsetting, wanted, balance);
+            self.part = subset.map(|subset| Part::Subset(Box::new(subset)));
+        }
+        self
+    }
+
+    /// Fits what comes first to how the endpoints are.
+    pub fn weigh(&self, now_ns: u64) {
+        match &self.part {
+            Some(Part::Zones(zones)) => zones.weigh(&self.health, now_ns),
+            Some(Part::Subset(subset)) => subset.weigh(),
+            None => {}
         }
     }
 
     /// Whether the own zone is preferred, as far as health allows.
     pub fn prefers_zone(&self) -> bool {
-        self.zones.is_some()
+        matches!(self.part, Some(Part::Zones(_)))
+    }
+
+    /// Those that are this caller's; `None`: all.
+    pub fn subset(&self) -> Option<&[Entry]> {
+        match &self.part {
+            Some(Part::Subset(subset)) => Some(subset.open()),
+            Some(Part::Zones(_)) | None => None,
+        }
     }
 
     /// All endpoints, also those of weight 0.
@@ -183,7 +222,7 @@ impl EndpointSet {
         avoid: &[u32],
     ) -> Option<&Arc<Endpoint>> {
         let entry = self.pick_entry(now_ns, random, hash_key, avoid)?;
-        if let Some(zones) = &self.zones {
+        if let Some(Part::Zones(zones)) = &self.part {
             zones.count(entry);
         }
         Some(&entry.endpoint)
@@ -212,12 +251,12 @@ impl EndpointSet {
             }
             Method::ShuffleShard(shards) => self.sharded(shards, hash_key, now_ns, random, screen)?,
             method => {
-                // Among all, whatever is preferred: else nobody would find out that a zone is back.
+                // Among all, whatever comes first: else nobody would find out that a zone is back.
                 let drawn = screen.looks().then(|| below(self.open, random()));
                 let trial = drawn.and_then(|index| self.trial(index, screen, now_ns));
-                if let (None, Some(zones)) = (trial, &self.zones)
-                    && let Some(zone) = zones.draw(random(), screen)
-                    && let Some(entry) = zone.pick_entry(now_ns, random, hash_key, avoid)
+                if let (None, Some(part)) = (trial, &self.part)
+                    && let Some(first) = part.draw(random, screen)
+                    && let Some(entry) = first.pick_entry(now_ns, random, hash_key, avoid)
                 {
                     return Some(entry);
                 }
@@ -270,6 +309,16 @@ impl EndpointSet {
     fn inverse_share(&self, index: usize, screen: &Screen<'_>) -> f32 {
         let share = self.shares.as_ref().map_or(1.0, |shares| shares.inverse[index]);
         if screen.looks() { share / screen.ramp(&self.entries[index]) } else { share }
+    }
+}
+
+impl Part {
+    /// Those among which an endpoint is picked first; `None`: all.
+    fn draw(&self, random: &mut impl FnMut() -> u64, screen: &Screen<'_>) -> Option<&EndpointSet> {
+        match self {
+            Self::Zones(zones) => zones.draw(random(), screen),
+            Self::Subset(subset) => subset.endpoints(screen),
+        }
     }
 }
 

@@ -1,22 +1,23 @@
 //! Snapshot → plan, off the request path. It succeeds whole or changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use outrigger_certs::pem;
 use outrigger_certs::trust::TrustBundle;
 use outrigger_filters::{FilterChain, FilterError};
 use outrigger_snapshot::facts::{self, Discovery, Facts, PEERS_DEFAULT};
-use outrigger_snapshot::name::{ClusterName, ServiceName};
+use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{self, Backend, Policy, Protocol, ProxyWriter};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
+use super::local::{App, Local};
 use super::{Destination, Plan, Rule, Version};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::balance::Entry;
+use crate::cluster::balance::subset::{Caller, Subsetting};
 use crate::cluster::balance::zones::{Callers, Preference};
 use crate::cluster::endpoint::EndpointKey;
 use crate::health_check::asked::Asked;
@@ -52,61 +53,6 @@ pub enum Refusal {
     Trust(String),
 }
 
-/// Where this proxy stands.
-#[derive(Debug, Clone)]
-pub struct Local {
-    /// The service beside which it runs.
-    pub service: ServiceName,
-    /// The zone that it runs in.
-    pub zone: Option<Arc<str>>,
-    /// The workload, if calls to it come through here.
-    pub app: Option<App>,
-    /// Whether this proxy was given an identity.
-    pub identity: bool,
-    /// Whether connections are intercepted.
-    pub transparent: bool,
-}
-
-/// The workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum App {
-    /// At an address.
-    At {
-        /// Which.
-        host: IpAddr,
-        /// Its port, if it is not the target port of its service.
-        port: Option<u16>,
-    },
-    /// At a socket of the machine.
-    Socket(Arc<Path>),
-}
-
-impl App {
-    /// Its port, if it is not the target port of its service.
-    fn port(&self) -> Option<u16> {
-        match self {
-            Self::At { port, .. } => *port,
-            Self::Socket(_) => None,
-        }
-    }
-
-    /// Where it is; of a socket, what it goes by where there are only addresses.
-    fn address(&self, target_port: u16) -> SocketAddr {
-        match self {
-            Self::At { host, port } => SocketAddr::new(*host, port.unwrap_or(target_port)),
-            Self::Socket(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), target_port),
-        }
-    }
-
-    /// The path of its socket, if that is where it is.
-    fn socket(&self) -> Option<Arc<Path>> {
-        match self {
-            Self::At { .. } => None,
-            Self::Socket(path) => Some(path.clone()),
-        }
-    }
-}
-
 /// What DNS said: addresses and weights by cluster.
 pub type Resolved = BTreeMap<ClusterName, Vec<(SocketAddr, u32)>>;
 
@@ -117,6 +63,8 @@ struct Builder<'a> {
     resolved: &'a Resolved,
     /// Whose calls prefer their own zone, if that is known.
     callers: Option<Arc<Callers>>,
+    /// Which caller this is, where endpoints are shared out.
+    caller: Caller,
     /// Whether this proxy has an identity to prove.
     identity: bool,
     /// The first filter that could not be built.
@@ -136,8 +84,9 @@ impl Plan {
         let trust = facts.trust.as_ref().map(trust).transpose()?;
         let clusters = HashMap::with_capacity(policy.services.len());
         let callers = callers(facts, local, registry);
-        let identity = local.identity;
-        let mut builder = Builder { registry, clusters, facts, resolved, callers, identity, refused: None };
+        let (identity, caller) = (local.identity, local.caller());
+        let mut builder =
+            Builder { registry, clusters, facts, resolved, callers, caller, identity, refused: None };
         for (service, spec) in &policy.services {
             for port in &spec.ports {
                 let header = ProxyVersion::written_by(ProxyWriter::Callers, port.proxy_protocol);
@@ -261,6 +210,9 @@ impl Builder<'_> {
         let preference = self.callers.as_ref().zip(backend.zone_preference).map(preferred);
         let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
         cluster.preference = preference;
+        cluster.subsetting = backend.subset.filter(|_| backend.balance.key().is_none()).map(|subset| {
+            Subsetting { caller: self.caller, callers: peers, endpoints_min: subset.endpoints_min }
+        });
         cluster.proxy_header = proxy_header;
         let tls = facts.map_or(Tls::None, |facts| self.tls(facts, backend));
         cluster.tls = tls.clone();

@@ -21,6 +21,7 @@ pub fn write_health(plan: &Plan, exposition: &mut Exposition) {
         write_ejections(cluster, exposition);
         write_breaker(cluster, exposition);
         write_zones(cluster, exposition);
+        write_subset(cluster, exposition);
         write_limits(cluster, Direction::Outbound, exposition);
     }
     let own = plan.inbound.iter().flat_map(|(_, rule)| &rule.destinations);
@@ -53,6 +54,18 @@ fn write_zones(cluster: &Cluster, exposition: &mut Exposition) {
             picks.sample(&[("cluster", &*cluster.name), ("zone", zone)], count);
         }
     }
+}
+
+fn write_subset(cluster: &Cluster, exposition: &mut Exposition) {
+    let Some(_) = &cluster.subsetting else { return };
+    let (endpoints, labels) = (cluster.endpoints.load(), [("cluster", &*cluster.name)]);
+    let own = endpoints.subset().unwrap_or_else(|| endpoints.open()).len();
+    exposition
+        .gauge("outrigger_subset_size", "Endpoints that are this caller's, while enough of them are well.")
+        .sample(&labels, own as u64);
+    exposition
+        .counter("outrigger_subset_changes_total", "Changes of which endpoints are this caller's.")
+        .sample(&labels, cluster.load.subset.changes());
 }
 
 fn write_ejections(cluster: &Cluster, exposition: &mut Exposition) {

@@ -55,6 +55,7 @@ fn assert_canonical<T: Serialize + PartialEq>(value: &T, decode: impl Fn(&[u8]) 
 fn run(policy: &Policy, facts: &Facts) {
     let local = Local {
         service: "cart".parse().expect("a label is a service name"),
+        node: "cart-1".into(),
         zone: None,
         app: None,
         identity: true,

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Breaker, CertificateName, Ejection, HealthCheck, Hedge, Protocol, Retry};
 
+/// The fewest endpoints that a caller has: with fewer, the better of two is often the worse of all.
+pub const SUBSET_ENDPOINTS_MIN: u32 = 12;
+
 /// How a cluster is used: complete, the compiler has filled in every default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +33,9 @@ pub struct Backend {
     pub slow_start_ms: u64,
     /// How far requests stay in the proxy's own zone; `None`: zones are not looked at.
     pub zone_preference: Option<ZonePreference>,
+    /// How many endpoints each of many callers has; `None`: all.
+    #[serde(default = "Subset::by_default", skip_serializing_if = "Subset::is_default")]
+    pub subset: Option<Subset>,
     /// What is shown to endpoints that are dialled by TLS and ask for a certificate; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<CertificateName>,
@@ -41,6 +47,26 @@ pub struct Backend {
 pub struct ZonePreference {
     /// With fewer healthy endpoints than this, zones are not looked at.
     pub endpoints_min: u32,
+}
+
+/// Where callers and endpoints are many, each caller has some of the endpoints. Of no effect where a key decides on the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subset {
+    /// So many at the least.
+    pub endpoints_min: u32,
+}
+
+impl Subset {
+    #[expect(clippy::unnecessary_wraps, reason = "it stands for the whole field")]
+    fn by_default() -> Option<Self> {
+        Some(Self { endpoints_min: SUBSET_ENDPOINTS_MIN })
+    }
+
+    /// Whether `subset` is what holds where nothing is said.
+    pub fn is_default(subset: &Option<Self>) -> bool {
+        *subset == Self::by_default()
+    }
 }
 
 /// How an endpoint is picked.
@@ -148,6 +174,7 @@ impl Backend {
             health_check: None,
             slow_start_ms: 0,
             zone_preference: None,
+            subset: Subset::by_default(),
             client_certificate: None,
         }
     }

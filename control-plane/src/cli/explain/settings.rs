@@ -1,11 +1,13 @@
 //! How a cluster is used, and by whose word.
 
+use outrigger_snapshot::facts;
 use outrigger_snapshot::policy::{
     Backend, Balance, Breaker, BreakerWindow, HashKey, HealthCheck, Hedge, OnEmpty, Port, Probe, Protocol,
-    Retry, Rule, ShuffleShard, ZonePreference,
+    Retry, Rule, ShuffleShard, Subset, ZonePreference,
 };
 
 use super::origin::{Origins, Parts, Place};
+use super::subset;
 use crate::config::grpc_status;
 use crate::config::text::duration_text;
 
@@ -16,6 +18,8 @@ pub(super) struct Settings<'a> {
     pub(super) protocol: Protocol,
     pub(super) backend: &'a Backend,
     pub(super) defaults: &'a Backend,
+    /// Where it is.
+    pub(super) facts: Option<&'a facts::Cluster>,
     /// The rule that leads to it, and the route that it is of.
     pub(super) rule: Option<(&'a Rule, &'a str)>,
 }
@@ -26,9 +30,10 @@ impl<'a> Settings<'a> {
         place: Place<'a>,
         port: &'a Port,
         defaults: &'a Backend,
+        facts: Option<&'a facts::Cluster>,
         rule: Option<(&'a Rule, &'a str)>,
     ) -> Self {
-        Self { origins, place, protocol: port.protocol, backend: &port.backend, defaults, rule }
+        Self { origins, place, protocol: port.protocol, backend: &port.backend, defaults, facts, rule }
     }
 
     /// A line for each group of settings: its name and what holds.
@@ -45,6 +50,7 @@ impl<'a> Settings<'a> {
             ("health", self.health_check()),
             ("slow start", self.slow_start()),
             ("zones", self.zones()),
+            ("subset", self.subset()),
         ];
         if self.backend.on_empty == OnEmpty::Drain {
             let mut parts = Parts::default();
@@ -341,6 +347,15 @@ impl<'a> Settings<'a> {
                 ("zonePreference.minEndpoints", format!("with at least {endpoints_min} endpoints"), false),
             ]),
         }
+    }
+
+    fn subset(&self) -> String {
+        let text = subset::text(self.backend, self.facts);
+        let field = match self.backend.subset {
+            None => "subset.enabled",
+            Some(_) => "subset.minEndpoints",
+        };
+        self.parts([(field, text, Subset::is_default(&self.backend.subset))])
     }
 
     fn slow_start(&self) -> String {

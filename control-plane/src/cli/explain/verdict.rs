@@ -128,9 +128,10 @@ impl<'a> Lines<'a> {
         rule: Option<(&Rule, &str)>,
     ) {
         self.add("cluster", format!("{name}, {share}"));
-        let discovery = facts.clusters.get(name).map(|cluster| &cluster.discovery);
+        let known = facts.clusters.get(name);
+        let discovery = known.map(|cluster| &cluster.discovery);
         self.add("  endpoints", discovery.map_or_else(|| "none".to_owned(), discovery_text));
-        if let Some(tls) = facts.clusters.get(name).and_then(|cluster| cluster.tls.as_ref()) {
+        if let Some(tls) = known.and_then(|cluster| cluster.tls.as_ref()) {
             self.add("  tls", upstream_text(tls));
         }
         let port = policy
@@ -147,7 +148,7 @@ impl<'a> Lines<'a> {
         let defaults = Backend::defaults_for(port.protocol);
         self.add("  protocol", port.protocol.name().to_owned());
         let place = Place { service: &name.service, port_name: &port.name };
-        for (group, text) in Settings::new(self.origins, place, port, &defaults, rule).lines() {
+        for (group, text) in Settings::new(self.origins, place, port, &defaults, known, rule).lines() {
             self.add(&format!("  {group}"), text);
         }
         // What comes to a service is the affair of its own sidecars, which a gateway's scope says nothing of.

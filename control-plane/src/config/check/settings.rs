@@ -203,6 +203,7 @@ pub(super) fn check<'a>(
             check_hedge(&here, &effective(&here, port.protocol), problems);
             check_attempts(&here, &effective(&here, port.protocol), problems);
             check_zones(&here, &effective(&here, port.protocol), problems);
+            check_subset(&here, &effective(&here, port.protocol), problems);
             check_probe(&Layer { resource, policy }, &here, port, name, problems);
         }
     }
@@ -223,6 +224,7 @@ fn check_alone(layer: &Layer<'_>, problems: &mut Problems) {
         check_attempts(&[*layer], &backend, problems);
     }
     check_zones(&[*layer], &backend, problems);
+    check_subset(&[*layer], &backend, problems);
 }
 
 fn check_orders(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
@@ -317,6 +319,23 @@ fn check_zones(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems)
     };
     let Some((_, layer)) = blamed else { return };
     add(layer, field, problems, |problem| problem(message.to_owned()).expected(expected));
+}
+
+/// Where a key decides on the endpoint, there are no subsets. That a wider policy says how large they are does no harm.
+fn check_subset(layers: &[Layer<'_>], backend: &Backend, problems: &mut Problems) {
+    if backend.balance.key().is_none() || backend.subset.is_none() {
+        return;
+    }
+    let keyed = last(layers, "balance").map(|(place, _)| place);
+    for field in ["subset.enabled", "subset.minEndpoints"] {
+        let Some((_, layer)) = last(layers, field).filter(|(place, _)| Some(*place) >= keyed) else {
+            continue;
+        };
+        add(layer, field, problems, |problem| {
+            problem("has no effect where balance goes by a hash".to_owned())
+                .expected("none, or another balance.policy")
+        });
+    }
 }
 
 /// A probe that no endpoint could answer would take all of them out. One that a narrower policy replaces or switches off is not sent.

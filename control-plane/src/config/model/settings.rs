@@ -2,7 +2,7 @@
 
 use outrigger_snapshot::policy::{
     Backend, Balance, Breaker, BreakerWindow, CertificateName, Ejection, HealthCheck, Hedge, OnEmpty, Probe,
-    Protocol, Retry, ZonePreference,
+    Protocol, Retry, SUBSET_ENDPOINTS_MIN, Subset, ZonePreference,
 };
 
 /// What a hedge waits for where nothing is said: a share of recent answers, per cent.
@@ -36,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) health_check: Option<Switch<HealthCheckSettings>>,
     pub(crate) slow_start_ms: Option<u64>,
     pub(crate) zones: ZoneSettings,
+    pub(crate) subset: SubsetSettings,
     pub(crate) client_certificate: Option<CertificateName>,
 }
 
@@ -51,6 +52,13 @@ pub(crate) enum Switch<T> {
 /// See [`ZonePreference`].
 #[derive(Debug, Default)]
 pub(crate) struct ZoneSettings {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) endpoints_min: Option<u32>,
+}
+
+/// See [`Subset`].
+#[derive(Debug, Default)]
+pub(crate) struct SubsetSettings {
     pub(crate) enabled: Option<bool>,
     pub(crate) endpoints_min: Option<u32>,
 }
@@ -127,6 +135,7 @@ impl Settings {
         let mut backend = Backend::defaults_for(protocol);
         let mut check: Option<HealthCheckSettings> = None;
         let (mut by_zone, mut endpoints_min) = (false, ZONE_ENDPOINTS_MIN);
+        let (mut subset, mut subset_min) = (true, SUBSET_ENDPOINTS_MIN);
         for settings in layers {
             settings.apply(&mut backend);
             match &settings.health_check {
@@ -136,8 +145,11 @@ impl Settings {
             }
             set(&mut by_zone, &settings.zones.enabled);
             set(&mut endpoints_min, &settings.zones.endpoints_min);
+            set(&mut subset, &settings.subset.enabled);
+            set(&mut subset_min, &settings.subset.endpoints_min);
         }
         backend.zone_preference = by_zone.then_some(ZonePreference { endpoints_min });
+        backend.subset = subset.then_some(Subset { endpoints_min: subset_min });
         backend.health_check = check.map(HealthCheckSettings::resolved);
         backend
     }

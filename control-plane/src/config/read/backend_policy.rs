@@ -33,6 +33,10 @@ pub(super) fn read(spec: &Node, path: &Path<'_>, namespace: &str, report: &mut R
         settings.zones.enabled = zones.field("enabled").and_then(Node::boolean);
         settings.zones.endpoints_min = number(zones, "minEndpoints");
     }
+    if let Some(subset) = spec.field("subset") {
+        settings.subset.enabled = subset.field("enabled").and_then(Node::boolean);
+        settings.subset.endpoints_min = number(subset, "minEndpoints");
+    }
     resilience::read(spec, path, &mut settings, report);
     settings.health_check = switched(spec, "healthCheck", path, report, health_check::read);
     settings.slow_start_ms = limited(spec, "slowStart", 1, path, report);

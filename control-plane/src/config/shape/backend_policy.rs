@@ -1,5 +1,6 @@
 //! The shape of `outrigger.dev/v1alpha1` `BackendPolicy`.
 
+use outrigger_snapshot::policy::SUBSET_ENDPOINTS_MIN;
 use outrigger_snapshot::validate::{ENDPOINTS_MAX, SHARD_ENDPOINTS_MAX};
 
 use super::super::text::Text;
@@ -57,6 +58,11 @@ pub(crate) static SPEC: Object = Object {
             "zonePreference",
             Shape::Object(&ZONE_PREFERENCE),
             "whether requests stay in the zone that they come from, as far as every endpoint keeps its share",
+        ),
+        optional(
+            "subset",
+            Shape::Object(&SUBSET),
+            "how many of the endpoints each caller has, where callers × endpoints are more than 2,000",
         ),
         optional("discovery", Shape::Object(&DISCOVERY), "how DNS answers are taken"),
         optional("tls", Shape::Object(&TLS), "what is shown where a `BackendTLSPolicy` has it called by TLS"),
@@ -145,6 +151,17 @@ static ZONE_PREFERENCE: Object = Object {
             "minEndpoints",
             Shape::Integer { least: 1, most: ENDPOINTS_MAX as i64 },
             "with fewer healthy endpoints, zones are not looked at",
+        ),
+    ],
+};
+
+static SUBSET: Object = Object {
+    fields: &[
+        optional("enabled", Shape::Boolean, "false: all, however many"),
+        optional(
+            "minEndpoints",
+            Shape::Integer { least: SUBSET_ENDPOINTS_MIN as i64, most: ENDPOINTS_MAX as i64 },
+            "so many at the least; more where more requests are in flight",
         ),
     ],
 };

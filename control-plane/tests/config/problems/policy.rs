@@ -46,7 +46,7 @@ const CASES: &[(Wrong, &[&str])] = &[
             "outlierDetection: {}, balance: {policy: RING_HASH}, retry: {retryOn: 5xx}, timeouts: {request: 5}",
         ),
         &[
-            r#"m.yaml:6:63: spec.outlierDetection: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery, tls; did you mean "ejection"?"#,
+            r#"m.yaml:6:63: spec.outlierDetection: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, subset, discovery, tls; did you mean "ejection"?"#,
             r#"m.yaml:6:103: spec.balance.policy: "RING_HASH" is not known; expected one of PeakEwma, LeastRequest, RoundRobin, Random, ConsistentHash, ShuffleShard; did you mean "ConsistentHash"?"#,
             r#"m.yaml:6:123: spec.retry.retryOn: is not a field of this object; expected one of attempts, statuses, grpcStatuses, idempotent, backoff, bodyBytes, budget; did you mean "statuses"?"#,
             "m.yaml:6:158: spec.timeouts.request: is the number 5; expected a duration like 10s, 1m30s or 250ms, without fractions",
@@ -131,6 +131,21 @@ const CASES: &[(Wrong, &[&str])] = &[
         ],
     ),
     (
+        Wrong::Port("subset: {minEndpoints: 11}"),
+        &[
+            "m.yaml:6:86: spec.subset.minEndpoints: is the number 11; expected a whole number from 12 to 20000",
+        ],
+    ),
+    (
+        Wrong::Port(
+            "subset: {enabled: true, minEndpoints: 20}, balance: {policy: ConsistentHash, hash: {source: true}}",
+        ),
+        &[
+            "m.yaml:6:81: spec.subset.enabled: has no effect where balance goes by a hash; expected none, or another balance.policy",
+            "m.yaml:6:101: spec.subset.minEndpoints: has no effect where balance goes by a hash; expected none, or another balance.policy",
+        ],
+    ),
+    (
         Wrong::Policy(
             "targetRefs: [{kind: Service, name: web, sectionName: http}], balance: {policy: ConsistentHash, hash: {header: a, cookie: b}}",
         ),
@@ -182,7 +197,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Policy("targetRefs: [{kind: Service, name: web, sectionName: http}], retries: {}"),
         &[
-            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, discovery, tls; did you mean \"retry\"?",
+            "m.yaml:6:63: spec.retries: is not a field of this object; expected one of targetRefs, balance, timeouts, limits, retry, hedge, ejection, breaker, healthCheck, slowStart, zonePreference, subset, discovery, tls; did you mean \"retry\"?",
         ],
     ),
 ];

@@ -273,6 +273,7 @@ fn policy(dice: &mut Dice<'_>, index: usize, namespace: &str, name: &str) -> Val
             spec["balance"] =
                 json!({ "policy": dice.pick(&["Random", "RoundRobin", "LeastRequest", "PeakEwma"]) });
             spec["zonePreference"] = json!({ "enabled": dice.one_in(2), "minEndpoints": 1 + dice.below(9) });
+            spec["subset"] = json!({ "enabled": dice.one_in(2), "minEndpoints": 12 + dice.below(9) });
         }
         1 => {
             spec["balance"] = json!({

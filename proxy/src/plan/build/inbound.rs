@@ -139,6 +139,7 @@ impl Builder<'_> {
             health_check: None,
             slow_start_ms: 0,
             zone_preference: None,
+            subset: None,
             ..backend.clone()
         };
         let breaker = self.registry.breaker(Direction::Inbound, name, breaker);

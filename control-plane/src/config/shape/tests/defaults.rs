@@ -107,6 +107,8 @@ fn defaults(protocol: Protocol) -> Vec<(&'static str, String)> {
         ("slowStart", duration(backend.slow_start_ms)),
         ("zonePreference.enabled", by_default.zone_preference.is_some().to_string()),
         ("zonePreference.minEndpoints", backend.zone_preference.unwrap().endpoints_min.to_string()),
+        ("subset.enabled", by_default.subset.is_some().to_string()),
+        ("subset.minEndpoints", backend.subset.unwrap().endpoints_min.to_string()),
     ]);
     rows
 }

@@ -99,6 +99,7 @@ fn samples(kind: Kind) -> Vec<Value> {
                     },
                     "limits": { "connections": 1, "pending": 1, "requests": 1, "endpointRequests": 1 },
                     "zonePreference": { "enabled": false, "minEndpoints": 3 },
+                    "subset": { "enabled": false, "minEndpoints": 12 },
                     "discovery": { "onEmpty": "drain" },
                     "tls": { "clientCertificateRef": { "group": "", "kind": "Secret", "namespace": "default", "name": "pair" } },
                 });

@@ -5,6 +5,7 @@ use outrigger_snapshot::policy::Ejection;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cluster::balance::Part;
 use crate::cluster::endpoint::{Endpoint, EndpointKey, InFlight, Outcome};
 use crate::cluster::health::Rules;
 use crate::telemetry::metrics::Direction;
@@ -41,6 +42,13 @@ fn seen_from(zone: &str, callers: &[(&str, u64)], endpoints: &[&str], balance: &
         Preference { callers: callers.into(), endpoints_min: 6, picks: Arc::new(ZonePicks::default()) };
     let set = EndpointSet::new(endpoints.iter().enumerate().map(entry).collect(), balance);
     set.preferring(&preference, balance, 0)
+}
+
+fn preference(set: &EndpointSet) -> &Preference {
+    match &set.part {
+        Some(Part::Zones(zones)) => &zones.preference,
+        other => unreachable!("zones are known: {other:?}"),
+    }
 }
 
 /// The share of each endpoint in the picks, each of which is answered at once.
@@ -113,7 +121,7 @@ fn every_endpoint_gets_the_same_rate_whatever_the_method() {
             let local = of_zone(&shares, zone);
             let expected = if zone == "a" { 0.625 } else { 1.0 };
             assert!((local - expected).abs() < 0.01, "{balance:?}, {zone}: {shares:?}");
-            let [(_, counted), (_, others)] = set.zones.as_ref().unwrap().preference.picks.counts();
+            let [(_, counted), (_, others)] = preference(&set).picks.counts();
             assert_eq!((counted, counted + others), ((local * 60_000.0).round() as u64, 60_000));
             for (rate, share) in rates.iter_mut().zip(shares) {
                 *rate += share * weight as f64 / 100.0;
@@ -130,7 +138,7 @@ fn shares_follow_health() {
     let set = seen_from("b", &CALLERS, &ENDPOINTS, &Balance::PeakEwma);
     eject(&set, [2, 3]);
     assert!(of_zone(&shares(&set, 2_000, &[]), "b") > 0.999, "those that are well, until the sweep");
-    set.weigh_zones(SECOND);
+    set.weigh(SECOND);
     // u = 2/6 each, s = 40/40/20: of what b cannot serve, all goes to c.
     let after = shares(&set, 8_000, &[]);
     assert!((of_zone(&after, "b") - 5.0 / 6.0).abs() < 0.02, "{after:?}");
@@ -143,7 +151,7 @@ fn a_zone_that_is_out_is_left_at_once_and_comes_back_by_its_trials() {
     eject(&set, [6, 7]);
     let out = shares(&set, 2_000, &[]);
     assert_eq!(of_zone(&out, "c"), 0.0, "before the sweep");
-    set.weigh_zones(SECOND);
+    set.weigh(SECOND);
     let out = shares(&set, 2_000, &[]);
     assert!(of_zone(&out, "a") > 0.0 || of_zone(&out, "b") > 0.0);
     assert_eq!(of_zone(&out, "c"), 0.0);
@@ -153,7 +161,7 @@ fn a_zone_that_is_out_is_left_at_once_and_comes_back_by_its_trials() {
         let picked = set.pick(20 * SECOND, &mut || rng.u64(..), None, &[]).unwrap().clone();
         InFlight::start(picked).finish(Outcome::Success, 5 * MS, 20 * SECOND);
     }
-    set.weigh_zones(21 * SECOND);
+    set.weigh(21 * SECOND);
     assert!(of_zone(&shares(&set, 2_000, &[]), "c") > 0.999);
 }
 
@@ -181,12 +189,12 @@ fn nothing_is_preferred_where_too_little_is_known_or_well() {
 
     let set = seen("c", &CALLERS, &ENDPOINTS);
     eject(&set, 0..3);
-    set.weigh_zones(SECOND);
+    set.weigh(SECOND);
     assert_eq!(shares(&set, 2_000, &[])[..3], [0.0; 3]);
     assert!(of_zone(&shares(&set, 2_000, &[]), "c") < 0.9, "five are well");
 
     let set = seen("c", &CALLERS, &ENDPOINTS);
-    let callers = &set.zones.as_ref().unwrap().preference.callers;
+    let callers = &preference(&set).callers;
     for unwell in 0..2_u8 {
         let key = EndpointKey {
             direction: Direction::Outbound,
@@ -198,7 +206,7 @@ fn nothing_is_preferred_where_too_little_is_known_or_well() {
         endpoint.join(0, false, false);
         endpoint.checked(false, 0);
     }
-    set.weigh_zones(SECOND);
+    set.weigh(SECOND);
     assert!(even(&set), "the callers are unwell themselves");
 }
 
