@@ -67,6 +67,9 @@ async fn a_key_makes_a_post_safe_and_the_next_try_is_numbered() {
     assert_eq!((answer.status, app.requests()), (StatusCode::OK, 2));
     assert_eq!(answer.json()["body"], "order");
     assert_eq!(app.last().unwrap().headers["outrigger-attempt"], "2");
+    let attempts = async |le: &str| count(&shop, &["outrigger_request_attempts_bucket{", le]).await;
+    assert_eq!((attempts("le=\"1\"").await, attempts("le=\"2\"").await), (0, 1));
+    assert_eq!(count(&shop, &["outrigger_picks_total{", "reason=\"only\""]).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +114,7 @@ async fn retries_stay_within_their_budget() {
     let extra = app.heads().len() - REQUESTS;
     assert!((REQUESTS / 20..=REQUESTS / 10 + 3).contains(&extra), "{extra} retries");
     assert!(count(&shop, &["outrigger_retry_obstacles_total", "obstacle=\"budget\""]).await > 0);
+    assert_eq!(count(&shop, &["outrigger_retry_budget_balance{", "cart"]).await, 0);
 }
 
 /// Answers the first request of each connection and closes it under the second; tells how many came.
