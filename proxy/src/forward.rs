@@ -165,7 +165,7 @@ impl Prepared {
                 attempt = *second;
             }
             let sent = if self.holds_back(&sent) { Box::pin(peek(sent)).await } else { sent };
-            self.course.outgoing.stage.set(None);
+            let stage = self.course.outgoing.stage.take();
             let (ended, pushback) = look(&sent, self.course.outgoing.grpc, known);
             let now_ns = clock::now_ns();
             if let (Some(hedge), true) = (&self.cluster.hedge, sent.is_ok()) {
@@ -178,7 +178,7 @@ impl Prepared {
                 None => attempt.begun(now_ns),
             }
             let Some(wait_ns) = self.again(worker, ended, pushback, now_ns) else {
-                return self.over(sent, attempt, now_ns);
+                return self.over(sent, attempt, stage, now_ns);
             };
             drop(attempt);
             let next_ns = clock::now_ns().saturating_add(wait_ns);
@@ -200,11 +200,17 @@ impl Prepared {
         pick(worker, &self.cluster, self.key, tries, picks, now_ns)
     }
 
-    /// There is no other try.
-    fn over(&self, sent: Sent, attempt: Attempt, now_ns: u64) -> Result<(Attempt, Box<Answer>), ProxyError> {
+    /// There is no other try; the last was at `stage`.
+    fn over(
+        &self,
+        sent: Sent,
+        attempt: Attempt,
+        stage: Option<Stage>,
+        now_ns: u64,
+    ) -> Result<(Attempt, Box<Answer>), ProxyError> {
         let Course { tries, deadline_ns, .. } = &self.course;
-        if now_ns >= *deadline_ns {
-            self.course.shard().overdue(Stage::Head);
+        if let Some(stage) = stage.filter(|_| now_ns >= *deadline_ns) {
+            self.course.shard().overdue(stage);
         }
         if sent.is_ok() && tries.counted + tries.uncounted > 0 {
             self.course.shard().seldom().retry_answers.add(1);

@@ -108,7 +108,7 @@ async fn grown(policy: &str, uploads: usize, pieces: usize, piece: usize) -> u64
         eventually(DEADLINE, "the uploads come to the application", come).await;
     }
     let grown = shop.process.resident_kib().saturating_sub(before);
-    // Nobody asks for what was not kept whole.
+    // As many as the pool has room for.
     let kept = count(&shop, &["outrigger_replay_bytes"]).await;
     assert!(kept <= POOL_KIB * 1024 && (kept > 0) != policy.contains("attempts: 0"), "{kept} bytes");
     drop(connections);
