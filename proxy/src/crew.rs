@@ -273,7 +273,7 @@ fn runtime(stats: &Arc<WorkerStats>) -> Builder {
 
 /// The life of a worker.
 async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phases: watch::Receiver<Phase>) {
-    tokio::task::spawn_local(worker.sweep.clone().run());
+    tokio::task::spawn_local(worker.sweep.clone().run(worker.stats.clone()));
     let housekeeper = worker.clone();
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     let stack = stack(worker.clone());

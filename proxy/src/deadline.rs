@@ -3,16 +3,67 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::clock;
 use crate::error::{ProxyError, Timeout};
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::Body;
 use crate::sweep::{Sweep, Timer};
+use crate::telemetry::metrics::RequestStats;
+
+/// What a request was at when its time was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// It had none left when it came.
+    Arrival,
+    /// A fault held it up.
+    Delay,
+    /// It waited for a place at the workload.
+    Queue,
+    /// It waited for a connection.
+    Connect,
+    /// It was sent, and not answered.
+    Head,
+    /// Its answer was under way.
+    Body,
+    /// Another try was to come, and would have come too late.
+    Backoff,
+}
+
+/// Every [`Stage`] as metrics spell it.
+pub const STAGES: [&str; 7] = ["arrival", "delay", "queue", "connect", "head", "body", "backoff"];
+
+/// A request that waits at a stage, for as long as this is held: if its time is over by then, that is counted.
+#[derive(Debug)]
+pub struct Wait {
+    stats: Arc<RequestStats>,
+    worker: usize,
+    deadline_ns: u64,
+    stage: Stage,
+}
+
+impl Wait {
+    /// From now on.
+    pub fn at(stage: Stage, exchange: &Exchange, worker: usize) -> Self {
+        let (stats, deadline_ns) = (exchange.resolution.stats().clone(), exchange.deadline_ns);
+        Self { stats, worker, deadline_ns, stage }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if clock::now_ns() >= self.deadline_ns {
+            self.stats.shard(self.worker).overdue(self.stage);
+        }
+    }
+}
 
 /// Ends a request that nobody waits for any more.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::deadline::{Stage, Wait};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::worker::Worker;
@@ -60,9 +61,11 @@ where
             return DelayFuture::Straight(self.inner.call(exchange));
         }
         self.worker.stats.faults_delayed.add(1);
+        let wait = Wait::at(Stage::Delay, &exchange, self.worker.index);
         let mut inner = self.inner.clone();
         DelayFuture::Held(Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            drop(wait);
             inner.call(exchange).await
         }))
     }

@@ -12,31 +12,36 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
 use outrigger_snapshot::head::ResponseHead;
-use smallvec::SmallVec;
 
 use self::answered::{look, outcome, peek};
+use self::course::Course;
+pub(crate) use self::course::Tries;
 use self::hedge::{Aside, Sent, alone, beside};
 use self::outgoing::Outgoing;
 use self::send::{discard, hash_key, send};
 use self::watch::Watch;
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::cluster::balance::PICK_REASONS;
 use crate::cluster::breaker::{Admit, Permit};
 use crate::cluster::endpoint::Endpoint;
+use crate::deadline::Stage;
 use crate::error::{Limit, ProxyError};
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, Incoming, UpstreamBody};
 use crate::http::normalize::normalize_response;
 use crate::lineage::Parent;
 use crate::passage::{Admission, Attempt, Passage};
-use crate::plan::{Destination, Resolution};
+use crate::plan::Destination;
 use crate::pool::Lease;
 use crate::retry::budget::BudgetSettings;
 use crate::retry::pushback::Pushback;
 use crate::retry::{Ended, Obstacle, Verdict};
+use crate::telemetry::metrics::Counter;
 use crate::worker::Worker;
 
 mod answered;
+mod course;
 mod hedge;
 mod outgoing;
 mod send;
@@ -51,9 +56,6 @@ pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Longest time that [`GRPC_TIMEOUT`] has room for, in milliseconds: eight digits.
 const GRPC_TIMEOUT_MAX_MS: u64 = 99_999_999;
-
-/// Endpoints that are remembered as tried.
-const TRIED_MAX: usize = 4;
 
 /// A value of [`GRPC_TIMEOUT`].
 pub fn grpc_timeout(remaining_ms: u64) -> Option<HeaderValue> {
@@ -70,14 +72,13 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
     // A block and no function: the arguments of an `async fn` stand twice in its future.
     Either::Left(async move {
         let (attempt, answer) = prepared.run(&worker).await?;
-        let grpc = prepared.outgoing.grpc;
-        let Prepared { cluster, admission, watch, upgrade, deadline_ns, .. } = prepared;
+        let (grpc, deadline_ns) = (prepared.course.outgoing.grpc, prepared.course.deadline_ns);
+        let Prepared { cluster, admission, watch, upgrade, .. } = prepared;
         let Answer { lease, response, ahead, .. } = *answer;
         let passage = Passage { lease, attempt, admission, record: None };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Boxed: rare.
             let idle = clock::limit_ns(cluster.timeouts.tunnel_idle_ms).map(Duration::from_nanos);
-            let upgrade = upgrade.map(|upgrade| *upgrade);
             return Box::pin(switch::switch(response.into_parts().0, passage, upgrade, idle)).await;
         }
         Ok(reply(response, ahead, passage, grpc, watch, &cluster, deadline_ns))
@@ -86,16 +87,14 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
 
 /// A request on its way to a cluster.
 struct Prepared {
+    course: Course,
     cluster: Arc<Cluster>,
-    resolution: Resolution,
-    outgoing: Outgoing,
     admission: Admission,
     watch: Watch,
     /// What consistent hashing and shuffle sharding go by.
     key: Option<u64>,
-    /// Boxed: rare.
+    /// Boxed, as it is rare.
     upgrade: Option<Box<HeaderValue>>,
-    deadline_ns: u64,
     parent: Option<Parent>,
 }
 
@@ -116,29 +115,6 @@ impl Answer {
     }
 }
 
-/// How far the tries of one request have come.
-#[derive(Default)]
-pub(crate) struct Tries {
-    /// Endpoints tried, the last one last.
-    endpoints: SmallVec<[u32; TRIED_MAX]>,
-    pub(crate) counted: u32,
-    pub(crate) uncounted: u32,
-    /// The next goes over a new connection: the last one was closed under the request.
-    fresh: bool,
-}
-
-impl Tries {
-    /// Notes that an endpoint is tried; whether it was before. Once all were tried, only the last is avoided.
-    fn note(&mut self, endpoint: &Endpoint, of: usize) -> bool {
-        let known = self.endpoints.contains(&endpoint.id());
-        if self.endpoints.len() + 1 >= of.min(TRIED_MAX) {
-            self.endpoints.clear();
-        }
-        self.endpoints.push(endpoint.id());
-        known
-    }
-}
-
 impl Prepared {
     fn new(worker: &Worker, exchange: Exchange) -> Result<Self, ProxyError> {
         let resolution = exchange.resolution.clone();
@@ -151,34 +127,37 @@ impl Prepared {
             (exchange.upgrade.clone().map(Box::new), exchange.deadline_ns, exchange.parent);
         // The clock is read once for this and the first try.
         let now_ns = clock::now_ns();
-        let mut outgoing = Outgoing::new(exchange, &cluster, &destination.retry, &worker.replay);
+        resolution.stats().shard(worker.index).prepared(now_ns.saturating_sub(exchange.told_ns));
+        let mut outgoing = Outgoing::new(exchange, &cluster, &destination.retry, worker);
         let watch = Watch::new(worker, &cluster, &resolution.rule, outgoing.body(), now_ns);
         if destination.retry.attempts > 0 || cluster.hedge.is_some() {
             cluster.load.retries.deposit(&cluster.budget, now_ns);
         }
-        Ok(Self { cluster, resolution, outgoing, admission, watch, key, upgrade, deadline_ns, parent })
+        let course = Course { resolution, outgoing, tries: Tries::default(), deadline_ns };
+        Ok(Self { course, cluster, admission, watch, key, upgrade, parent })
     }
 
     /// Sends to one endpoint, and again as long as its retry policy says so.
     async fn run(&mut self, worker: &Worker) -> Result<(Attempt, Box<Answer>), ProxyError> {
-        let mut tries = Tries::default();
         loop {
             let started_ns = self.watch.started_ns();
             let permit = permit(worker, &self.cluster, started_ns).inspect_err(|_| self.spend(worker))?;
-            let (endpoint, known) = pick(worker, &self.cluster, self.key, &mut tries, started_ns)?;
-            let mut attempt = Attempt::start(endpoint, permit, started_ns, self.deadline_ns);
+            let late_ns = self.late_ns(started_ns);
+            let (endpoint, known) = self.pick(worker, started_ns)?;
+            let mut attempt = Attempt::start(endpoint, permit, started_ns, self.course.deadline_ns);
             let (second, sent) = {
-                let late_ns = self.late_ns(&tries, started_ns);
-                let (outgoing, watch) = (&self.outgoing, &mut self.watch);
-                let mut own = pin!(send(worker, &self.cluster, &attempt, outgoing, watch, tries.fresh));
+                let (watch, fresh) = (&mut self.watch, self.course.tries.fresh);
+                let mut own =
+                    pin!(send(worker, &self.cluster, &attempt, &self.course.outgoing, watch, fresh));
                 match alone(worker, own.as_mut(), late_ns).await {
                     Some(sent) => (None, sent),
                     None => {
-                        let (cluster, resolution, parent) = (&self.cluster, &self.resolution, self.parent);
-                        let (key, deadline_ns) = (self.key, self.deadline_ns);
+                        let (cluster, parent, key) = (&self.cluster, self.parent, self.key);
+                        let (outgoing, resolution) = (&self.course.outgoing, &self.course.resolution);
+                        let deadline_ns = self.course.deadline_ns;
                         let aside = Aside { worker, cluster, resolution, outgoing, parent, key, deadline_ns };
                         // Boxed, as it is rare: every request's future would have room for it.
-                        Box::pin(beside(aside, own, &mut tries)).await
+                        Box::pin(beside(aside, own, &mut self.course.tries)).await
                     }
                 }
             };
@@ -186,22 +165,20 @@ impl Prepared {
                 attempt = *second;
             }
             let sent = if self.holds_back(&sent) { Box::pin(peek(sent)).await } else { sent };
-            let (ended, pushback) = look(&sent, self.outgoing.grpc, known);
+            let stage = self.course.outgoing.stage.take();
+            let (ended, pushback) = look(&sent, self.course.outgoing.grpc, known);
             let now_ns = clock::now_ns();
             if let (Some(hedge), true) = (&self.cluster.hedge, sent.is_ok()) {
                 // Of a hedge that won, too, from the first try on: that one took longer yet.
                 let took_ns = now_ns.saturating_sub(started_ns);
                 self.cluster.load.answers.observe(took_ns, hedge.percentile);
             }
-            match outcome(&sent, self.outgoing.grpc) {
+            match outcome(&sent, self.course.outgoing.grpc) {
                 Some(outcome) => attempt.answered(outcome, now_ns),
                 None => attempt.begun(now_ns),
             }
-            let Some(wait_ns) = self.again(worker, ended, pushback, &mut tries) else {
-                if sent.is_ok() && tries.counted + tries.uncounted > 0 {
-                    self.resolution.stats().shard(worker.index).retry_answers.add(1);
-                }
-                return sent.map(|answer| (attempt, answer)).map_err(|failed| failed.error);
+            let Some(wait_ns) = self.again(worker, ended, pushback, now_ns) else {
+                return self.over(sent, attempt, stage, now_ns);
             };
             drop(attempt);
             let next_ns = clock::now_ns().saturating_add(wait_ns);
@@ -209,50 +186,79 @@ impl Prepared {
                 Box::pin(discard(answer)).await;
             }
             if wait_ns > 0 {
+                self.course.outgoing.stage.set(Some(Stage::Backoff));
                 Box::pin(self.watch.pause(next_ns)).await;
             }
-            self.renew(&tries);
+            self.renew();
         }
+    }
+
+    /// Where the next try goes, and whether one went there before.
+    fn pick(&mut self, worker: &Worker, now_ns: u64) -> Result<(Arc<Endpoint>, bool), ProxyError> {
+        let Course { resolution, tries, .. } = &mut self.course;
+        let picks = &resolution.stats().shard(worker.index).picks;
+        pick(worker, &self.cluster, self.key, tries, picks, now_ns)
+    }
+
+    /// There is no other try; the last was at `stage`.
+    fn over(
+        &self,
+        sent: Sent,
+        attempt: Attempt,
+        stage: Option<Stage>,
+        now_ns: u64,
+    ) -> Result<(Attempt, Box<Answer>), ProxyError> {
+        let Course { tries, deadline_ns, .. } = &self.course;
+        if let Some(stage) = stage.filter(|_| now_ns >= *deadline_ns) {
+            self.course.shard().overdue(stage);
+        }
+        if sent.is_ok() && tries.counted + tries.uncounted > 0 {
+            self.course.shard().seldom().retry_answers.add(1);
+        }
+        sent.map(|answer| (attempt, answer)).map_err(|failed| failed.error)
     }
 
     /// Whether a 200 may still turn out to be a failure that is worth another try.
     fn holds_back(&self, sent: &Sent) -> bool {
         let ok = sent.as_ref().is_ok_and(|answer| answer.response.status() == StatusCode::OK);
-        ok && self.outgoing.minds_grpc
+        ok && self.course.outgoing.minds_grpc
     }
 
     /// Whether it is sent again, and after how many nanoseconds.
-    fn again(&self, worker: &Worker, ended: Ended, pushback: Pushback, tries: &mut Tries) -> Option<u64> {
+    fn again(&mut self, worker: &Worker, ended: Ended, pushback: Pushback, now_ns: u64) -> Option<u64> {
         if ended == Ended::Final {
             return None;
         }
         let policy = &self.destination()?.retry;
-        let sent_again = (tries.counted, tries.uncounted);
-        let verdict = policy.judge(ended, self.outgoing.safe, sent_again, pushback, worker.random());
+        let Course { tries, outgoing, deadline_ns, .. } = &self.course;
+        let verdict = policy.judge(ended, outgoing.safe, tries.repeated(), pushback, worker.random());
         let (reason, counted, wait_ns) = match verdict {
             Verdict::Done => return None,
             Verdict::Last(obstacle) => return self.last(worker, obstacle),
             Verdict::Again { reason, counted, wait_ns } => (reason, counted, wait_ns),
         };
-        let now_ns = clock::now_ns();
-        if !self.outgoing.is_repeatable() {
+        if !outgoing.is_repeatable() {
             return self.last(worker, Obstacle::Body);
         }
-        if now_ns.saturating_add(wait_ns) >= self.deadline_ns {
+        if now_ns.saturating_add(wait_ns) >= *deadline_ns {
+            if now_ns < *deadline_ns {
+                self.course.shard().overdue(Stage::Backoff);
+            }
             return self.last(worker, Obstacle::Deadline);
         }
         if counted && !self.cluster.load.retries.withdraw(&budget(&self.cluster, self.parent), now_ns) {
             return self.last(worker, Obstacle::Budget);
         }
-        tries.counted += u32::from(counted);
-        tries.uncounted += u32::from(!counted);
+        let tries = &mut self.course.tries;
+        tries.counted += u16::from(counted);
+        tries.uncounted += u16::from(!counted);
         tries.fresh = ended == Ended::Stale;
-        self.resolution.stats().shard(worker.index).retries[reason as usize].add(1);
+        self.course.shard().seldom().retries[reason as usize].add(1);
         Some(wait_ns)
     }
 
     fn last(&self, worker: &Worker, obstacle: Obstacle) -> Option<u64> {
-        self.resolution.stats().shard(worker.index).retry_obstacles[obstacle as usize].add(1);
+        self.course.shard().seldom().retry_obstacles[obstacle as usize].add(1);
         if obstacle.is_exhaustion() {
             self.spend(worker);
         }
@@ -267,14 +273,16 @@ impl Prepared {
     }
 
     /// The next try starts.
-    fn renew(&mut self, tries: &Tries) {
+    fn renew(&mut self) {
         let now_ns = clock::now_ns();
         self.watch.restart(now_ns);
-        self.outgoing.number(1 + tries.counted);
+        let Course { outgoing, tries, .. } = &mut self.course;
+        outgoing.stage.set(None);
+        outgoing.number(1 + u32::from(tries.counted));
     }
 
     fn destination(&self) -> Option<&Destination> {
-        self.resolution.destination()
+        self.course.resolution.destination()
     }
 }
 
@@ -294,21 +302,23 @@ pub(crate) fn permit(worker: &Worker, cluster: &Cluster, now_ns: u64) -> Result<
     }
 }
 
-/// An endpoint, and whether it was tried before.
+/// An endpoint, and whether it was tried before; what it was picked for is counted among `picks`.
 pub(crate) fn pick(
     worker: &Worker,
     cluster: &Cluster,
     key: Option<u64>,
     tries: &mut Tries,
+    picks: &[Counter; PICK_REASONS.len()],
     now_ns: u64,
 ) -> Result<(Arc<Endpoint>, bool), ProxyError> {
     let endpoints = cluster.endpoints.load();
-    let picked = endpoints.pick(now_ns, &mut || worker.random(), key, &tries.endpoints);
-    let endpoint = picked.ok_or_else(|| match endpoints.open() {
+    let picked = endpoints.pick(now_ns, &mut || worker.random(), key, tries.endpoints());
+    let picked = picked.ok_or_else(|| match endpoints.open() {
         [] => ProxyError::NoEndpoint(cluster.name.clone()),
         _ => ProxyError::Limit(Limit::EndpointRequests),
     })?;
-    Ok((endpoint.clone(), tries.note(endpoint, endpoints.reach())))
+    picks[picked.reason as usize].add(1);
+    Ok((picked.clone(), tries.note(&picked, endpoints.reach())))
 }
 
 fn reply(

@@ -194,6 +194,7 @@ async fn ask(target: Target, identity: Arc<Identity>, results: Rc<Results>, plac
         let before = verdict.well();
         verdict.take(success, &target.check);
         if verdict.well() != before {
+            target.endpoint.cluster_health().check_changed(success);
             let (address, cluster) = (target.endpoint.address(), &target.endpoint.key().cluster);
             tracing::info!(%address, %cluster, well = success, "a health check has changed its mind");
         }

@@ -11,7 +11,8 @@ use crate::clock;
 use crate::cluster::breaker::Permit;
 use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
-use crate::error::Limit;
+use crate::deadline::Stage;
+use crate::error::{ProxyError, Timeout};
 use crate::http::body::Progress;
 use crate::lineage::{Inheritance, Names};
 use crate::pool::Lease;
@@ -163,10 +164,21 @@ impl Record {
         self.stats = Some(stats);
     }
 
-    /// Counts it as refused by a limit of its cluster.
-    pub fn limited(&self, limit: Limit) {
+    /// Counts what it failed for, as far as that is counted by rule.
+    pub fn failed(&self, error: &ProxyError) {
+        match (error, &self.stats) {
+            (ProxyError::Limit(limit), Some(stats)) => {
+                stats.shard(self.worker.index).seldom().limited[*limit as usize].add(1);
+            }
+            (ProxyError::Timeout(Timeout::Deadline), _) => self.overdue(Stage::Arrival),
+            _ => {}
+        }
+    }
+
+    /// Counts it as one whose time was over.
+    pub fn overdue(&self, stage: Stage) {
         if let Some(stats) = &self.stats {
-            stats.shard(self.worker.index).limited[limit as usize].add(1);
+            stats.shard(self.worker.index).overdue(stage);
         }
     }
 
@@ -325,6 +337,13 @@ impl Passage {
         self.lease.release(now_ns);
         if let Some(record) = self.record {
             record.end(now_ns);
+        }
+    }
+
+    /// The response is given up at `now_ns`, not complete.
+    pub fn given_up(&self, now_ns: u64) {
+        if let Some(record) = self.record.as_ref().filter(|_| now_ns >= self.attempt.deadline_ns()) {
+            record.overdue(Stage::Body);
         }
     }
 

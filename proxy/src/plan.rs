@@ -158,8 +158,9 @@ impl Rule {
     }
 
     /// Draws a destination by weight; `None` if none has any.
-    pub fn draw(&self, random: u64) -> Option<usize> {
-        draw(self.destinations.iter().map(|destination| destination.weight), self.weight_total, random)
+    pub fn draw(&self, random: u64) -> Option<u32> {
+        let weights = self.destinations.iter().map(|destination| destination.weight);
+        draw(weights, self.weight_total, random).map(|index| index as u32)
     }
 }
 
@@ -179,13 +180,13 @@ pub struct Resolution {
     /// The rule.
     pub rule: Arc<Rule>,
     /// Index into its destinations; `None` if none takes traffic.
-    pub destination: Option<usize>,
+    pub destination: Option<u32>,
 }
 
 impl Resolution {
     /// The destination.
     pub fn destination(&self) -> Option<&Destination> {
-        self.destination.map(|index| &self.rule.destinations[index])
+        self.destination.map(|index| &self.rule.destinations[index as usize])
     }
 
     /// Where the request is counted.

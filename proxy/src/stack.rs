@@ -120,9 +120,7 @@ where
             }
         }
         Err(error) => {
-            if let ProxyError::Limit(limit) = error {
-                record.limited(limit);
-            }
+            record.failed(&error);
             let mut reply = refuse(worker, &error, grpc, version);
             if direction == Direction::Inbound {
                 discourage(worker, &record, &mut reply.head);

@@ -3,11 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::telemetry::metrics::WorkerStats;
 
 /// Deadlines are met up to this much late, and the millisecond that tokio's timer rounds up: those that are closer share a turn of the sweep.
 pub const GRANULARITY_NS: u64 = 4_000_000;
@@ -50,12 +52,13 @@ impl Sweep {
     }
 
     /// The task: runs as long as the worker.
-    pub async fn run(self: Rc<Self>) {
+    pub async fn run(self: Rc<Self>, stats: Arc<WorkerStats>) {
         let mut planned_ns = NEVER;
         loop {
             let now_ns = clock::now_ns();
             if now_ns.saturating_sub(planned_ns) > HALT_NS {
                 clock::resume(now_ns);
+                stats.halts.add(1);
                 for _ in 0..CATCH_UP_TURNS {
                     tokio::task::yield_now().await;
                 }
@@ -174,7 +177,6 @@ impl Drop for Timer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
     use std::task::Wake;
 

@@ -7,4 +7,5 @@ pub mod health;
 pub mod metrics;
 pub mod overload;
 pub mod rate_limit;
+mod tries;
 pub mod turn;

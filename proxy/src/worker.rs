@@ -152,7 +152,7 @@ impl Worker {
             index,
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone(), identity.clone()),
-            replay: ReplayPool::default(),
+            replay: ReplayPool::new(stats.clone()),
             pipes: Pipes::default(),
             lineages,
             memory,

@@ -124,7 +124,7 @@ impl Rig {
             trusted: Default::default(),
         };
         let worker = Worker::new(0, shared, Default::default(), 5);
-        tokio::task::spawn_local(worker.sweep.clone().run());
+        tokio::task::spawn_local(worker.sweep.clone().run(worker.stats.clone()));
         let mut rig = Self { plan, worker, registry: Registry::new(1), zone };
         rig.apply(cart);
         rig

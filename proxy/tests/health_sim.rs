@@ -174,7 +174,7 @@ fn one_of_ten_down_costs_five_errors_and_one_per_chance() {
         let chances = simulation.health.ejections(health::Cause::Trial);
         assert!((1..=5).contains(&chances), "{balance:?}: 10, 20, 40, 80 s and more: {chances}");
         assert!(errors <= 5 + chances, "{balance:?}: {errors} errors, {chances} chances");
-        assert_eq!((simulation.breaker.transitions(), simulation.health.panic_picks()), ([0; 4], 0));
+        assert_eq!((simulation.breaker.transitions(), simulation.health.panic_picks()), ([0; 8], 0));
     }
 }
 
@@ -230,7 +230,7 @@ fn the_outage_of_one_shard_stays_the_outage_of_one_shard() {
     simulation.run(500, 60 * SECOND, &|_, key, _| {
         Some(if key % 2 == 0 { (Outcome::Failure, 5 * MS) } else { (Outcome::Success, 12 * MS) })
     });
-    assert_eq!((simulation.breaker.transitions(), simulation.breaker.refused()), ([0; 4], 0));
+    assert_eq!((simulation.breaker.transitions(), simulation.breaker.refused()), ([0; 8], 0));
     let others_hurt =
         simulation.count(0, 59 * SECOND, |told| told.key % 2 == 1 && told.outcome != Some(Outcome::Success));
     assert_eq!(others_hurt, 0);
@@ -245,7 +245,7 @@ fn half_of_the_endpoints_down_is_no_matter_of_the_breaker() {
     simulation.run(500, 60 * SECOND, &|endpoint, _, _| {
         Some(if endpoint < 5 { (Outcome::Unreachable, MS) } else { (Outcome::Success, 12 * MS) })
     });
-    assert_eq!((simulation.breaker.transitions(), simulation.breaker.refused()), ([0; 4], 0));
+    assert_eq!((simulation.breaker.transitions(), simulation.breaker.refused()), ([0; 8], 0));
     let errors = simulation.count(SECOND, u64::MAX, failed) as u64;
     let chances = simulation.health.ejections(health::Cause::Trial);
     assert!(errors <= chances, "the others serve their keys: {errors} errors, {chances} chances");
@@ -261,7 +261,9 @@ fn a_probe_that_never_answers_costs_one_request() {
         _ if now < down + 10 * SECOND => Some((Outcome::Failure, MS)),
         _ => None,
     });
-    let [opened, half_opened, opened_again, closed] = simulation.breaker.transitions();
+    let [failed, slow, half_opened, failed_again, slow_again, lost, closed, _] =
+        simulation.breaker.transitions();
+    let (opened, opened_again) = (failed + slow, failed_again + slow_again + lost);
     let hung = simulation.count(down + 10 * SECOND, u64::MAX, |told| told.endpoint.is_some());
     println!("{opened} {half_opened} {opened_again} {closed}, {hung} hang");
     assert_eq!((opened, closed), (1, 0));

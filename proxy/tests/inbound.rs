@@ -103,7 +103,7 @@ impl Rig {
             Default::default(),
             5,
         );
-        tokio::task::spawn_local(worker.sweep.clone().run());
+        tokio::task::spawn_local(worker.sweep.clone().run(worker.stats.clone()));
         let mut rig = Self { clusters, plan, worker, registry: Registry::new(1) };
         rig.apply(policy);
         rig

@@ -1,11 +1,14 @@
 //! `docs/METRICS.md` is what a running mesh exposes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use http::Method;
 use outrigger_integration_tests::gateway::{self, Gateway};
-use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::mesh::{Sidecar, said};
 use outrigger_integration_tests::pki::Authority;
 use outrigger_integration_tests::{App, Mesh, Proxy, client, enrol, eventually, port};
 
@@ -37,7 +40,7 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
         here(&service("shop", &[app.addr])),
         GLOBAL_LIMIT.to_owned(),
         here(&service("cart", &[app.addr])),
-        backend_policy("cart", "zonePreference: {enabled: true}"),
+        backend_policy("cart", "zonePreference: {enabled: true}\n  healthCheck: {tcp: {}}"),
         service("down", &[port::free()]),
         service("full", &[hung.local_addr().unwrap()]),
         backend_policy("full", "limits: {requests: 1}"),
@@ -75,6 +78,10 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     }
     let unavailable_once = format!("/later/{}", app.requests() + 1);
     client::fetch(shop.outbound, "cart", &unavailable_once).await.unwrap();
+    // One has no time left.
+    let mut late = client::request(Method::GET, "cart", "/", "");
+    late.headers_mut().insert("outrigger-deadline-ms", 1.into());
+    client::send(shop.outbound, late).await.unwrap();
     // One of two cannot be reached; whoever meets it goes to the other.
     for _ in 0..20 {
         drop(tokio::net::TcpStream::connect(db).await);
@@ -106,6 +113,22 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     if tokio::time::timeout(DEADLINE / 2, complete).await.is_err() {
         assert_eq!(found, expected);
     }
+    for metrics in [edge.metrics, shop.metrics] {
+        let page = client::page(metrics, "/metrics").await.expect("it serves metrics").text();
+        linted(&page);
+    }
+}
+
+/// Prometheus's own tool has nothing to say about a page.
+fn linted(page: &str) {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = command.spawn().expect("promtool is installed, see .ci/run");
+    let mut stdin = promtool.stdin.take().expect("it is piped");
+    stdin.write_all(page.as_bytes()).expect("it reads all of it");
+    drop(stdin);
+    let out = promtool.wait_with_output().expect("it ends");
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", said(&out));
 }
 
 /// A service all of whose endpoints run where the proxy does.

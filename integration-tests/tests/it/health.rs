@@ -8,6 +8,7 @@ use outrigger_integration_tests::pki::{Authority, Pair};
 use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually, port};
 
 use crate::config::{all, backend_policy, service};
+use crate::retries::count;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Enough for each of two endpoints to get one, by any chance that matters.
@@ -56,6 +57,9 @@ async fn an_endpoint_whose_health_page_fails_leaves_traffic_and_returns() {
     .await;
     let before = one.requests();
     assert_eq!((answerers(&shop).await, one.requests()), (names(&["two"]), before));
+
+    let turned = ["outrigger_health_check_transitions_total{", "/cart:", "to=\"unhealthy\""];
+    assert_eq!(count(&shop, &turned).await, 1);
 
     one.sicken(false);
     eventually(DEADLINE, "both answer again", async || {

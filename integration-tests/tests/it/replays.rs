@@ -108,6 +108,12 @@ async fn grown(policy: &str, uploads: usize, pieces: usize, piece: usize) -> u64
         eventually(DEADLINE, "the uploads come to the application", come).await;
     }
     let grown = shop.process.resident_kib().saturating_sub(before);
+    // As many as the pool has room for.
+    let kept = count(&shop, &["outrigger_replay_bytes"]).await;
+    assert!(kept <= POOL_KIB * 1024 && (kept > 0) != policy.contains("attempts: 0"), "{kept} bytes");
+    drop(connections);
+    let given_back = async || (count(&shop, &["outrigger_replay_bytes"]).await == 0).then_some(());
+    eventually(DEADLINE, "what was kept is given back", given_back).await;
     println!("{uploads} uploads of {pieces} pieces of {piece} bytes: {grown} KiB more");
     grown
 }

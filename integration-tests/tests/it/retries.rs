@@ -67,6 +67,9 @@ async fn a_key_makes_a_post_safe_and_the_next_try_is_numbered() {
     assert_eq!((answer.status, app.requests()), (StatusCode::OK, 2));
     assert_eq!(answer.json()["body"], "order");
     assert_eq!(app.last().unwrap().headers["outrigger-attempt"], "2");
+    let attempts = async |le: &str| count(&shop, &["outrigger_request_attempts_bucket{", le]).await;
+    assert_eq!((attempts("le=\"1\"").await, attempts("le=\"2\"").await), (0, 1));
+    assert_eq!(count(&shop, &["outrigger_picks_total{", "reason=\"only\""]).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +114,7 @@ async fn retries_stay_within_their_budget() {
     let extra = app.heads().len() - REQUESTS;
     assert!((REQUESTS / 20..=REQUESTS / 10 + 3).contains(&extra), "{extra} retries");
     assert!(count(&shop, &["outrigger_retry_obstacles_total", "obstacle=\"budget\""]).await > 0);
+    assert_eq!(count(&shop, &["outrigger_retry_budget_balance{", "cart"]).await, 0);
 }
 
 /// Answers the first request of each connection and closes it under the second; tells how many came.
@@ -176,7 +180,7 @@ async fn a_late_answer_is_not_waited_for_where_another_endpoint_can_be_asked() {
     assert!(sent >= 1 && won == sent, "{won} of {sent}");
     assert_eq!(app.requests(), 20, "each was answered once");
     let request = client::request(Method::POST, "cart", "/slow/100", "order");
-    let begun = tokio::time::timeout(Duration::from_secs(2), client::send(shop.outbound, request)).await;
+    let begun = tokio::time::timeout(Duration::from_secs(1), client::send(shop.outbound, request)).await;
     assert!(begun.is_err() || app.requests() == 21, "an order is sent to one of them");
     assert_eq!(count(&shop, &["outrigger_hedges_total"]).await, sent);
 }

@@ -64,7 +64,7 @@ impl Scene {
     /// A request that would go to the first endpoint, if it may.
     fn trial(&self, now_ns: u64) -> Option<InFlight> {
         let picked = self.set.pick(now_ns, &mut || 0, None, &[]).expect("one of them is well");
-        Arc::ptr_eq(picked, self.first()).then(|| InFlight::start(picked.clone()))
+        Arc::ptr_eq(&picked, self.first()).then(|| InFlight::start(picked.clone()))
     }
 
     fn sweep(&self, now_ns: u64) {

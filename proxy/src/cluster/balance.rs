@@ -42,12 +42,14 @@ use super::hash_ring::HashRing;
 use super::health::ClusterHealth;
 
 pub use self::hashed::BOUNDED_LOAD;
+pub use self::picked::{PICK_REASONS, PickReason, Picked};
 
 mod alias;
 pub mod aperture;
 mod choice;
 mod hashed;
 pub mod peak_ewma;
+mod picked;
 mod schedule;
 pub(super) mod screen;
 mod shard;
@@ -220,12 +222,12 @@ impl EndpointSet {
         random: &mut impl FnMut() -> u64,
         hash_key: Option<u64>,
         avoid: &[u32],
-    ) -> Option<&Arc<Endpoint>> {
-        let entry = self.pick_entry(now_ns, random, hash_key, avoid)?;
+    ) -> Option<Picked<'_>> {
+        let (entry, reason) = self.pick_entry(now_ns, random, hash_key, avoid)?;
         if let Some(Part::Zones(zones)) = &self.part {
             zones.count(entry);
         }
-        Some(&entry.endpoint)
+        Some(Picked { endpoint: &entry.endpoint, reason })
     }
 
     fn pick_entry(
@@ -234,19 +236,22 @@ impl EndpointSet {
         random: &mut impl FnMut() -> u64,
         hash_key: Option<u64>,
         avoid: &[u32],
-    ) -> Option<&Entry> {
+    ) -> Option<(&Entry, PickReason)> {
         let open = self.open();
         if open.is_empty() {
             return None;
         }
         let screen = &Screen::new(open, &self.health, avoid, now_ns, self.limit);
-        let index = match &self.method {
+        let (index, reason) = match &self.method {
             Method::ConsistentHash(ring) => {
                 let key = hash_key.unwrap_or_else(&mut *random);
                 let home = ring.walk(key).next().unwrap_or_default();
                 match self.trial(home, screen, now_ns) {
-                    Some(index) => index,
-                    None => self.admitted(self.hashed(ring, key, screen), screen)?,
+                    Some(index) => (index, PickReason::Trial),
+                    None => {
+                        let index = self.admitted(self.hashed(ring, key, screen), screen)?;
+                        (index, if index == home { PickReason::Hash } else { PickReason::Overflow })
+                    }
                 }
             }
             Method::ShuffleShard(shards) => self.sharded(shards, hash_key, now_ns, random, screen)?,
@@ -256,18 +261,22 @@ impl EndpointSet {
                 let trial = drawn.and_then(|index| self.trial(index, screen, now_ns));
                 if let (None, Some(part)) = (trial, &self.part)
                     && let Some(first) = part.draw(random, screen)
-                    && let Some(entry) = first.pick_entry(now_ns, random, hash_key, avoid)
+                    && let Some(picked) = first.pick_entry(now_ns, random, hash_key, avoid)
                 {
-                    return Some(entry);
+                    return Some(picked);
                 }
                 match trial {
-                    Some(index) => index,
-                    None if open.len() == 1 => self.admitted(0, screen)?,
-                    None => self.admitted(self.by(method, screen, now_ns, random), screen)?,
+                    Some(index) => (index, PickReason::Trial),
+                    None if open.len() == 1 => (self.admitted(0, screen)?, PickReason::Only),
+                    None => {
+                        let index = self.by(method, screen, now_ns, random);
+                        (self.admitted(index, screen)?, method.reason())
+                    }
                 }
             }
         };
-        Some(&open[index])
+        let panics = screen.panics() && reason != PickReason::Trial;
+        Some((&open[index], if panics { PickReason::Panic } else { reason }))
     }
 
     fn by(
@@ -318,6 +327,19 @@ impl Part {
         match self {
             Self::Zones(zones) => zones.draw(random(), screen),
             Self::Subset(subset) => subset.endpoints(screen),
+        }
+    }
+}
+
+impl Method {
+    /// What it picks an endpoint for, where there are several.
+    fn reason(&self) -> PickReason {
+        match self {
+            Self::PeakEwma | Self::LeastRequest => PickReason::Cheaper,
+            Self::RoundRobin { .. } => PickReason::Turn,
+            Self::Random => PickReason::Random,
+            Self::ConsistentHash(_) => PickReason::Hash,
+            Self::ShuffleShard(_) => PickReason::Shard,
         }
     }
 }

@@ -43,12 +43,47 @@ pub struct ClusterBreaker {
     transitions: [AtomicU64; TRANSITIONS.len()],
 }
 
-/// Changes of phase that are counted. Ramping is a way to be closed.
-pub const TRANSITIONS: [(Phase, Phase); 4] = [
-    (Phase::Closed, Phase::Open),
-    (Phase::Open, Phase::HalfOpen),
-    (Phase::HalfOpen, Phase::Open),
-    (Phase::HalfOpen, Phase::Closed),
+/// What makes a breaker change its phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Requests failed, or a probe did.
+    Failed,
+    /// They were answered, but slowly.
+    Slow,
+    /// It was open for long enough.
+    Due,
+    /// No probe was answered in time.
+    Lost,
+    /// Enough probes were answered well.
+    Well,
+    /// What is let through has grown to all.
+    Grown,
+}
+
+impl Cause {
+    /// As labels spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Slow => "slow",
+            Self::Due => "due",
+            Self::Lost => "lost",
+            Self::Well => "well",
+            Self::Grown => "grown",
+        }
+    }
+}
+
+/// Changes of phase that are counted. Ramping is a way to be closed, but for its end.
+pub const TRANSITIONS: [(Phase, Phase, Cause); 8] = [
+    (Phase::Closed, Phase::Open, Cause::Failed),
+    (Phase::Closed, Phase::Open, Cause::Slow),
+    (Phase::Open, Phase::HalfOpen, Cause::Due),
+    (Phase::HalfOpen, Phase::Open, Cause::Failed),
+    (Phase::HalfOpen, Phase::Open, Cause::Slow),
+    (Phase::HalfOpen, Phase::Open, Cause::Lost),
+    (Phase::HalfOpen, Phase::Closed, Cause::Well),
+    (Phase::Ramping, Phase::Closed, Cause::Grown),
 ];
 
 /// What a breaker says to a request.
@@ -115,7 +150,7 @@ impl ClusterBreaker {
                 let age_ms = now_ms.saturating_sub(state.at_ms);
                 let share =
                     (age_ms.saturating_mul(65_536) / self.settings.ramp_ms.max(1)).max(RAMP_SHARE_MIN);
-                self.change(|state| state.grown(now_ms, self.settings.ramp_ms));
+                self.change(Cause::Grown, |state| state.grown(now_ms, self.settings.ramp_ms));
                 if random >> 48 < share {
                     return self.permit(state, false);
                 }
@@ -143,9 +178,9 @@ impl ClusterBreaker {
     fn probe(&self, now_ms: u64) -> Option<State> {
         let probes_max = self.settings.probes.min(u32::from(u8::MAX)) as u8;
         let deadline_ms = now_ms.saturating_add(self.settings.open_max_ms.max(PROBE_MS));
-        let probed = self.change(|state| state.probed(now_ms, deadline_ms, probes_max));
+        let probed = self.change(Cause::Due, |state| state.probed(now_ms, deadline_ms, probes_max));
         if probed.is_none() {
-            self.change(|state| state.expired(now_ms, now_ms + self.open_ms(state.repeats)));
+            self.change(Cause::Lost, |state| state.expired(now_ms, now_ms + self.open_ms(state.repeats)));
         }
         probed
     }
@@ -158,7 +193,12 @@ impl ClusterBreaker {
             let ours = |state: &State| state.generation == generation;
             let needed = self.settings.successes.min(u32::from(u8::MAX)) as u8;
             let ramp = self.settings.ramp_ms > 0;
-            self.change(|state| match Some(state).filter(ours)? {
+            let cause = match verdict {
+                Verdict { failed: true, .. } => Cause::Failed,
+                Verdict { slow: true, .. } => Cause::Slow,
+                Verdict { .. } => Cause::Well,
+            };
+            self.change(cause, |state| match Some(state).filter(ours)? {
                 state if bad => state.failed(now_ms + self.open_ms(state.repeats)),
                 state => state.succeeded(now_ms, needed, ramp),
             });
@@ -173,22 +213,23 @@ impl ClusterBreaker {
             return;
         }
         let (failed, slow) = self.rates.counts(now_ns);
-        let reached = failed.reach(self.settings.failure_percent, self.settings.requests_min)
-            || slow.reach(self.settings.slow_percent, self.settings.requests_min);
-        if reached && self.health.fails(self.endpoints_percent(failed)) {
+        let (cause, endpoints_percent) =
+            if failed.reach(self.settings.failure_percent, self.settings.requests_min) {
+                (Cause::Failed, self.settings.endpoints_percent)
+            } else if slow.reach(self.settings.slow_percent, self.settings.requests_min) {
+                // Endpoints need not fail to be slow: nobody else is asked.
+                (Cause::Slow, 0)
+            } else {
+                return;
+            };
+        if self.health.fails(endpoints_percent) {
             let rests = (now_ms.saturating_sub(state.at_ms) / REST_MS).min(u64::from(u8::MAX)) as u8;
             let repeats = state.repeats.saturating_sub(rests);
-            self.change(|state| {
+            self.change(cause, |state| {
                 let ours = state.generation == generation;
                 ours.then(|| state.tripped(now_ms + self.open_ms(repeats), repeats + 1)).flatten()
             });
         }
-    }
-
-    /// Endpoints that must be failing. Slow ones are not: where slowness opened it, nobody else is asked.
-    fn endpoints_percent(&self, failed: super::window::Counts) -> u32 {
-        let by_failures = failed.reach(self.settings.failure_percent, self.settings.requests_min);
-        if by_failures { self.settings.endpoints_percent } else { 0 }
     }
 
     /// How long it is open after so many openings before.
@@ -198,15 +239,16 @@ impl ClusterBreaker {
     }
 
     /// Makes a step, if there is one, counts it, and says where it led.
-    fn change(&self, next: impl Fn(State) -> Option<State>) -> Option<State> {
+    fn change(&self, cause: Cause, next: impl Fn(State) -> Option<State>) -> Option<State> {
         let step = |word| next(State::unpack(word)).map(State::pack);
         let before = State::unpack(self.state.fetch_update(Relaxed, Relaxed, step).ok()?);
         let after = next(before)?;
         let coarse = |phase| if phase == Phase::Ramping { Phase::Closed } else { phase };
-        let way = (coarse(before.phase), coarse(after.phase));
+        let from = if cause == Cause::Grown { before.phase } else { coarse(before.phase) };
+        let way = (from, coarse(after.phase), cause);
         if let Some(index) = TRANSITIONS.iter().position(|transition| *transition == way) {
             self.transitions[index].fetch_add(1, Relaxed);
-            if after.phase != Phase::HalfOpen {
+            if !matches!(cause, Cause::Due | Cause::Grown) {
                 self.rates.clear();
             }
         }
@@ -239,7 +281,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(breaker) = self.breaker.take().filter(|_| self.probe) {
             let generation = self.generation;
-            breaker.change(|state| state.returned().filter(|_| state.generation == generation));
+            breaker.change(Cause::Lost, |state| state.returned().filter(|_| state.generation == generation));
         }
     }
 }

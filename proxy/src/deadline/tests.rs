@@ -48,7 +48,7 @@ fn reply() -> Reply {
 /// The layer over an inner service that answers after `inner`, or never.
 async fn run(deadline: Option<Duration>, inner: Option<Duration>) -> Result<Reply, ProxyError> {
     let sweep = Sweep::new();
-    tokio::task::spawn_local(sweep.clone().run());
+    tokio::task::spawn_local(sweep.clone().run(Default::default()));
     let answers = tower::service_fn(move |_: Exchange| async move {
         match inner {
             Some(delay) => tokio::time::sleep(delay).await,

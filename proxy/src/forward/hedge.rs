@@ -7,10 +7,11 @@ use std::task::Poll;
 use futures_util::future::{Either, select};
 
 use super::answered::outcome;
+use super::course::{Course, Tries};
 use super::outgoing::Outgoing;
 use super::send::{Failed, send};
 use super::watch::Watch;
-use super::{Answer, Prepared, Tries, budget, permit, pick};
+use super::{Answer, Prepared, budget, permit, pick};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::endpoint::Outcome;
@@ -36,10 +37,11 @@ pub(super) struct Aside<'a> {
 
 impl Prepared {
     /// When a try that started now has taken longer than most; `u64::MAX`: it is not hedged.
-    pub(super) fn late_ns(&self, tries: &Tries, started_ns: u64) -> u64 {
+    pub(super) fn late_ns(&self, started_ns: u64) -> u64 {
+        let Course { tries, outgoing, .. } = &self.course;
         let first = tries.counted + tries.uncounted == 0;
         match &self.cluster.hedge {
-            Some(hedge) if first && self.outgoing.safe && self.outgoing.has_twin() => {
+            Some(hedge) if first && outgoing.safe && outgoing.has_twin() => {
                 let most_ns = self.cluster.load.answers.read().unwrap_or_default();
                 started_ns.saturating_add(most_ns.max(hedge.delay_min_ms.saturating_mul(1_000_000)))
             }
@@ -79,15 +81,15 @@ pub(super) async fn beside(
 ) -> (Option<Box<Attempt>>, Sent) {
     let Aside { worker, cluster, resolution, .. } = aside;
     let Some((attempt, twin)) = start(&aside, tries) else { return (None, own.await) };
-    let stats = resolution.stats().shard(worker.index);
-    stats.hedges.add(1);
+    let seldom = resolution.stats().shard(worker.index).seldom();
+    seldom.hedges.add(1);
     let mut watch = Watch::new(worker, cluster, &resolution.rule, &Body::Empty, attempt.started_ns());
     let second = send(worker, cluster, &attempt, &twin, &mut watch, false);
     let won = race(own, second, twin.grpc).await;
     match won {
         Either::Left(sent) => (None, sent),
         Either::Right(sent) => {
-            stats.hedge_wins.add(1);
+            seldom.hedge_wins.add(1);
             (Some(Box::new(attempt)), sent)
         }
     }
@@ -95,10 +97,11 @@ pub(super) async fn beside(
 
 /// A second try, if there is another endpoint, and the budget and the breaker allow it.
 fn start(aside: &Aside<'_>, tries: &mut Tries) -> Option<(Attempt, Outgoing)> {
-    let Aside { worker, cluster, outgoing, parent, key, deadline_ns, .. } = aside;
+    let Aside { worker, cluster, resolution, outgoing, parent, key, deadline_ns } = aside;
+    let picks = &resolution.stats().shard(worker.index).picks;
     let now_ns = clock::now_ns();
     let twin = outgoing.twin()?;
-    let (endpoint, _) = pick(worker, cluster, *key, tries, now_ns).ok().filter(|(_, known)| !known)?;
+    let (endpoint, _) = pick(worker, cluster, *key, tries, picks, now_ns).ok().filter(|(_, known)| !known)?;
     let slowest = cluster.hedge.as_ref().map_or(0, |hedge| 100 - hedge.percentile.min(100));
     if !cluster.load.retries.withdraw_hedge(&budget(cluster, *parent), slowest.into(), now_ns) {
         return None;

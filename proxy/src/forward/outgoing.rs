@@ -10,11 +10,13 @@ use outrigger_snapshot::head::RequestHead;
 
 use super::{DEADLINE, GRPC_TIMEOUT, grpc_timeout};
 use crate::cluster::{Cluster, Wire};
+use crate::deadline::Stage;
 use crate::exchange::Exchange;
 use crate::http::body::{Body, DownstreamBody};
-use crate::http::replay::{Replay, ReplayPool};
+use crate::http::replay::Replay;
 use crate::retry::RetryPolicy;
 use crate::retry::pushback::NO_RETRY;
+use crate::worker::Worker;
 
 const ATTEMPT: HeaderName = HeaderName::from_static("outrigger-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -33,6 +35,10 @@ pub(super) struct Outgoing {
     bodiless: bool,
     /// When its upstream was told how much time is left: what is made anew says nothing that is true.
     told_ns: Cell<u64>,
+    /// What it waits for now.
+    pub(super) stage: Cell<Option<Stage>>,
+    /// Who sends it.
+    pub(super) worker: u16,
     /// Whether its response may switch protocols.
     pub(super) switches: bool,
     /// Whether it may be executed twice.
@@ -45,12 +51,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Makes the request for the wire; keeps what a retry would need, where there may be one.
-    pub(super) fn new(
-        exchange: Exchange,
-        cluster: &Cluster,
-        policy: &RetryPolicy,
-        pool: &ReplayPool,
-    ) -> Self {
+    pub(super) fn new(exchange: Exchange, cluster: &Cluster, policy: &RetryPolicy, worker: &Worker) -> Self {
         let Exchange { head, body, upgrade, trailers, grpc, told_ns, .. } = exchange;
         let once = upgrade.is_some() || head.header(&NO_RETRY).is_some();
         let safe = !once && policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some());
@@ -59,7 +60,7 @@ impl Outgoing {
         let keeps = repeats && (safe || cluster.is_http2()) && upgrade.is_none();
         let (body, replay) = match body {
             Body::Downstream(body) if keeps && fits(&body, policy) => {
-                let replay = Replay::new(body, policy.body_bytes_max, pool.clone());
+                let replay = Replay::new(body, policy.body_bytes_max, worker.replay.clone());
                 (Body::Replay(replay.body()), Some(replay))
             }
             other => (other, None),
@@ -71,8 +72,9 @@ impl Outgoing {
         let (parts, ()) = head.into_parts();
         let copy = copies.then(|| Box::new(Request::from_parts(parts.clone(), ())));
         let request = Cell::new(Some(Box::new(Request::from_parts(parts, body))));
-        let (told_ns, switches) = (Cell::new(told_ns), upgrade.is_some());
-        Self { request, copy, replay, bodiless, told_ns, switches, safe, grpc, minds_grpc }
+        let (told_ns, stage, switches) = (Cell::new(told_ns), Cell::default(), upgrade.is_some());
+        let worker = worker.index as u16;
+        Self { request, copy, replay, bodiless, told_ns, stage, worker, switches, safe, grpc, minds_grpc }
     }
 
     /// The body that will be sent first.
@@ -102,15 +104,28 @@ impl Outgoing {
 
     /// The same once more, while it is under way; `None` if more of its body is to come, or that was too long to be kept.
     pub(super) fn twin(&self) -> Option<Self> {
-        let copy = self.copy.as_ref()?;
+        let head = self.copy.as_ref()?;
         let body = match &self.replay {
             Some(replay) => Body::Replay(replay.twin()?),
             None => Body::Empty,
         };
-        let request = Cell::new(Some(Box::new((**copy).clone().map(|()| body))));
-        let told_ns = Cell::new(0);
-        let Self { bodiless, switches, safe, grpc, minds_grpc, .. } = *self;
-        Some(Self { request, copy: None, replay: None, bodiless, told_ns, switches, safe, grpc, minds_grpc })
+        let request = Cell::new(Some(Box::new((**head).clone().map(|()| body))));
+        let (told_ns, stage) = (Cell::new(0), Cell::default());
+        let (copy, replay) = (None, None);
+        let Self { bodiless, worker, switches, safe, grpc, minds_grpc, .. } = *self;
+        Some(Self {
+            request,
+            copy,
+            replay,
+            bodiless,
+            told_ns,
+            stage,
+            worker,
+            switches,
+            safe,
+            grpc,
+            minds_grpc,
+        })
     }
 
     /// None of it was sent.

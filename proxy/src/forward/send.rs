@@ -18,6 +18,7 @@ use super::watch::Watch;
 use crate::clock;
 use crate::cluster::hash_ring::stable_hash;
 use crate::cluster::{Cluster, Wire};
+use crate::deadline::Stage;
 use crate::error::{Limit, ProxyError};
 use crate::http::body::Incoming;
 use crate::http::failure::upstream_failure;
@@ -72,6 +73,7 @@ pub(super) async fn send(
     let wire = cluster.wire(outgoing.switches);
     let mut now_ns = attempt.started_ns();
     for _ in 0..UNSENT_TRIES_MAX {
+        outgoing.stage.set(Some(Stage::Connect));
         let mut reused = false;
         let mut lease = if !fresh && let Some(lease) = pool.take(cluster, wire, attempt.started_ns()) {
             reused = true;
@@ -85,6 +87,7 @@ pub(super) async fn send(
         lease.may_switch(outgoing.switches);
         let Some(mut request) = outgoing.take() else { break };
         outgoing.tell(&mut request, attempt.deadline_ns(), now_ns);
+        outgoing.stage.set(Some(Stage::Head));
         match watch.limit(pin!(lease.send(*request))).await {
             Ok(Ok(response)) => return Ok(Answer::new(lease, response)),
             Ok(Err(SendError::Unsent(back))) => outgoing.give_back(back),

@@ -18,7 +18,7 @@ use crate::pool::Lease;
 pub(super) async fn switch(
     mut parts: response::Parts,
     passage: Passage,
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Box<HeaderValue>>,
     idle: Option<Duration>,
 ) -> Result<Reply, ProxyError> {
     let agreed = parts.headers.get(header::UPGRADE).cloned();

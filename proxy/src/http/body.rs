@@ -130,6 +130,7 @@ pub struct UpstreamBody {
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
         self.cut_at.iter().for_each(CutAt::clear);
+        self.passage.iter().for_each(|passage| passage.given_up(clock::now_ns()));
     }
 }
 
@@ -257,6 +258,7 @@ impl UpstreamBody {
         let now_ns = clock::now_ns();
         if self.timer.fired() {
             if let Some(passage) = self.passage.take() {
+                passage.given_up(now_ns);
                 passage.fail();
             }
             let late = now_ns >= self.deadline_ns;

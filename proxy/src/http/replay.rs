@@ -3,8 +3,9 @@
 //!
 //! What is kept is copied: a piece of a body as it was read holds on to the whole buffer that it was read into, thousands of times its size.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,16 +13,24 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::body::{BodyError, DownstreamBody, Progress};
+use crate::telemetry::metrics::WorkerStats;
 
 /// Kept of all request bodies of one worker, in bytes.
-pub const POOL_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const POOL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What is kept is copied into blocks of this, in bytes: of one size, so that what one body gives back serves the next.
 const BLOCK_BYTES: usize = 4 * 1024;
 
-/// Bytes kept by all bodies of one worker.
-#[derive(Debug, Clone, Default)]
-pub struct ReplayPool(Rc<Cell<usize>>);
+/// Bytes kept by all bodies of one worker; who has the worker's counters sees how many.
+#[derive(Debug, Clone)]
+pub struct ReplayPool(Arc<WorkerStats>);
+
+impl ReplayPool {
+    /// Of the worker that these are the counters of.
+    pub fn new(stats: Arc<WorkerStats>) -> Self {
+        Self(stats)
+    }
+}
 
 /// Whoever may send the body again.
 #[derive(Debug)]
@@ -151,10 +160,10 @@ impl State {
 
     /// Takes so many bytes from the pool, if there are so many.
     fn take(&mut self, bytes: usize) -> bool {
-        let taken = self.pool.0.get() + bytes;
-        let fits = taken <= POOL_BYTES_MAX;
+        let kept = &self.pool.0.replay_bytes;
+        let fits = kept.value() + bytes as u64 <= POOL_BYTES_MAX;
         if fits {
-            self.pool.0.set(taken);
+            kept.add(bytes as u64);
             self.taken += bytes;
         }
         fits
@@ -162,7 +171,7 @@ impl State {
 
     fn forget(&mut self) {
         (self.data, self.bytes, self.trailers) = (Vec::new(), 0, None);
-        self.pool.0.set(self.pool.0.get() - self.taken);
+        self.pool.0.replay_bytes.subtract(self.taken as u64);
         self.taken = 0;
     }
 }

@@ -58,11 +58,11 @@ pub(super) async fn open(
     if retry.attempts > 0 {
         cluster.load.retries.deposit(&cluster.budget, clock::now_ns());
     }
-    let mut tries = Tries::default();
+    let (mut tries, shard) = (Tries::default(), stats.shard(worker.index));
     loop {
         let started_ns = clock::now_ns();
         let permit = permit(worker, cluster, started_ns)?;
-        let (endpoint, known) = pick(worker, cluster, key, &mut tries, started_ns)?;
+        let (endpoint, known) = pick(worker, cluster, key, &mut tries, &shard.picks, started_ns)?;
         let mut attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
         let error = match reach(worker, cluster, attempt.endpoint(), header.as_deref(), started_ns).await {
             Ok(stream) => {
@@ -78,18 +78,17 @@ pub(super) async fn open(
             return Err(error);
         }
         let ended = if known { Ended::Unreachable } else { Ended::Unsent };
-        let before = (tries.counted, tries.uncounted);
         let Verdict::Again { counted, wait_ns, .. } =
-            retry.judge(ended, true, before, Pushback::Unsaid, worker.random())
+            retry.judge(ended, true, tries.repeated(), Pushback::Unsaid, worker.random())
         else {
             return Err(error);
         };
         if counted && !cluster.load.retries.withdraw(&cluster.budget, now_ns) {
             return Err(error);
         }
-        tries.counted += u32::from(counted);
-        tries.uncounted += u32::from(!counted);
-        stats.shard(worker.index).retries.add(1);
+        tries.counted += u16::from(counted);
+        tries.uncounted += u16::from(!counted);
+        shard.retries.add(1);
         if wait_ns > 0 {
             tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
         }

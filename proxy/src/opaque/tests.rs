@@ -38,7 +38,7 @@ struct Rig {
 
 fn carry<D: End + 'static, U: End + 'static>(downstream: D, upstream: U, idle_ns: Option<u64>) -> Rig {
     let sweep = Sweep::new();
-    spawn_local(sweep.clone().run());
+    spawn_local(sweep.clone().run(Default::default()));
     let means = Means { sweep, pipes: Pipes::default() };
     let counts = Counts::default();
     let counted = counts.clone();

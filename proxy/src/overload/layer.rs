@@ -15,6 +15,7 @@ use super::ticket::Ticket;
 use super::{Admission, Overload, Permit, Priority, Shed};
 use crate::clock;
 use crate::cluster::endpoint::Outcome;
+use crate::deadline::{Stage, Wait};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::grpc;
@@ -93,7 +94,8 @@ where
             Admission::Shed(shed) => ShedFuture::Shed(Some(refusal(shed, worker.random()))),
             Admission::Waits(ticket) => {
                 let overload = guard.overload.clone();
-                let waiting = Waiting { overload, ticket: Some(ticket), came_ns: now_ns };
+                let wait = Wait::at(Stage::Queue, &exchange, worker.index);
+                let waiting = Waiting { overload, ticket: Some(ticket), came_ns: now_ns, _wait: wait };
                 let mut service = self.clone();
                 // Boxed: rare.
                 ShedFuture::Queued(Box::pin(async move {
@@ -237,6 +239,7 @@ struct Waiting {
     overload: Arc<Overload>,
     ticket: Option<Arc<Ticket>>,
     came_ns: u64,
+    _wait: Wait,
 }
 
 impl Waiting {

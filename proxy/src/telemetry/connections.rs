@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::exposition::Exposition;
 use super::metrics::{Counter, Direction, RequestLabels, WorkerStats};
+use super::tries::write_picks;
+use crate::cluster::balance::PICK_REASONS;
 use crate::opaque::{ENDS, REASONS, reason};
 
 /// Upper bounds of the duration histogram, in nanoseconds: connections may live for days. The last bucket has none.
@@ -37,6 +39,8 @@ pub struct ConnectionShard {
     pub refused: [Counter; REASONS],
     /// Tries to connect beyond the first.
     pub retries: Counter,
+    /// Endpoints picked, by [`PickReason`](crate::cluster::balance::PickReason).
+    pub picks: [Counter; PICK_REASONS.len()],
     /// Bytes from the downstream, and from the upstream.
     pub bytes: [Counter; 2],
     duration: [Counter; DURATION_BOUNDS_NS.len() + 1],
@@ -62,6 +66,7 @@ impl Default for ConnectionShard {
             ended: Default::default(),
             refused: std::array::from_fn(|_| Counter::default()),
             retries: Counter::default(),
+            picks: Default::default(),
             bytes: Default::default(),
             duration: Default::default(),
             duration_ns: Counter::default(),
@@ -120,6 +125,7 @@ fn write_series(labels: &RequestLabels, shards: &[&ConnectionShard], exposition:
             .counter("outrigger_connection_retries_total", "Tries to connect beyond a connection's first.")
             .sample(&base, retries);
     }
+    write_picks(base, exposition, |reason| sum(&|shard| shard.picks[reason].value()));
     let open = sum(&|shard| shard.open.value());
     let ended: [u64; ENDS.len()] = std::array::from_fn(|end| sum(&|shard| shard.ended[end].value()));
     if open == 0 && ended.iter().all(|count| *count == 0) {

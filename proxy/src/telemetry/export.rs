@@ -6,12 +6,12 @@ use super::exposition::Exposition;
 use super::metrics::{
     Counter, DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats,
 };
-use crate::error::LIMITS;
+use super::tries::write_tries;
+use crate::clock;
 use crate::local_reply::ROWS;
 use crate::plan::Plan;
 use crate::resolve::Metrics as ResolveMetrics;
 use crate::resolve::state::{Failure, Nothing};
-use crate::retry::{OBSTACLES, REASONS};
 
 const CLASSES: [&str; 6] = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -45,7 +45,7 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &m
             .sample(&[direction, rule, cluster, ("code_class", class)], count);
     }
     exposition.gauge("outrigger_requests_in_flight", "Requests that are not over.").sample(&base, in_flight);
-    write_retries(base, &sum, exposition);
+    write_tries(base, shards, exposition);
     let bucket = |index: usize| sum(&|shard| shard.duration[index].value());
     let bounds = DURATION_BOUNDS_NS.iter().enumerate();
     exposition
@@ -61,60 +61,12 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &m
         );
 }
 
-/// Adds up one counter of every shard.
-type Sum<'a> = &'a dyn Fn(&dyn Fn(&RequestShard) -> u64) -> u64;
-
-fn write_retries(base: [(&'static str, &str); 3], sum: Sum<'_>, exposition: &mut Exposition) {
-    let [direction, rule, cluster] = base;
-    for (index, reason) in REASONS.iter().enumerate() {
-        let count = sum(&|shard| shard.retries[index].value());
-        if count > 0 {
-            exposition
-                .counter("outrigger_retries_total", "Tries beyond a request's first, by what made them.")
-                .sample(&[direction, rule, cluster, ("reason", reason)], count);
-        }
-    }
-    for (index, obstacle) in OBSTACLES.iter().enumerate() {
-        let count = sum(&|shard| shard.retry_obstacles[index].value());
-        if count > 0 {
-            exposition
-                .counter(
-                    "outrigger_retry_obstacles_total",
-                    "Failures that were not tried again, by what forbade it.",
-                )
-                .sample(&[direction, rule, cluster, ("obstacle", obstacle)], count);
-        }
-    }
-    for (index, kind) in LIMITS.iter().enumerate() {
-        let count = sum(&|shard| shard.limited[index].value());
-        if count > 0 {
-            exposition
-                .counter("outrigger_limit_refused_total", "Requests refused by a limit of the cluster.")
-                .sample(&[direction, rule, cluster, ("kind", kind)], count);
-        }
-    }
-    let hedges = sum(&|shard| shard.hedges.value());
-    if hedges > 0 {
-        exposition
-            .counter("outrigger_hedges_total", "Tries sent beside a request's first.")
-            .sample(&base, hedges);
-        exposition
-            .counter("outrigger_hedge_wins_total", "Hedges that were answered before the first try.")
-            .sample(&base, sum(&|shard| shard.hedge_wins.value()));
-    }
-    let answers = sum(&|shard| shard.retry_answers.value());
-    if answers > 0 {
-        exposition
-            .counter("outrigger_retry_answers_total", "Requests that were answered after a retry.")
-            .sample(&base, answers);
-    }
-}
-
 /// Endpoints of one cluster that are written; beyond it `/clusters` shows them.
 pub const ENDPOINTS_WRITTEN_MAX: usize = 100;
 
 /// Writes the load of every endpoint that has seen a request, of clusters with few enough of them.
 pub fn write_endpoints(plan: &Plan, exposition: &mut Exposition) {
+    let now_ns = clock::now_ns();
     for cluster in plan.clusters.values() {
         let endpoints = cluster.endpoints.load();
         if endpoints.entries().len() > ENDPOINTS_WRITTEN_MAX {
@@ -140,6 +92,14 @@ pub fn write_endpoints(plan: &Plan, exposition: &mut Exposition) {
                     "Requests that an endpoint failed, or could not be sent.",
                 )
                 .sample(&labels, endpoint.failures());
+            if let Some(cost_ns) = endpoint.cost_ns(now_ns) {
+                exposition
+                    .gauge(
+                        "outrigger_endpoint_cost_seconds",
+                        "What the balancer takes an endpoint's latency for.",
+                    )
+                    .sample(&labels, cost_ns as f64 / 1e9);
+            }
         }
     }
 }
@@ -177,6 +137,12 @@ pub fn write_workers(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) 
             "Longest time since the last scrape for which a busy worker gave no connection a turn.",
         )
         .sample(&[], longest_ns as f64 / 1e9);
+    exposition
+        .counter("outrigger_worker_halts_total", "Times that a worker was halted for a second or more.")
+        .sample(&[], sum(&|stats| &stats.halts));
+    exposition
+        .gauge("outrigger_replay_bytes", "Kept of request bodies, to send them again.")
+        .sample(&[], sum(&|stats| &stats.replay_bytes));
     write_handshakes(workers, exposition);
     for (index, row) in ROWS.iter().enumerate() {
         let count = sum(&|stats| &stats.local_replies.0[index]);

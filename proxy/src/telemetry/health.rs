@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::exposition::Exposition;
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::breaker::TRANSITIONS;
 use crate::cluster::health::Cause;
@@ -22,6 +23,7 @@ pub fn write_health(plan: &Plan, exposition: &mut Exposition) {
         write_breaker(cluster, exposition);
         write_zones(cluster, exposition);
         write_subset(cluster, exposition);
+        write_budget(cluster, exposition);
         write_limits(cluster, Direction::Outbound, exposition);
     }
     let own = plan.inbound.iter().flat_map(|(_, rule)| &rule.destinations);
@@ -41,6 +43,19 @@ fn write_limits(cluster: &Cluster, direction: Direction, exposition: &mut Exposi
     for (kind, count) in used {
         let labels = [("direction", direction.as_str()), ("cluster", &*cluster.name), ("kind", kind)];
         family.sample(&labels, u64::from(count));
+    }
+}
+
+fn write_budget(cluster: &Cluster, exposition: &mut Exposition) {
+    let balance = cluster.load.retries.balance(&cluster.budget, clock::now_ns());
+    // Rules may have retries where their cluster has none.
+    if balance > 0 || cluster.retry.attempts > 0 || cluster.hedge.is_some() {
+        exposition
+            .gauge(
+                "outrigger_retry_budget_balance",
+                "Retries and hedges that the budget has left, its floor aside.",
+            )
+            .sample(&[("cluster", &*cluster.name)], balance);
     }
 }
 
@@ -93,6 +108,16 @@ fn write_ejections(cluster: &Cluster, exposition: &mut Exposition) {
             "Requests sent without regard to health because too few endpoints were healthy.",
         )
         .sample(&labels, health.panic_picks());
+    for (to, well) in [("healthy", true), ("unhealthy", false)] {
+        if cluster.health_check.is_some() {
+            exposition
+                .counter(
+                    "outrigger_health_check_transitions_total",
+                    "Verdicts of health checks on endpoints that were not the same before.",
+                )
+                .sample(&[labels[0], ("to", to)], health.check_changes(well));
+        }
+    }
 }
 
 fn write_breaker(cluster: &Cluster, exposition: &mut Exposition) {
@@ -100,10 +125,13 @@ fn write_breaker(cluster: &Cluster, exposition: &mut Exposition) {
     exposition
         .gauge("outrigger_breaker_state", "What a cluster's breaker does with requests, in labels; always 1.")
         .sample(&[label, ("state", breaker.state().phase.name())], true);
-    for ((from, to), count) in TRANSITIONS.iter().zip(breaker.transitions()) {
+    for ((from, to, cause), count) in TRANSITIONS.iter().zip(breaker.transitions()) {
         exposition
-            .counter("outrigger_breaker_transitions_total", "Changes of a breaker's state.")
-            .sample(&[label, ("from", from.name()), ("to", to.name())], count);
+            .counter(
+                "outrigger_breaker_transitions_total",
+                "Changes of a breaker's state, by what made them.",
+            )
+            .sample(&[label, ("from", from.name()), ("to", to.name()), ("reason", cause.name())], count);
     }
     exposition
         .counter("outrigger_breaker_refused_total", "Requests that a breaker refused.")

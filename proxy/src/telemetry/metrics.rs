@@ -2,14 +2,16 @@
 //! shards.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use outrigger_certs::problem::Problem;
 
 use super::connections::ConnectionShard;
 use super::turn::Turns;
+use crate::cluster::balance::PICK_REASONS;
 use crate::connect::TlsFailure;
+use crate::deadline::{STAGES, Stage};
 use crate::error::LIMITS;
 use crate::local_reply::ROWS;
 use crate::retry::{OBSTACLES, REASONS};
@@ -31,6 +33,12 @@ pub const DURATION_BOUNDS_NS: [u64; 14] = [
     5_000_000_000,
     10_000_000_000,
 ];
+
+/// The same of the time before a request is sent.
+pub const OVERHEAD_BOUNDS_NS: [u64; 6] = [50_000, 250_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+
+/// The same of tries.
+pub const ATTEMPT_BOUNDS: [u32; 5] = [1, 2, 3, 5, 10];
 
 /// A counter with one writer. Reads from elsewhere may be a moment old, never torn.
 #[derive(Debug, Default)]
@@ -108,6 +116,22 @@ pub struct RequestShard {
     pub duration: [Counter; DURATION_BOUNDS_NS.len() + 1],
     /// Sum of all durations.
     pub duration_ns: Counter,
+    /// From the request head to the first try.
+    pub overhead: [Counter; OVERHEAD_BOUNDS_NS.len() + 1],
+    /// Sum of that.
+    pub overhead_ns: Counter,
+    /// Requests by how often they were sent.
+    pub attempts: [Counter; ATTEMPT_BOUNDS.len() + 1],
+    /// All tries of those.
+    pub attempts_sum: Counter,
+    /// Endpoints picked, by [`PickReason`](crate::cluster::balance::PickReason).
+    pub picks: [Counter; PICK_REASONS.len()],
+    seldom: OnceLock<Box<Seldom>>,
+}
+
+/// What few requests meet: there is room for it once the first does, for with 10,000 clusters most never do.
+#[derive(Debug, Default)]
+pub struct Seldom {
     /// Tries beyond the first, by [`Reason`](crate::retry::Reason).
     pub retries: [Counter; REASONS.len()],
     /// Failures that were not tried again, by [`Obstacle`](crate::retry::Obstacle).
@@ -120,6 +144,8 @@ pub struct RequestShard {
     pub hedges: Counter,
     /// Those that were answered first.
     pub hedge_wins: Counter,
+    /// Requests whose time was over, by [`Stage`].
+    pub overdue: [Counter; STAGES.len()],
 }
 
 impl RequestStats {
@@ -148,6 +174,35 @@ impl RequestShard {
         let bucket = DURATION_BOUNDS_NS.iter().position(|bound| duration_ns <= *bound);
         self.duration[bucket.unwrap_or(DURATION_BOUNDS_NS.len())].add(1);
         self.duration_ns.add(duration_ns);
+    }
+
+    /// What few requests meet.
+    pub fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
+    }
+
+    /// The same, if any request met it.
+    pub fn seldom_met(&self) -> Option<&Seldom> {
+        self.seldom.get().map(|seldom| &**seldom)
+    }
+
+    /// Counts a request whose time was over.
+    pub fn overdue(&self, stage: Stage) {
+        self.seldom().overdue[stage as usize].add(1);
+    }
+
+    /// Counts a request that is about to be sent for the first time.
+    pub fn prepared(&self, overhead_ns: u64) {
+        let bucket = OVERHEAD_BOUNDS_NS.iter().position(|bound| overhead_ns <= *bound);
+        self.overhead[bucket.unwrap_or(OVERHEAD_BOUNDS_NS.len())].add(1);
+        self.overhead_ns.add(overhead_ns);
+    }
+
+    /// Counts a request that was sent so often.
+    pub fn tried(&self, attempts: u32) {
+        let bucket = ATTEMPT_BOUNDS.iter().position(|bound| attempts <= *bound);
+        self.attempts[bucket.unwrap_or(ATTEMPT_BOUNDS.len())].add(1);
+        self.attempts_sum.add(attempts.into());
     }
 }
 
@@ -188,6 +243,10 @@ pub struct WorkerStats {
     pub denied_connections: Counter,
     /// The same, of rules that only count.
     pub denied_connections_dry: Counter,
+    /// Kept of request bodies to be sent again, in bytes.
+    pub replay_bytes: Counter,
+    /// Times that it was halted.
+    pub halts: Counter,
     /// The turns of its loop.
     pub turns: Turns,
 }

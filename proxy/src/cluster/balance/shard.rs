@@ -6,7 +6,7 @@
 use outrigger_snapshot::validate::SHARD_ENDPOINTS_MAX;
 
 use super::screen::Screen;
-use super::{EndpointSet, below};
+use super::{EndpointSet, PickReason, below};
 use crate::cluster::hash_ring::{HashRing, mix};
 
 /// What requests without a key go by: they are one tenant.
@@ -81,27 +81,28 @@ impl EndpointSet {
         now_ns: u64,
         random: &mut impl FnMut() -> u64,
         screen: &Screen<'_>,
-    ) -> Option<usize> {
+    ) -> Option<(usize, PickReason)> {
         let shard = shards.of(key.unwrap_or(NO_KEY));
         if screen.looks() {
             let drawn = shard.nth(below(shard.len(), random()));
             if let Some(index) = self.trial(drawn, screen, now_ns) {
-                return Some(index);
+                return Some((index, PickReason::Trial));
             }
         }
         let mut takers = Shard::default();
         for index in shard.iter().filter(|index| screen.takes(&self.entries[*index], random)) {
             takers.push(index);
         }
-        match takers.len() {
-            0 => self.left_of(&shard, random, screen),
-            1 => Some(takers.nth(0)),
+        let index = match takers.len() {
+            0 => self.left_of(&shard, random, screen)?,
+            1 => takers.nth(0),
             count => {
                 let first = below(count, random());
                 let second = (first + 1 + below(count - 1, random())) % count;
-                Some(self.cheaper(takers.nth(first), takers.nth(second), Some(now_ns), screen))
+                self.cheaper(takers.nth(first), takers.nth(second), Some(now_ns), screen)
             }
-        }
+        };
+        Some((index, PickReason::Shard))
     }
 
     /// One of a shard of which nobody takes the request: tried before, of a small share, or out.

@@ -31,6 +31,12 @@ fn permit(breaker: &Arc<ClusterBreaker>, now_ns: u64) -> Option<Permit> {
     }
 }
 
+/// How often a breaker opened, was half open, opened again, and closed.
+fn ways(breaker: &ClusterBreaker) -> [u64; 4] {
+    let [failed, slow, due, failed_again, slow_again, lost, well, _grown] = breaker.transitions();
+    [failed + slow, due, failed_again + slow_again + lost, well]
+}
+
 /// Fails until it is open.
 fn trip(breaker: &Arc<ClusterBreaker>, now_ns: u64) {
     let _ = (0..100).find(|_| !call(breaker, Outcome::Failure, now_ns));
@@ -97,7 +103,7 @@ fn open_half_open_closed_and_each_opening_twice_as_long() {
         assert_ne!(breaker.state().phase, Phase::Closed);
         assert!(call(&breaker, Outcome::Success, now_ns));
     }
-    assert_eq!((breaker.state().phase, breaker.transitions()), (Phase::Closed, [1, 6, 5, 1]));
+    assert_eq!((breaker.state().phase, ways(&breaker)), (Phase::Closed, [1, 6, 5, 1]));
     trip(&breaker, now_ns + 40 * SECOND);
     assert_eq!(
         breaker.state().at_ms,
@@ -305,6 +311,33 @@ proptest! {
     }
 }
 
+/// One of each, and what it is counted as.
+#[test]
+fn every_change_has_its_cause() {
+    let ramping = breaker(|settings| {
+        (settings.slow_percent, settings.slow_ms, settings.endpoints_percent) = (100, 500, 0);
+        (settings.successes, settings.probes, settings.ramp_ms) = (1, 1, 1_000);
+    });
+    let due_ns = || ramping.state().at_ms * MS;
+    let answer = |elapsed_ns, now_ns| {
+        let permit = permit(&ramping, now_ns).expect("it is due or closed");
+        permit.finish(Outcome::Success, elapsed_ns, now_ns);
+    };
+    trip(&ramping, SECOND);
+    assert!(call(&ramping, Outcome::Failure, due_ns()), "the first probe");
+    answer(500 * MS, due_ns());
+    let lost = permit(&ramping, due_ns()).expect("the third");
+    assert!(permit(&ramping, due_ns()).is_none(), "its time is over");
+    drop(lost);
+    answer(MS, due_ns());
+    let grown_ns = due_ns() + SECOND;
+    (0..4).for_each(|_| answer(500 * MS, grown_ns));
+    assert_eq!(ramping.state().phase, Phase::Open);
+    let found: Vec<_> = TRANSITIONS.iter().zip(ramping.transitions()).collect();
+    let expected = [1, 1, 4, 1, 1, 1, 1, 1];
+    assert_eq!(found, TRANSITIONS.iter().zip(expected).collect::<Vec<_>>());
+}
+
 /// Eight workers that disagree on the time: never more probes than allowed, and always a way on.
 #[test]
 fn workers_never_send_more_probes_than_allowed() {
@@ -322,7 +355,7 @@ fn workers_never_send_more_probes_than_allowed() {
             });
         }
     });
-    assert!(breaker.transitions().iter().all(|count| *count > 0), "{:?}", breaker.transitions());
+    assert!(ways(&breaker).iter().all(|count| *count > 0), "{:?}", breaker.transitions());
     trip(&breaker, 5_000 * SECOND);
     let now_ns = breaker.state().at_ms * MS;
     while breaker.state().phase != Phase::Closed {

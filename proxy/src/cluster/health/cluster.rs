@@ -32,6 +32,8 @@ pub struct ClusterHealth {
     ejections: [AtomicU64; Cause::ALL.len()],
     overflows: AtomicU64,
     panic_picks: AtomicU64,
+    /// Health checks that found an endpoint unwell, then well, otherwise than before.
+    check_changes: [AtomicU64; 2],
 }
 
 impl Default for ClusterHealth {
@@ -48,6 +50,7 @@ impl Default for ClusterHealth {
             ejections: Default::default(),
             overflows: AtomicU64::new(0),
             panic_picks: AtomicU64::new(0),
+            check_changes: Default::default(),
         }
     }
 }
@@ -109,6 +112,16 @@ impl ClusterHealth {
     /// Picks that did not look at health because so few endpoints were healthy.
     pub fn panic_picks(&self) -> u64 {
         self.panic_picks.load(Relaxed)
+    }
+
+    /// How often health checks came to find an endpoint well, or unwell.
+    pub fn check_changes(&self, well: bool) -> u64 {
+        self.check_changes[usize::from(well)].load(Relaxed)
+    }
+
+    /// A health check has changed its mind on an endpoint, or has come to its first verdict.
+    pub fn check_changed(&self, well: bool) {
+        self.check_changes[usize::from(well)].fetch_add(1, Relaxed);
     }
 
     pub(in crate::cluster) fn count_panic_pick(&self) {

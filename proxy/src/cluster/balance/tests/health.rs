@@ -1,6 +1,8 @@
 //! Picking where not all endpoints are well.
 
-use outrigger_snapshot::policy::Ejection;
+use std::collections::BTreeSet;
+
+use outrigger_snapshot::policy::{Ejection, ShuffleShard};
 
 use super::*;
 use crate::cluster::health::{Phase, Rules};
@@ -53,6 +55,33 @@ fn the_ejected_get_nothing_whatever_the_method() {
             }
         }
     }
+}
+
+#[test]
+fn a_pick_says_what_it_was_made_for() {
+    use PickReason::{Cheaper, Hash, Only, Overflow, Panic, Random, Shard, Trial, Turn};
+    let mut random = random(1);
+    let mut reason = |set: &EndpointSet, now_ns| {
+        set.pick(now_ns, &mut random, Some(1), &[]).expect("never an empty set").reason
+    };
+    let shard = Balance::ShuffleShard(ShuffleShard { size: 2, key: HashKey::Source });
+    let usual = [Cheaper, Cheaper, Turn, Random, Hash, Shard];
+    for (balance, usual) in every_balance().into_iter().chain([shard]).zip(usual) {
+        let set = joined(&[1; 4], &balance, |rules| rules.ejection.max_percent = 100);
+        assert_eq!(reason(&set, 0), usual, "{balance:?}");
+        let home = set.pick(0, &mut || 0, Some(1), &[]).expect("all are well").id();
+        eject(&set, home, 0);
+        let elsewhere = if usual == Hash { Overflow } else { usual };
+        assert_eq!(reason(&set, MS), elsewhere, "{balance:?}");
+        let until_ns = by_id(&set, home).standing().at_ms * MS;
+        assert!((0..400).any(|_| reason(&set, until_ns) == Trial), "{balance:?}");
+        (0..4).filter(|id| *id != home).take(2).for_each(|id| eject(&set, id, MS));
+        assert_eq!(reason(&set, 2 * MS), Panic, "{balance:?}");
+        let only = if matches!(usual, Hash | Shard) { usual } else { Only };
+        assert_eq!(reason(&joined(&[1, 0], &balance, |_| ()), 0), only, "{balance:?}");
+    }
+    let words: BTreeSet<_> = PICK_REASONS.iter().collect();
+    assert_eq!((words.len(), PICK_REASONS[Trial as usize]), (Trial as usize + 1, "trial"));
 }
 
 #[test]
