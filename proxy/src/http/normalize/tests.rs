@@ -232,18 +232,3 @@ fn values_lose_their_outer_blanks() {
     normalize_response(&mut headers);
     assert_eq!(headers["x-a"], "1");
 }
-
-/// RFC 9110 §6.5.1: "Many fields cannot be processed outside the header section", and such a field "MUST NOT" be merged into it.
-#[test]
-fn trailers_say_nothing_about_framing_routing_or_the_connection() {
-    let mut trailers = HeaderMap::new();
-    for name in
-        ["content-length", "transfer-encoding", "host", "connection", "set-cookie", "te", "keep-alive"]
-    {
-        trailers.append(name, HeaderValue::from_static("1"));
-        trailers.append(name, HeaderValue::from_static("2"));
-    }
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    normalize_trailers(&mut trailers);
-    assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
-}
