@@ -75,8 +75,8 @@ impl TlsListener {
         }
     }
 
-    /// What the workload is told of the certificate that a client has shown, if it proves anything. One that names an identity of the mesh
-    /// `besides` proves nothing: those are not for the authorities of others to give.
+    /// What the workload is told of the certificate that a client has shown, if it proves anything. One that names an identity of `besides`, the
+    /// trust domain of the mesh, proves nothing: those are not for the authorities of others to give.
     pub fn shown(
         &self,
         chain: Option<&[CertificateDer<'_>]>,

@@ -126,11 +126,15 @@ pub(super) async fn admit(
     let shaking = async {
         let greeting = Greeting::read(stream).await.map_err(broken)?;
         let host = greeting.hello().server_name().map(str::to_ascii_lowercase);
-        let listener = worker.with_plan(|plan| plan.gateway.get(&edge.port())?.tls(host.as_deref()).cloned());
-        let listener = listener.flatten();
+        let found = worker.with_plan(|plan| {
+            let listener = plan.gateway.get(&edge.port())?.tls(host.as_deref()).cloned();
+            Some((listener, plan.trust.clone()))
+        });
+        let (listener, trust) = found.flatten().unwrap_or_default();
         let (stream, config) = end(greeting, listener.as_ref()).await?;
         let chain = stream.peer_certificates();
-        let shown = listener.map(|listener| listener.shown(chain, &config, None)).transpose();
+        let domain = trust.as_ref().map(|trust| trust.domain());
+        let shown = listener.map(|listener| listener.shown(chain, &config, domain)).transpose();
         edge.secured(shown.map_err(TlsFailure::Certificate)?.flatten());
         Ok(spoken(stream))
     };
