@@ -138,6 +138,7 @@ async fn end_tls(stream: TcpStream, downstream: &Rc<Downstream>) -> Option<(Tran
         Err(failure) => {
             worker.stats.tls_failed(Direction::Inbound, &failure);
             tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "who calls by TLS is refused: {failure}");
+            failure.tell(Direction::Inbound, downstream.between.source.ip());
             None
         }
     }

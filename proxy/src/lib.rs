@@ -7,6 +7,7 @@ pub mod caller;
 pub mod certificates;
 pub mod clock;
 pub mod cluster;
+pub mod complaint;
 pub mod config;
 pub mod connect;
 pub mod connection;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use http::header::HeaderValue;
+use outrigger_certs::claim;
 use outrigger_certs::inspect;
 use outrigger_certs::problem::Problem;
 use outrigger_certs::web::{self, Clients, Pair, Server, Tickets};
@@ -88,7 +89,7 @@ impl TlsListener {
         };
         let outside = besides.map_or(Ok(()), |domain| inspect::check_outsider(leaf, domain));
         if clients.required {
-            outside?;
+            outside.inspect_err(|problem| claim::note(leaf, *problem))?;
         } else {
             let now = config.time_provider.current_time().ok_or(Problem::NotYetValid)?;
             if let Err(problem) = outside.and_then(|()| clients.check(leaf, above, now)) {

@@ -216,6 +216,12 @@ async fn each_thing_that_can_be_wrong_with_a_server_is_told_apart() {
         assert!(counted > 0, "{word}");
     }
     served.abort();
+    let log = shop.process.log();
+    let told = log.lines().find(|line| line.contains("WARN") && line.contains("reason=\"expired\"")).unwrap();
+    for said in ["direction=outbound", "peer=127.0.0.1", "identity=\"spiffe://", "proved=false", "serial=\""]
+    {
+        assert!(told.contains(said), "{said}: {told}");
+    }
 }
 
 /// A stranger's side of a handshake with the sidecar at `at`, until the sidecar ends it.
@@ -271,6 +277,11 @@ async fn each_thing_that_can_be_wrong_with_a_caller_is_told_apart() {
     let stolen = authorities.own.sign(leaf("shop"), &KeyPair::generate().unwrap());
     knock(inbound, Some(certified(vec![stolen], &KeyPair::generate().unwrap()))).await;
     refused("bad_signature", 2).await;
+    let log = cart.process.log();
+    let told = log.lines().find(|line| line.contains("WARN") && line.contains("reason=\"expired\"")).unwrap();
+    let claimed = format!("identity=\"spiffe://{DOMAIN}/ns/default/svc/shop\" proved=false serial=\"");
+    assert!(told.contains("direction=inbound") && told.contains("peer=127.0.0.1"), "{told}");
+    assert!(told.contains(&claimed), "{told}");
     assert_eq!(app.requests(), 0);
     assert_eq!(count(&cart, &["outrigger_tls_handshakes_total", "inbound", "result=\"ok\""]).await, 0);
 }
