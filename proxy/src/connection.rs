@@ -117,7 +117,7 @@ async fn end_tls(stream: TcpStream, downstream: &Rc<Downstream>) -> Option<(Tran
     let worker = &downstream.worker;
     let shaken = if let Some(edge) = downstream.edge.get() {
         match edge.opening() {
-            Opening::Expected => tls::admit(stream, edge, worker).await,
+            Opening::Expected => tls::admit(stream, edge, downstream).await,
             Opening::Plain | Opening::Tls => return Some((stream.into(), Spoken::Http1)),
         }
     } else {

@@ -21,6 +21,7 @@ pub mod forward;
 pub mod gate;
 pub mod gateway;
 pub mod grpc;
+pub mod handshakes;
 pub mod health_check;
 pub mod http;
 pub mod identity;
