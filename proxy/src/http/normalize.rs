@@ -232,6 +232,7 @@ fn target(method: &Method, uri: Uri) -> Result<PathAndQuery, Malformed> {
         // `OPTIONS http://host` means the server, not its root (RFC 9112 §3.2.4).
         "/" if absolute && *method == Method::OPTIONS && path_and_query.as_str() == "/" => Ok(path_and_query),
         path if !path.starts_with('/') => Err(Malformed::Target),
+        path if path.as_bytes().contains(&b'%') && path.contains("%00") => Err(Malformed::Nul),
         path if has_dot_segment(path) => without_dot_segments(&path_and_query).ok_or(Malformed::Target),
         _ => Ok(path_and_query),
     }

@@ -184,6 +184,18 @@ fn http2_requests_become_what_http1_can_carry() {
     assert_eq!(refusal(normalize_request(parts("GET", "/", Version::HTTP_2, &[]))), Malformed::HostMissing);
 }
 
+/// A server in C would take the path for `/admin`.
+#[test]
+fn an_escaped_nul_is_refused_in_the_path() {
+    let asked = |target: &str| http1("GET", target, &[("host", "cart")]);
+    for target in ["/admin%00", "/admin%00/x", "/%00", "/a/../b%00"] {
+        assert_eq!(refusal(asked(target)), Malformed::Nul, "{target}");
+    }
+    for target in ["/admin?x=%00", "/admin%3fx", "/admin%23", "/100%25%20", "/admin%0"] {
+        assert!(asked(target).is_ok(), "{target}");
+    }
+}
+
 #[test]
 fn grpc_is_known_by_its_content_type() {
     for (value, grpc) in [
