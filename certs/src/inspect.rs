@@ -11,6 +11,11 @@ use x509_parser::x509::AttributeTypeAndValue;
 
 use crate::problem::Problem;
 
+/// The number of a certificate, in hexadecimal.
+pub fn serial(certificate: &[u8]) -> Result<String, Problem> {
+    parse(certificate).map(|parsed| parsed.raw_serial_as_string())
+}
+
 /// What people and metrics are told of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -149,7 +154,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// What could be taken for more than one value is quoted.
-fn unambiguous(text: &str) -> String {
+pub(crate) fn unambiguous(text: &str) -> String {
     let plain = text
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b';' | b'=' | b'"' | b'\\'));

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "issue")]
 pub mod authority;
+pub mod claim;
 pub mod enrol;
 pub mod files;
 pub mod inspect;

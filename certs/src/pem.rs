@@ -1,7 +1,7 @@
 //! PEM files (RFC 7468), read with bounds.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "issue")]
@@ -29,7 +29,7 @@ pub enum PemError {
         path: PathBuf,
         /// Why.
         #[source]
-        error: std::io::Error,
+        error: io::Error,
     },
     /// Far too long.
     #[error("{origin} is longer than {FILE_BYTES_MAX} bytes, which no {what} is")]
@@ -82,9 +82,12 @@ impl PemError {
     }
 }
 
-/// Reads a file that may hold a secret.
+/// Reads a file that may hold a secret. To open a pipe would be to wait for whoever writes to it, maybe for ever.
 pub fn read(path: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let wrong = |error| PemError::File { path: path.to_owned(), error };
+    if !fs::metadata(path).map_err(wrong)?.is_file() {
+        return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
+    }
     let file = File::open(path).map_err(wrong)?;
     let mut text = Zeroizing::new(Vec::new());
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(wrong)?;

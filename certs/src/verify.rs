@@ -12,6 +12,7 @@ use webpki::{
     UnknownStatusPolicy,
 };
 
+use crate::claim;
 use crate::inspect::{check_leaf_usage, is_self_signed, parse};
 use crate::pem::CHAIN_MAX;
 use crate::problem::Problem;
@@ -90,11 +91,11 @@ impl ServerCertVerifier for Verifier {
             _ => None,
         };
         let called = called.ok_or(Problem::WrongName)?;
-        let id = self.verify(leaf, above, now)?;
-        if id != SpiffeId::of_service(domain, &called.service) {
-            return Err(Problem::WrongName.into());
-        }
-        Ok(ServerCertVerified::assertion())
+        let named = self.verify(leaf, above, now).and_then(|id| {
+            let is_called = id == SpiffeId::of_service(domain, &called.service);
+            if is_called { Ok(ServerCertVerified::assertion()) } else { Err(Problem::WrongName) }
+        });
+        Ok(named.inspect_err(|problem| claim::note(leaf, *problem))?)
     }
 
     signatures!();
@@ -112,7 +113,7 @@ impl ClientCertVerifier for Verifier {
         above: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(leaf, above, now)?;
+        self.verify(leaf, above, now).inspect_err(|problem| claim::note(leaf, *problem))?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -11,10 +11,12 @@ use crate::problem::Problem;
 use crate::provider::provider;
 
 pub use client::{Shown, Upstream};
+pub use ocsp::Unstapled;
 pub use pair::{Folder, Pair};
 pub use server::{Clients, Server, Tickets, server};
 
 mod client;
+mod ocsp;
 mod pair;
 mod server;
 

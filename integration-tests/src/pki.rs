@@ -134,6 +134,11 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
+    /// Its key, in PEM.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// The `ConfigMap` that holds it.
     pub fn config_map(&self, name: &str) -> String {
         let pem = self.pem.lines().map(|line| format!("    {}\n", line.trim_end())).collect::<String>();

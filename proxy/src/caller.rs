@@ -4,12 +4,17 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
+use outrigger_certs::inspect;
 use outrigger_certs::mesh::Mesh;
 use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::identity;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::identity::{ServerName, SpiffeId, TrustDomain};
 use rustls_pki_types::CertificateDer;
+
+use self::calls::{Callers, Calls};
+
+pub mod calls;
 
 /// Tells a workload who calls it (as Envoy spells it).
 pub const FORWARDED_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -30,12 +35,22 @@ pub struct Caller {
     pub port: Option<u16>,
     /// What the workload is told of it.
     pub certificate: HeaderValue,
+    /// The number of its certificate, in hexadecimal.
+    pub serial: Box<str>,
+    /// Counts its requests.
+    pub calls: Arc<Calls>,
 }
 
 impl Caller {
-    /// Of a leaf that was verified, and the server name that was asked for.
-    pub fn new(leaf: &CertificateDer<'_>, server_name: Option<&str>, mesh: &Mesh) -> Result<Self, Problem> {
+    /// Of a leaf that was verified, and the server name that was asked for; its requests are counted for one worker.
+    pub fn new(
+        leaf: &CertificateDer<'_>,
+        server_name: Option<&str>,
+        mesh: &Mesh,
+        (callers, worker): (&Callers, usize),
+    ) -> Result<Self, Problem> {
         let identity = identity(leaf)?;
+        let serial = inspect::serial(leaf)?.into();
         let called = server_name.and_then(|name| ServerName::read(name, mesh.bundle().domain()));
         let own = mesh.id().service();
         let port = called.filter(|called| own.as_ref() == Some(&called.service)).map(|called| called.port);
@@ -44,6 +59,7 @@ impl Caller {
         let _ = write!(value, "By={};Hash={};URI={identity}", mesh.id(), Digest::of(leaf));
         // SPIFFE IDs and digests have no character that a field value may not.
         let certificate = HeaderValue::try_from(value).map_err(|_| Problem::Malformed)?;
-        Ok(Self { identity: Arc::new(identity), port, certificate })
+        let calls = callers.calls(&identity, worker);
+        Ok(Self { identity: Arc::new(identity), port, certificate, serial, calls })
     }
 }

@@ -110,8 +110,11 @@ impl Certificates {
                     tracing::warn!(certificate = %name, "others than its owner may read the key of a certificate");
                 }
                 tracing::info!(certificate = %name, until_unix = pair.leaf().not_after_unix, "a certificate is put into force");
+                known.trouble = pair.unstapled().map(|unstapled| {
+                    tracing::warn!(certificate = %name, reason = unstapled.code(), "no OCSP response is stapled: {unstapled}");
+                    unstapled.code()
+                });
                 known.pair = Some(Arc::new(pair));
-                known.trouble = None;
                 self.renewals.set(self.renewals.get() + 1);
                 true
             }

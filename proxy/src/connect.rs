@@ -122,7 +122,10 @@ pub async fn reach(
         (_, Some(mesh)) => tls::secure(stream, &mesh, &key.cluster, spoken).await,
         (_, None) => return Ok(stream.into()),
     };
-    secured.map_err(|failure| ProxyError::Tls { failure })
+    secured.map_err(|failure| {
+        failure.tell(Direction::Outbound, address.ip());
+        ProxyError::Tls { failure }
+    })
 }
 
 async fn open_http1(

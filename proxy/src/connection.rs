@@ -117,7 +117,7 @@ async fn end_tls(stream: TcpStream, downstream: &Rc<Downstream>) -> Option<(Tran
     let worker = &downstream.worker;
     let shaken = if let Some(edge) = downstream.edge.get() {
         match edge.opening() {
-            Opening::Expected => tls::admit(stream, edge, worker).await,
+            Opening::Expected => tls::admit(stream, edge, downstream).await,
             Opening::Plain | Opening::Tls => return Some((stream.into(), Spoken::Http1)),
         }
     } else {
@@ -138,6 +138,7 @@ async fn end_tls(stream: TcpStream, downstream: &Rc<Downstream>) -> Option<(Tran
         Err(failure) => {
             worker.stats.tls_failed(Direction::Inbound, &failure);
             tracing::debug!(peer = ?downstream.peer, reason = failure.code(), "who calls by TLS is refused: {failure}");
+            failure.tell(Direction::Inbound, downstream.between.source.ip());
             None
         }
     }

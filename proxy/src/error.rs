@@ -26,6 +26,9 @@ pub enum Malformed {
     /// The target has none of the forms of RFC 9112 §3.2, or one that its method may not have.
     #[error("the request target is invalid for its method")]
     Target,
+    /// An escaped NUL in the path: some servers end the path there, and no rule would see what they do.
+    #[error("the path of the request target has an escaped NUL (%00)")]
+    Nul,
     /// An absolute target whose scheme is not `http`.
     #[error("the scheme of the request target is not http")]
     Scheme,

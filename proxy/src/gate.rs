@@ -7,8 +7,10 @@ use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{Access, Authorization, Conditions, Inbound, Mtls, PriorityRule, Subject};
 
 use crate::caller::Caller;
+use crate::complaint::Complaint;
 use crate::error::ProxyError;
-use crate::telemetry::metrics::WorkerStats;
+use crate::local_reply::{ROWS, row_index};
+use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::termination::TlsListener;
 
 /// Who may come in, and what matters how much.
@@ -56,7 +58,7 @@ impl Gate {
         inside_tls: bool,
         is_probe: impl FnOnce() -> bool,
         head: &RequestHead,
-        source: impl FnOnce() -> Option<IpAddr>,
+        source: impl Fn() -> Option<IpAddr>,
     ) -> Result<Option<u8>, ProxyError> {
         if caller.is_none() {
             let in_clear = !inside_tls;
@@ -64,7 +66,7 @@ impl Gate {
                 stats.plaintext_requests.add(1);
             }
             if self.mtls == Some(Mtls::Strict) {
-                return Err(ProxyError::IdentityRequired);
+                return Err(told(ProxyError::IdentityRequired, None, source()));
             }
             // Or callers without identity would take the workload for ill, and never hear what is asked of them.
             if in_clear && self.tls.as_ref().is_some_and(|tls| !tls.cleartext) && !is_probe() {
@@ -72,14 +74,14 @@ impl Gate {
             }
         }
         let identity = caller.map(|caller| &*caller.identity);
-        let source = if self.by_source { source() } else { None };
-        let subject = Subject::new(identity, head.method().as_str(), head.path()).at(source);
+        let known = if self.by_source { source() } else { None };
+        let subject = Subject::new(identity, head.method().as_str(), head.path()).at(known);
         match self.verdict(&subject) {
             Verdict::Fine => {}
             Verdict::Counted => stats.denied_dry.add(1),
             Verdict::Denied(error) => {
                 stats.denied.add(1);
-                return Err(error);
+                return Err(told(error, caller, source()));
             }
         }
         Ok(self.priorities.iter().find(|rule| rule.about.hold(&subject)).map(|rule| rule.priority))
@@ -95,7 +97,7 @@ impl Gate {
         if caller.is_none() && self.mtls.is_some() {
             stats.plaintext_connections.add(1);
             if self.mtls == Some(Mtls::Strict) {
-                return Err(ProxyError::IdentityRequired);
+                return Err(told(ProxyError::IdentityRequired, None, Some(source)));
             }
         }
         let subject = Subject::of_connection(caller.map(|caller| &*caller.identity)).at(Some(source));
@@ -107,7 +109,7 @@ impl Gate {
             }
             Verdict::Denied(error) => {
                 stats.denied_connections.add(1);
-                Err(error)
+                Err(told(error, caller, Some(source)))
             }
         }
     }
@@ -122,6 +124,16 @@ impl Gate {
             }
         }
     }
+}
+
+/// Has people told who is not let in.
+fn told(error: ProxyError, caller: Option<&Caller>, address: Option<IpAddr>) -> ProxyError {
+    let identity = caller.map(|caller| caller.identity.as_str());
+    let (reason, serial) = (ROWS[row_index(&error)].reason, caller.map(|caller| &*caller.serial));
+    let complaint =
+        Complaint { direction: Direction::Inbound, reason, address, identity, is_proved: true, serial };
+    complaint.tell(&error);
+    error
 }
 
 /// What access rules say.

@@ -15,6 +15,8 @@ use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::Notify;
 
+use crate::caller::calls::Callers;
+
 pub use self::metrics::write;
 pub use self::view::{CertificateView, IdentityView};
 
@@ -27,6 +29,7 @@ mod view;
 pub struct Identity {
     wanted: bool,
     mesh: ArcSwapOption<Mesh>,
+    callers: Callers,
 }
 
 /// Whether there is mutual TLS with others of the mesh.
@@ -44,6 +47,11 @@ impl Identity {
     /// Whether this proxy was given an identity.
     pub fn wanted(&self) -> bool {
         self.wanted
+    }
+
+    /// Who has called.
+    pub fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     /// What is in force.
@@ -100,7 +108,7 @@ impl Keeper {
     /// Nothing is in force yet. `wanted`: a source is going to hand something over.
     pub fn new(wanted: bool) -> Rc<Self> {
         Rc::new(Self {
-            shared: Arc::new(Identity { wanted, mesh: ArcSwapOption::empty() }),
+            shared: Arc::new(Identity { wanted, ..Identity::default() }),
             svid: RefCell::default(),
             bundle: RefCell::default(),
             told: RefCell::default(),

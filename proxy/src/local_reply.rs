@@ -118,6 +118,7 @@ fn cause(error: &ProxyError) -> Cause {
             | Malformed::Host(_)
             | Malformed::HostDiffers
             | Malformed::Target
+            | Malformed::Nul
             | Malformed::Scheme
             | Malformed::TransferEncoding
             | Malformed::TwoFramings

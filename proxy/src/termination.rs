@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use http::header::HeaderValue;
+use outrigger_certs::claim;
 use outrigger_certs::inspect;
 use outrigger_certs::problem::Problem;
 use outrigger_certs::web::{self, Clients, Pair, Server, Tickets};
@@ -75,8 +76,8 @@ impl TlsListener {
         }
     }
 
-    /// What the workload is told of the certificate that a client has shown, if it proves anything. One that names an identity of the mesh
-    /// `besides` proves nothing: those are not for the authorities of others to give.
+    /// What the workload is told of the certificate that a client has shown, if it proves anything. One that names an identity of `besides`, the
+    /// trust domain of the mesh, proves nothing: those are not for the authorities of others to give.
     pub fn shown(
         &self,
         chain: Option<&[CertificateDer<'_>]>,
@@ -88,7 +89,7 @@ impl TlsListener {
         };
         let outside = besides.map_or(Ok(()), |domain| inspect::check_outsider(leaf, domain));
         if clients.required {
-            outside?;
+            outside.inspect_err(|problem| claim::note(leaf, *problem))?;
         } else {
             let now = config.time_provider.current_time().ok_or(Problem::NotYetValid)?;
             if let Err(problem) = outside.and_then(|()| clients.check(leaf, above, now)) {

@@ -7,6 +7,14 @@ use outrigger_snapshot::network::Network;
 
 use crate::http::forwarded::address;
 
+/// One address for all that a host may have: of IPv6 that is a network of 64 bits.
+pub fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        address => address,
+    }
+}
+
 /// Addresses and networks.
 #[derive(Debug, Clone, Default)]
 pub struct Trusted(Box<[Network]>);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Cache};
-use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::config::Downstream;
+use crate::handshakes::{HANDSHAKES_MAX, Places};
 use crate::http::replay::ReplayPool;
 use crate::identity::Identity;
 use crate::lineage::Lineages;
@@ -23,9 +23,6 @@ use crate::trust::Trusted;
 
 /// The plan that is in force; `None` before the first.
 pub type CurrentPlan = Arc<ArcSwapOption<Plan>>;
-
-/// Handshakes with callers that are under way at the same time, for each worker; the rest wait their turn.
-pub const HANDSHAKES_MAX: usize = 256;
 
 /// How often a worker keeps house.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -136,7 +133,7 @@ pub struct Worker {
     /// Whose word counts at a gateway about where a request comes from.
     pub trusted: Trusted,
     /// Places for handshakes with callers.
-    pub handshakes: Semaphore,
+    pub handshakes: Rc<Places>,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
     random: Cell<u64>,
     phase: Cell<Phase>,
@@ -161,7 +158,7 @@ impl Worker {
             identity,
             proxies,
             trusted,
-            handshakes: Semaphore::new(HANDSHAKES_MAX),
+            handshakes: Places::new(HANDSHAKES_MAX),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),
             phase: Cell::new(Phase::Running),

@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::KeyUsage;
 
 use super::{Pair, Roots};
+use crate::claim;
 use crate::mesh::Spoken;
 use crate::problem::Problem;
 use crate::provider::provider;
@@ -103,14 +104,19 @@ impl ServerCertVerifier for Verifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let parsed = self.roots.check(leaf, above, now, KeyUsage::server_auth())?;
+        let checked = self.roots.check(leaf, above, now, KeyUsage::server_auth());
+        let parsed = checked.inspect_err(|problem| claim::note(leaf, *problem))?;
         let is = |name: &ServerName<'_>| parsed.verify_is_valid_for_subject_name(name).is_ok();
         let has = |name: &AltName| match name {
             AltName::Dns(name) => ServerName::try_from(name.as_str()).is_ok_and(|name| is(&name)),
             AltName::Uri(uri) => parsed.valid_uri_names().any(|name| name == uri),
         };
         let named = if self.names.is_empty() { is(name) } else { self.names.iter().any(has) };
-        if named { Ok(ServerCertVerified::assertion()) } else { Err(Problem::WrongName.into()) }
+        if !named {
+            claim::note(leaf, Problem::WrongName);
+            return Err(Problem::WrongName.into());
+        }
+        Ok(ServerCertVerified::assertion())
     }
 
     signatures!();

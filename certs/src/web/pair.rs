@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -12,6 +12,8 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use super::Unstapled;
+use super::ocsp;
 use crate::files::{Files, FilesError, Looked};
 use crate::inspect::Facts;
 use crate::pem::{self, PemError};
@@ -29,10 +31,13 @@ pub struct Pair {
     leaf: Facts,
     /// Of what is shown below the leaf.
     above: Box<[Facts]>,
+    /// Why its authority's response is not handed on, where there is one.
+    unstapled: Option<Unstapled>,
 }
 
 impl Pair {
-    /// Of a chain, the leaf first, its key, and what its authority says of it (RFC 6960), which is handed on to clients.
+    /// Of a chain, the leaf first, its key, and what its authority says of it (RFC 6960), which is handed on to clients if it says at `now` that all
+    /// is well.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: &PrivateKeyDer<'_>,
@@ -44,13 +49,14 @@ impl Pair {
         let names = parsed.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect();
         let facts = chain.iter().map(|certificate| Facts::of(certificate)).collect::<Result<Vec<_>, _>>()?;
         facts.iter().try_for_each(|facts| facts.check_time(now))?;
+        let unstapled = ocsp.as_deref().and_then(|response| ocsp::check(response, leaf, now).err());
         let mut facts = facts.into_iter();
         let (leaf, above) = (facts.next().ok_or(Problem::Missing)?, facts.collect());
         let signing = any_supported_type(key).map_err(|_| Problem::UnusableKey)?;
         let mut certified = CertifiedKey::new(chain, signing);
         certified.keys_match().map_err(|_| Problem::KeyMismatch)?;
-        certified.ocsp = ocsp;
-        Ok(Self { certified: Arc::new(certified), names, leaf, above })
+        certified.ocsp = ocsp.filter(|_| unstapled.is_none());
+        Ok(Self { certified: Arc::new(certified), names, leaf, above, unstapled })
     }
 
     /// What the leaf says.
@@ -61,6 +67,11 @@ impl Pair {
     /// What the certificates between it and its root say.
     pub fn above(&self) -> &[Facts] {
         &self.above
+    }
+
+    /// Why what its authority says of it is not handed on; `None`: it is, or there is nothing.
+    pub fn unstapled(&self) -> Option<Unstapled> {
+        self.unstapled
     }
 
     /// For TLS.
@@ -101,6 +112,14 @@ struct Texts {
     ocsp: Option<Vec<u8>>,
 }
 
+impl Texts {
+    fn unstapled(&self, now: UnixTime) -> Option<Unstapled> {
+        let response = self.ocsp.as_deref()?;
+        let chain = pem::chain(&self.chain, "").ok()?;
+        ocsp::check(response, chain.first()?, now).err()
+    }
+}
+
 impl Folder {
     /// Nothing has been read yet.
     pub fn new(path: PathBuf) -> Self {
@@ -115,6 +134,8 @@ impl Folder {
             Ok(texts) => {
                 let ocsp = texts.ocsp.as_deref().unwrap_or_default();
                 [&texts.chain[..], &texts.key[..], ocsp].into_iter().for_each(|text| hasher.write(text));
+                // A response that holds no more is news, too.
+                texts.unstapled(now).hash(&mut hasher);
             }
             Err(error) => hasher.write(error.to_string().as_bytes()),
         }

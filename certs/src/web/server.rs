@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::KeyUsage;
 
 use super::{Pair, Roots};
+use crate::claim;
 use crate::mesh::Spoken;
 use crate::problem::Problem;
 use crate::provider::{is_chacha20, provider};
@@ -134,7 +135,7 @@ impl ClientCertVerifier for Clients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         if self.required {
-            self.check(leaf, above, now)?;
+            self.check(leaf, above, now).inspect_err(|problem| claim::note(leaf, *problem))?;
         }
         Ok(ClientCertVerified::assertion())
     }

@@ -95,6 +95,21 @@ fn what_is_wrong_in_a_file_is_said() {
     assert!(watched.look(now()).unwrap().unwrap_err().to_string().contains("longer than"));
 }
 
+/// To open a pipe is to wait for a writer.
+#[test]
+fn what_is_no_regular_file_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tls.crt");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (told, heard) = std::sync::mpsc::channel();
+    let mut watched = watched(folder.path());
+    std::thread::spawn(move || {
+        told.send(watched.look(now()).map(|looked| looked.map_err(|error| error.code())))
+    });
+    let looked = heard.recv_timeout(Duration::from_secs(5)).expect("it does not wait for a writer");
+    assert_eq!(looked.unwrap().unwrap_err(), "unreadable");
+}
+
 fn after(seconds: i64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs().checked_add_signed(seconds).unwrap()))
 }

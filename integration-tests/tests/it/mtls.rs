@@ -225,6 +225,19 @@ async fn access_rules_decide_by_identity_method_and_path_and_denial_wins() {
     }
     assert_eq!(site.app.requests(), 1);
     assert_eq!(count(&site.cart, &["outrigger_denied_requests_total", "dry_run=\"false\""]).await, 4);
+    let shop = "spiffe://mesh.test/ns/default/svc/shop";
+    let log = site.cart.process.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("a peer is refused")).collect();
+    let [told] = told[..] else { panic!("one line for all of them: {told:?}") };
+    for said in ["WARN", "access_denied", "peer=127.0.0.1", "serial=\"", "no access rule"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    assert!(told.contains(&format!("identity=\"{shop}\" proved=true")), "{told}");
+    let caller = format!("caller=\"{shop}\"");
+    for (class, times) in [("2xx", 1), ("4xx", 4)] {
+        let class = format!("code_class=\"{class}\"");
+        assert_eq!(count(&site.cart, &["outrigger_caller_requests_total", &caller, &class]).await, times);
+    }
     let denied = inbound_policy("authorization: {dryRun: true, default: Deny}");
     let resources = [
         site.authority.mesh("Strict"),

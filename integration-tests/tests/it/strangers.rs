@@ -22,7 +22,8 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::config::{all, service};
@@ -215,11 +216,17 @@ async fn each_thing_that_can_be_wrong_with_a_server_is_told_apart() {
         let counted = count(&shop, &["outrigger_tls_handshakes_total", "outbound", &result]).await;
         assert!(counted > 0, "{word}");
     }
+    let log = shop.process.log();
+    let told = log.lines().find(|line| line.contains("WARN") && line.contains("reason=\"expired\"")).unwrap();
+    for said in ["direction=outbound", "peer=127.0.0.1", "identity=\"spiffe://", "proved=false", "serial=\""]
+    {
+        assert!(told.contains(said), "{said}: {told}");
+    }
     served.abort();
 }
 
-/// A stranger's side of a handshake with the sidecar at `at`, until the sidecar ends it.
-async fn knock(at: SocketAddr, shown: Option<Arc<CertifiedKey>>) {
+/// A stranger's side of a handshake.
+async fn shake(stream: TcpStream, shown: Option<Arc<CertifiedKey>>) -> std::io::Result<TlsStream<TcpStream>> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .expect("the library has TLS 1.3")
@@ -229,10 +236,15 @@ async fn knock(at: SocketAddr, shown: Option<Arc<CertifiedKey>>) {
         Some(shown) => builder.with_client_cert_resolver(Arc::new(Shows(shown))),
         None => builder.with_no_client_auth(),
     };
-    let stream = TcpStream::connect(at).await.expect("the sidecar listens");
     let called = ServerName::try_from(format!("p80.cart.default.{DOMAIN}")).expect("it is a DNS name");
+    TlsConnector::from(Arc::new(config)).connect(called, stream).await
+}
+
+/// The same with the sidecar at `at`, until the sidecar ends it.
+async fn knock(at: SocketAddr, shown: Option<Arc<CertifiedKey>>) {
+    let stream = TcpStream::connect(at).await.expect("the sidecar listens");
     // In TLS 1.3 the client is done before the server has looked at its certificate.
-    if let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(called, stream).await {
+    if let Ok(mut stream) = shake(stream, shown).await {
         let ended = within(DEADLINE, "the sidecar hangs up", stream.read(&mut [0; 16])).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     }
@@ -265,6 +277,11 @@ async fn each_thing_that_can_be_wrong_with_a_caller_is_told_apart() {
         knock(inbound, Some(authorities.make(word, "shop"))).await;
         refused(word, 1).await;
     }
+    let log = cart.process.log();
+    let told = log.lines().find(|line| line.contains("WARN") && line.contains("reason=\"expired\"")).unwrap();
+    let claimed = format!("identity=\"spiffe://{DOMAIN}/ns/default/svc/shop\" proved=false serial=\"");
+    assert!(told.contains("direction=inbound") && told.contains("peer=127.0.0.1"), "{told}");
+    assert!(told.contains(&claimed), "{told}");
     knock(inbound, None).await;
     refused("missing", 1).await;
     // A certificate that is right, shown by somebody who does not have its key.
@@ -288,6 +305,31 @@ fn hello() -> Vec<u8> {
     let mut bytes = Vec::new();
     client.write_tls(&mut bytes).expect("a Vec takes every write");
     bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_all_places_for_handshakes_does_not_keep_others_out() {
+    const STALLED: usize = 800;
+    let (authority, mesh, app) = (Authority::new(), Mesh::new(), App::start("cart").await);
+    let inbound = port::free();
+    mesh.publish(&all(&[authority.mesh("Strict"), service("cart", &[inbound])]));
+    let pair = authority.identify(mesh.folder(), "cart");
+    let cart =
+        Proxy::start_inbound(&mesh, Sidecar::beside("cart").proving(&pair).inbound_to(app.addr), inbound)
+            .await;
+    cart.ready().await;
+    let (key, mut stalled) = (KeyPair::generate().unwrap(), Vec::new());
+    for _ in 0..STALLED {
+        let mut stream = TcpStream::connect(inbound).await.unwrap();
+        stream.write_all(&hello()).await.unwrap();
+        stalled.push(stream);
+    }
+    let shown = certified(vec![authority.sign(leaf("shop"), &key)], &key);
+    let from = TcpSocket::new_v4().unwrap();
+    from.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = from.connect(inbound).await.unwrap();
+    let shaken = within(Duration::from_secs(2), "a handshake from elsewhere", shake(stream, Some(shown)));
+    assert!(shaken.await.is_ok());
 }
 
 /// Memory that strangers in the middle of a handshake may take, each: keys and buffers of both directions.

@@ -2,8 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use outrigger_certs::claim;
 use outrigger_certs::mesh::{Mesh, Spoken};
 use outrigger_certs::problem::Problem;
 use outrigger_snapshot::identity::ServerName;
@@ -12,6 +14,8 @@ use rustls_pki_types::ServerName as TlsServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::{AlertDescription, Error, InvalidMessage};
 
+use crate::complaint::Complaint;
+use crate::telemetry::metrics::Direction;
 use crate::transport::Transport;
 use crate::transport::tls::{TlsStream, call};
 use crate::upstream_tls::UpstreamTls;
@@ -81,6 +85,19 @@ impl TlsFailure {
             )) => Some(Self::Refused(*alert)),
             _ => None,
         }
+    }
+
+    /// Has people told which peer it was; not of connections that just broke off.
+    pub fn tell(&self, direction: Direction, address: IpAddr) {
+        let claim = match self {
+            Self::Certificate(problem) => claim::take(*problem),
+            Self::Broken(_) => return,
+            _ => None,
+        };
+        let identity = claim.as_ref().and_then(|claim| claim.identity.as_deref());
+        let serial = claim.as_ref().map(|claim| &*claim.serial);
+        let (reason, address) = (self.code(), Some(address));
+        Complaint { direction, reason, address, identity, is_proved: false, serial }.tell(self);
     }
 
     /// Its word in metrics.

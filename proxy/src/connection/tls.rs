@@ -1,6 +1,7 @@
 //! Handshakes with callers, bounded in number and time.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,16 +17,13 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::caller::{Caller, is_caller};
 use crate::connect::TlsFailure;
 use crate::gateway::Edge;
+use crate::handshakes::GRACE;
 use crate::http::server::Downstream;
 use crate::identity::Standing;
 use crate::termination::{Client, TlsListener};
 use crate::transport::Transport;
 use crate::transport::tls::{Greeting, TlsStream};
 use crate::worker::Worker;
-
-/// While others wait for a place, a handshake that is not over after this gives up its own: a caller takes a few milliseconds, and whoever
-/// means to hold all places holds each no longer than this.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A fatal alert (RFC 8446 §6, RFC 6066 §3) in a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
@@ -40,7 +38,7 @@ pub(super) async fn accept(
         let greeting = Greeting::read(stream).await.map_err(broken)?;
         prove(greeting, mesh, downstream).await
     };
-    shake(Box::pin(shaking), &downstream.worker).await?
+    shake(Box::pin(shaking), &downstream.worker, downstream.between.source.ip()).await?
 }
 
 /// Notes who a caller is.
@@ -52,7 +50,9 @@ async fn prove(
     let called = greeting.hello().server_name().map(str::to_owned);
     let stream = greeting.answer(mesh.server().clone()).await.map_err(broken)?;
     let leaf = stream.peer_certificates().and_then(<[_]>::first).ok_or(Problem::Missing);
-    let caller = leaf.and_then(|leaf| Caller::new(leaf, called.as_deref(), mesh));
+    let worker = &downstream.worker;
+    let counted = (worker.identity.callers(), worker.index);
+    let caller = leaf.and_then(|leaf| Caller::new(leaf, called.as_deref(), mesh, counted));
     let caller = caller.map_err(TlsFailure::Certificate)?;
     // Empty until here.
     let _ = downstream.caller.set(Rc::new(caller));
@@ -98,7 +98,7 @@ pub(super) async fn greet(
         let _ = downstream.client.set(Rc::new(Client { port, certificate }));
         Ok(spoken(stream))
     };
-    shake(Box::pin(shaking), worker).await?
+    shake(Box::pin(shaking), worker, downstream.between.source.ip()).await?
 }
 
 /// Ends the TLS of a client outside the mesh, who hears that nothing is for it where there is nothing to show.
@@ -121,35 +121,40 @@ async fn end(
 pub(super) async fn admit(
     stream: TcpStream,
     edge: &Edge,
-    worker: &Worker,
+    downstream: &Downstream,
 ) -> Result<(Transport, Spoken), TlsFailure> {
+    let worker = &downstream.worker;
     let shaking = async {
         let greeting = Greeting::read(stream).await.map_err(broken)?;
         let host = greeting.hello().server_name().map(str::to_ascii_lowercase);
-        let listener = worker.with_plan(|plan| plan.gateway.get(&edge.port())?.tls(host.as_deref()).cloned());
-        let listener = listener.flatten();
+        let found = worker.with_plan(|plan| {
+            let listener = plan.gateway.get(&edge.port())?.tls(host.as_deref()).cloned();
+            Some((listener, plan.trust.clone()))
+        });
+        let (listener, trust) = found.flatten().unwrap_or_default();
         let (stream, config) = end(greeting, listener.as_ref()).await?;
         let chain = stream.peer_certificates();
-        let shown = listener.map(|listener| listener.shown(chain, &config, None)).transpose();
+        let domain = trust.as_ref().map(|trust| trust.domain());
+        let shown = listener.map(|listener| listener.shown(chain, &config, domain)).transpose();
         edge.secured(shown.map_err(TlsFailure::Certificate)?.flatten());
         Ok(spoken(stream))
     };
-    shake(Box::pin(shaking), worker).await?
+    shake(Box::pin(shaking), worker, downstream.between.source.ip()).await?
 }
 
-/// A handshake has as long as a request head, and so has the wait for its turn.
-async fn shake<T>(shaking: impl Future<Output = T>, worker: &Worker) -> Result<T, TlsFailure> {
+/// A handshake has as long as a request head, and so has the wait for its turn. While others wait, it may have less.
+async fn shake<T>(shaking: impl Future<Output = T>, worker: &Worker, from: IpAddr) -> Result<T, TlsFailure> {
     let limit = Duration::from_nanos(worker.limits.head_ns);
-    // The semaphore is never closed.
-    let _place = timeout(limit, worker.handshakes.acquire()).await.map_err(|_| TlsFailure::Late)?;
-    let until = Instant::now() + limit;
+    let place = timeout(limit, worker.handshakes.take(from)).await.map_err(|_| TlsFailure::Late)?;
+    let begun = Instant::now();
+    let until = begun + limit;
     let mut shaking = pin!(shaking);
     loop {
-        let look = until.min(Instant::now() + PATIENCE);
+        let look = until.min(Instant::now() + GRACE);
         if let Ok(shaken) = timeout_at(look, shaking.as_mut()).await {
             return Ok(shaken);
         }
-        if look == until || worker.handshakes.available_permits() == 0 {
+        if look == until || place.is_wanted(begun.elapsed()) {
             return Err(TlsFailure::Late);
         }
     }

@@ -10,13 +10,10 @@ use outrigger_snapshot::router::Miss;
 
 use crate::error::ProxyError;
 use crate::http::forwarded::{FORWARDED_PROTO, address};
-use crate::http::normalize::{FORWARDED_FIELDS, strip_own_fields};
+use crate::http::normalize::{strip_own_fields, tells_who_asked};
 use crate::plan::{Plan, Rule};
 use crate::telemetry::metrics::WorkerStats;
 use crate::trust::Trusted;
-
-/// The same in one field (RFC 7239).
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
 /// Whether a connection is inside TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +113,7 @@ impl Edge {
         if marked {
             strip_own_fields(head);
         }
-        let said = |name: &&HeaderName| name.as_str().starts_with(FORWARDED_FIELDS) || **name == FORWARDED;
+        let said = |name: &&HeaderName| tells_who_asked(name.as_str());
         let names: Vec<HeaderName> = head.header_names().filter(said).cloned().collect();
         for name in names {
             head.remove_header(&name);

@@ -15,29 +15,12 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// What the names of fields begin with that proxies say something to each other by.
 const OWN_FIELDS: &str = "outrigger-";
 /// What the names of fields begin with by which proxies say who asked.
-pub const FORWARDED_FIELDS: &str = "x-forwarded-";
+const FORWARDED_FIELDS: &str = "x-forwarded-";
 
-const FORBIDDEN_TRAILERS: [HeaderName; 19] = [
-    header::AUTHORIZATION,
-    header::CACHE_CONTROL,
-    header::CONNECTION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
-    header::COOKIE,
-    header::EXPECT,
-    header::HOST,
-    KEEP_ALIVE,
-    header::MAX_FORWARDS,
-    header::PROXY_AUTHORIZATION,
-    PROXY_CONNECTION,
-    header::SET_COOKIE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// Whether a field is one by which proxies say who asked, in one of two spellings (RFC 7239 is the other).
+pub fn tells_who_asked(name: &str) -> bool {
+    name.starts_with(FORWARDED_FIELDS) || name == "forwarded"
+}
 
 /// A request as the rest of the proxy sees it.
 #[derive(Debug)]
@@ -157,7 +140,7 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
 fn strip_lookalikes(headers: &mut HeaderMap) {
     let means = |name: &HeaderName| {
         let meant = name.as_str().replace('_', "-");
-        name.as_str() != meant && (meant.starts_with(OWN_FIELDS) || meant.starts_with(FORWARDED_FIELDS))
+        name.as_str() != meant && (meant.starts_with(OWN_FIELDS) || tells_who_asked(&meant))
     };
     let names: Vec<HeaderName> = headers.keys().filter(|name| means(name)).cloned().collect();
     for name in names {
@@ -191,14 +174,6 @@ pub fn normalize_response(headers: &mut HeaderMap) {
     strip_connection(headers, &seen);
     if seen.content_lengths > 1 || seen.length_list {
         merge_content_length(headers);
-    }
-}
-
-/// Takes out of trailers what frames, routes or authenticates a message, or belongs to one connection (RFC 9110 §6.5.1, RFC 9113 §8.2.2):
-/// after the body it is too late to mean anything, but a peer may merge it into the head.
-pub fn normalize_trailers(trailers: &mut HeaderMap) {
-    for name in FORBIDDEN_TRAILERS {
-        trailers.remove(name);
     }
 }
 
@@ -257,6 +232,7 @@ fn target(method: &Method, uri: Uri) -> Result<PathAndQuery, Malformed> {
         // `OPTIONS http://host` means the server, not its root (RFC 9112 §3.2.4).
         "/" if absolute && *method == Method::OPTIONS && path_and_query.as_str() == "/" => Ok(path_and_query),
         path if !path.starts_with('/') => Err(Malformed::Target),
+        path if path.as_bytes().contains(&b'%') && path.contains("%00") => Err(Malformed::Nul),
         path if has_dot_segment(path) => without_dot_segments(&path_and_query).ok_or(Malformed::Target),
         _ => Ok(path_and_query),
     }
@@ -365,4 +341,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests;
+mod trailers;
 mod upgrade;
+
+pub use trailers::normalize_trailers;

@@ -147,6 +147,9 @@ impl Downstream {
             started_ns,
         };
         let (mut reply, record) = answer(&self.worker, stack, call, record).await;
+        if let Some(caller) = self.caller.get() {
+            caller.calls.answered(reply.head.status());
+        }
         if let Body::Upstream(body) = &mut reply.body {
             body.watch(cut_at, self.worker.stats.turns.began_ns());
         }

@@ -8,6 +8,7 @@ pub fn write(keeper: &Keeper, exposition: &mut Exposition) {
     if !keeper.shared.wanted() {
         return;
     }
+    keeper.shared.callers().write(exposition);
     exposition
         .counter("outrigger_certificate_renewals_total", "Times that a certificate was put into force.")
         .sample(&[], keeper.renewals.get());

@@ -1,5 +1,7 @@
 //! Certificates that clients show, and sessions that are taken up again.
 
+use rcgen::SanType;
+
 use super::*;
 
 /// What is asked of the clients of the gateway.
@@ -21,6 +23,11 @@ struct Site {
 impl Site {
     /// A gateway that asks its clients for certificates of `clients`, if it does.
     async fn new(mode: Option<&str>, clients: &Authority) -> Self {
+        Self::with(mode, clients, &[]).await
+    }
+
+    /// The same, with more resources.
+    async fn with(mode: Option<&str>, clients: &Authority, more: &[String]) -> Self {
         let (authority, mesh, shop) = (Authority::new(), Mesh::new(), App::start("shop").await);
         let port = port::free().port();
         show(&mesh, &authority, "shop", &["shop.example.org"]);
@@ -28,7 +35,7 @@ impl Site {
             Some(mode) => asking(port, mode),
             None => gateway(&[https("shop", port, "shop.example.org", "shop", "")]),
         };
-        publish(&mesh, gateway, &shop, clients);
+        publish(&mesh, gateway, &shop, clients, more);
         let edge = Gateway::start(&mesh, "edge", &[]).await;
         edge.ready().await;
         Self { authority, mesh, shop, port, edge }
@@ -57,10 +64,10 @@ impl Site {
     }
 }
 
-fn publish(mesh: &Mesh, gateway: String, shop: &App, clients: &Authority) {
+fn publish(mesh: &Mesh, gateway: String, shop: &App, clients: &Authority, more: &[String]) {
     let resources =
         [gateway, service("shop", &[shop.addr]), route("shop", &[]), clients.config_map("clients")];
-    mesh.publish_shrunk(&all(&resources));
+    mesh.publish_shrunk(&all(&[&resources, more].concat()));
 }
 
 #[tokio::test]
@@ -100,6 +107,32 @@ async fn clients_that_need_not_prove_themselves_count_as_nobody_unless_they_do()
     }
 }
 
+/// The authorities of others give nobody an identity of the mesh, not even in what the workload is told.
+#[tokio::test]
+async fn a_certificate_of_an_outsider_names_nobody_of_the_mesh() {
+    let of = |clients: &Authority, uri: &'static str| {
+        clients.certify(&["client.test"], |params| {
+            params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        })
+    };
+    for (mode, says, reason) in
+        [("AllowValidOnly", "", "name_constraint"), ("AllowInsecureFallback", "HTTP/2 200", "ok")]
+    {
+        let clients = Authority::new();
+        let site = Site::with(Some(mode), &clients, &[Authority::new().mesh("Disabled")]).await;
+        for uri in ["spiffe://mesh.test/ns/default/svc/admin", "SPIFFE://MESH.TEST/ns/default/svc/admin"] {
+            let said = site.call(Some(&of(&clients, uri)), &[]).await;
+            assert!(said.contains(says) && said.contains("HTTP/2 200") != says.is_empty(), "{mode}: {said}");
+            assert_eq!(site.told(), None, "{mode}");
+        }
+        site.edge.says(&["outrigger_tls_handshakes_total", &format!("result=\"{reason}\"")], 2).await;
+        let said = site.call(Some(&of(&clients, "spiffe://partner.test/a")), &[]).await;
+        assert!(said.contains("HTTP/2 200"), "{mode}: {said}");
+        let told = site.told().unwrap();
+        assert!(told.contains(";URI=spiffe://partner.test/a"), "{told}");
+    }
+}
+
 /// A session that was taken up again would let a client in whose authority is believed no more.
 #[tokio::test]
 async fn sessions_are_taken_up_again_only_where_nobody_proves_anything() {
@@ -114,7 +147,7 @@ async fn sessions_are_taken_up_again_only_where_nobody_proves_anything() {
             assert!(!site.resumes(Some(&pair), version).await, "{mode} {version}");
         }
         if mode == "AllowValidOnly" {
-            publish(&site.mesh, asking(site.port, mode), &site.shop, &Authority::new());
+            publish(&site.mesh, asking(site.port, mode), &site.shop, &Authority::new(), &[]);
             eventually(DEADLINE, "the authority is believed no more", async || {
                 (!site.call(Some(&pair), &[]).await.contains("HTTP/")).then_some(())
             })

@@ -1,6 +1,7 @@
 //! TLS that ends at a gateway, as `curl`, `openssl` and `testssl` see it.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use super::*;
 
@@ -169,13 +170,48 @@ async fn what_the_authority_says_of_a_certificate_is_handed_on() {
     let site = Site::new(&[("shop", "shop.example.org", &["shop.example.org"], "")]).await;
     let without = site.handshake("shop.example.org", &["-status"]).await;
     assert!(without.contains("OCSP response: no response sent"), "{without}");
-    // "tryLater" (RFC 6960 §4.2.1) is the shortest answer.
     let folder = certificates(&site.mesh).join("default/shop");
+    let trouble = async |reason: &str| {
+        let reason = format!("reason=\"{reason}\"");
+        site.edge.says(&["outrigger_edge_certificate_trouble", "default/shop", &reason], 1).await;
+        let shown = site.handshake("shop.example.org", &["-status"]).await;
+        assert!(shown.contains("OCSP response: no response sent"), "{reason}: {shown}");
+    };
+    let status = ["-status"];
+    let stapled = async || site.handshake("shop.example.org", &status).await.contains("Cert Status: good");
+    replace(&folder.join("tls.ocsp"), &response(&site, &folder, "V").await);
+    eventually(DEADLINE, "it is stapled", async || stapled().await.then_some(())).await;
+    // "tryLater" (RFC 6960 §4.2.1) is the shortest answer, and says nothing of the certificate.
     replace(&folder.join("tls.ocsp"), &[0x30, 0x03, 0x0a, 0x01, 0x03]);
-    eventually(DEADLINE, "it is stapled", async || {
-        site.handshake("shop.example.org", &["-status"]).await.contains("trylater").then_some(())
-    })
-    .await;
+    trouble("ocsp_malformed").await;
+    replace(&folder.join("tls.ocsp"), &response(&site, &folder, "R").await);
+    trouble("ocsp_revoked").await;
+    let of_before = response(&site, &folder, "V").await;
+    show(&site.mesh, &site.authority, "shop", &["shop.example.org"]);
+    replace(&folder.join("tls.ocsp"), &of_before);
+    trouble("ocsp_other_certificate").await;
+    replace(&folder.join("tls.ocsp"), &response(&site, &folder, "V").await);
+    eventually(DEADLINE, "it is stapled again", async || stapled().await.then_some(())).await;
+}
+
+/// What the site's authority says of the certificate in a folder: `V`, it is valid, or `R`, it is revoked.
+async fn response(site: &Site, folder: &Path, status: &str) -> Vec<u8> {
+    let made = site.mesh.folder().join("responder");
+    std::fs::create_dir_all(&made).unwrap();
+    let path = |name: &str| made.join(name).to_str().unwrap().to_owned();
+    let (ca, key, index, out) = (path("ca.crt"), path("ca.key"), path("index.txt"), path("response"));
+    let leaf = folder.join("tls.crt").to_str().unwrap().to_owned();
+    replace(Path::new(&ca), site.authority.pem.as_bytes());
+    replace(Path::new(&key), site.authority.key_pem().as_bytes());
+    let serial = openssl(&["x509", "-in", &leaf, "-noout", "-serial"]).await;
+    let serial = serial.trim().strip_prefix("serial=").unwrap().to_owned();
+    let revoked = if status == "R" { "200101000000Z" } else { "" };
+    let line = format!("{status}\t400101000000Z\t{revoked}\t{serial}\tunknown\t/CN=someone\n");
+    replace(Path::new(&index), line.as_bytes());
+    let asked =
+        ["-index", &index, "-rsigner", &ca, "-rkey", &key, "-CA", &ca, "-issuer", &ca, "-cert", &leaf];
+    openssl(&[&["ocsp"], &asked[..], &["-ndays", "1", "-respout", &out]].concat()).await;
+    std::fs::read(out).unwrap()
 }
 
 /// Everything that `testssl` (a Debian package) looks at in a server, but for simulated clients and ratings.

@@ -1,6 +1,6 @@
 //! What arrives at the upstream and at the client, byte by byte where it matters.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 use outrigger_integration_tests::app::raw::{End, RawApp};
 use outrigger_integration_tests::frames::{END_STREAM, Frame, Http2, Outcome};
 use outrigger_integration_tests::{Mesh, Proxy, client, port, within};
@@ -280,18 +280,64 @@ async fn trailers_of_http1_pass_if_they_are_announced_and_wanted() {
     assert!(!answer.trailers.contains_key("content-length"), "{:?}", answer.trailers);
 }
 
+/// Of which heads are rid, or which may not stand in trailers, and what may.
+const TRAILERS: [&str; 12] = [
+    "authorization",
+    "content-length",
+    "forwarded",
+    "grpc-message",
+    "grpc-status",
+    "host",
+    "outrigger-priority",
+    "set-cookie",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-sum",
+    "x_forwarded_for",
+];
+const KEPT: [&str; 3] = ["grpc-message", "grpc-status", "x-sum"];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_that_would_frame_or_route_are_dropped() {
+async fn trailers_of_requests_do_not_say_what_heads_may_not() {
     let mesh = fixture().await;
-    let mut trailers = HeaderMap::new();
-    for name in ["content-length", "host", "authorization", "set-cookie", "grpc-status", "x-sum"] {
-        trailers.insert(name, HeaderValue::from_static("7"));
+    let names = TRAILERS.map(http::HeaderName::from_static);
+    let trailers = || names.iter().map(|name| (name.clone(), HeaderValue::from_static("7"))).collect();
+    for (host, version) in [
+        ("cart", Version::HTTP_11),
+        ("cart", Version::HTTP_2),
+        ("cart2", Version::HTTP_11),
+        ("cart2", Version::HTTP_2),
+    ] {
+        let mut request = match version {
+            Version::HTTP_2 => client::request2(Method::POST, host, "/echo", ""),
+            _ => client::request(Method::POST, host, "/echo", ""),
+        };
+        *request.body_mut() = client::pieces(&["body"], Some(trailers()));
+        request.headers_mut().insert("trailer", HeaderValue::try_from(TRAILERS.join(",")).unwrap());
+        let seen = client::send(mesh.shop.outbound, request).await.unwrap().json();
+        let mut names: Vec<&str> =
+            seen["trailers"].as_array().unwrap().iter().filter_map(|pair| pair[0].as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, KEPT, "{version:?} to {host}");
     }
-    let mut request = client::request2(Method::POST, "cart2", "/echo", "");
-    *request.body_mut() = client::pieces(&["body"], Some(trailers));
-    let seen = client::send(mesh.shop.outbound, request).await.unwrap().json();
-    let mut names: Vec<&str> =
-        seen["trailers"].as_array().unwrap().iter().filter_map(|pair| pair[0].as_str()).collect();
-    names.sort_unstable();
-    assert_eq!(names, ["grpc-status", "x-sum"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_responses_do_not_say_what_heads_may_not() {
+    let said: String = TRAILERS.iter().map(|name| format!("{name}: 7\r\n")).collect();
+    let bytes = format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: {}\r\n\r\n2\r\nok\r\n0\r\n{said}\r\n",
+        TRAILERS.join(",")
+    );
+    let (_mesh, shop, _app) = answering(bytes.as_bytes(), End::Stay).await;
+    for mut request in
+        [client::request(Method::GET, "cart", "/", ""), client::request2(Method::GET, "cart", "/", "")]
+    {
+        request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+        let version = request.version();
+        let answer = client::send(shop.outbound, request).await.unwrap();
+        let mut names: Vec<&str> = answer.trailers.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, KEPT, "{version:?}");
+    }
 }
