@@ -75,7 +75,6 @@ pub(crate) fn is_self_signed(certificate: &[u8]) -> bool {
 }
 
 /// Whether it may sign other certificates.
-#[cfg(feature = "issue")]
 pub(crate) fn is_authority(certificate: &[u8]) -> bool {
     parse(certificate).is_ok_and(|parsed| {
         let usage = parsed.key_usage().ok().flatten();

@@ -13,7 +13,9 @@ pub mod problem;
 pub mod provider;
 #[cfg(feature = "request")]
 pub mod request;
+pub mod revocation;
 mod signatures;
+mod signed;
 pub mod svid;
 pub mod trust;
 pub mod verify;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
-use webpki::{CertRevocationList, OwnedCertRevocationList, anchor_from_trusted_cert};
+use webpki::anchor_from_trusted_cert;
 
 use crate::inspect::Facts;
 use crate::problem::Problem;
+use crate::revocation::RevocationList;
 
 /// See the module.
 #[derive(Clone)]
 pub struct TrustBundle {
     domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
-    revocations: Arc<[CertRevocationList<'static>]>,
+    revocations: Arc<[RevocationList]>,
     facts: Vec<Facts>,
 }
 
@@ -29,9 +30,7 @@ impl TrustBundle {
         if roots.is_empty() {
             return Err(Problem::NoTrust);
         }
-        let list = |list: &CertificateRevocationListDer<'_>| OwnedCertRevocationList::from_der(list);
-        let revocations = revocations.iter().map(list).collect::<Result<Vec<_>, _>>();
-        let revocations = revocations.map_err(|_| Problem::Malformed)?.into_iter().map(Into::into).collect();
+        let revocations = revocations.iter().map(RevocationList::read).collect::<Result<_, _>>()?;
         Self { domain, anchors: Vec::new(), revocations, facts: Vec::new() }.with(roots)
     }
 
@@ -71,8 +70,8 @@ impl TrustBundle {
         &self.anchors
     }
 
-    pub(crate) fn revocations(&self) -> Vec<&CertRevocationList<'static>> {
-        self.revocations.iter().collect()
+    pub(crate) fn lists(&self) -> &[RevocationList] {
+        &self.revocations
     }
 }
 

@@ -7,10 +7,7 @@ use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DistinguishedName, Error};
 use rustls_pki_types::{CertificateDer, ServerName as TlsServerName, UnixTime};
-use webpki::{
-    EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
-    UnknownStatusPolicy,
-};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::claim;
 use crate::inspect::{check_leaf_usage, is_self_signed, parse};
@@ -57,20 +54,13 @@ impl Verifier {
         above: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Problem> {
-        let lists = self.0.revocations();
-        // A list that its authority was slow to renew still says who was revoked, and an authority without a list has revoked nobody.
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options
-                .with_depth(RevocationCheckDepth::Chain)
-                .with_status_policy(UnknownStatusPolicy::Allow)
-                .with_expiration_policy(ExpirationPolicy::Ignore)
-                .build()
-        });
+        // The library looks at one list of each issuer alone.
+        let check = |path: &VerifiedPath<'_>| self.0.check_revoked(path);
         let algorithms = provider().signature_verification_algorithms.all;
         // Both purposes are asked of the leaf beforehand.
         let usage = KeyUsage::client_auth();
         let anchors = self.0.anchors();
-        let path = leaf.verify_for_usage(algorithms, anchors, above, now, usage, revocation, None)?;
+        let path = leaf.verify_for_usage(algorithms, anchors, above, now, usage, None, Some(&check))?;
         self.0.check_time(path.anchor(), now)
     }
 }

@@ -101,6 +101,18 @@ impl Authority {
     }
 }
 
+/// The same, as if it were signed with SHA-1: sha256WithRSAEncryption becomes sha1WithRSAEncryption (RFC 8017 §A.2.4), in the signed part and
+/// beside it.
+pub(crate) fn sha1(certificate: &CertificateDer<'_>) -> CertificateDer<'static> {
+    let (sha256, sha1) = (0x0b, 0x05);
+    let mut der = certificate.to_vec();
+    let oid = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, sha256];
+    let places: Vec<usize> = (0..der.len() - oid.len()).filter(|at| der[*at..].starts_with(&oid)).collect();
+    assert_eq!(places.len(), 2);
+    places.iter().for_each(|at| der[at + oid.len() - 1] = sha1);
+    CertificateDer::from(der)
+}
+
 pub(crate) fn leaf_params(id: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];

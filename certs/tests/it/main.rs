@@ -8,4 +8,5 @@ mod enrol;
 mod files;
 mod made;
 mod peers;
+mod revocation;
 mod web;
