@@ -115,7 +115,7 @@ fn the_list_of_an_intermediate_is_known_by_its_certificate() {
     assert_eq!(said(&lower, &[lowers.clone(), middles.clone()]), Ok(()));
     assert_eq!(said(&lower, &[middles.clone(), lowers.clone()]), Ok(()));
     assert_eq!(said(&lower, &[lowers]), unknown("lower"));
-    assert_eq!(said(&stranger, &[stranger.certificate.clone()]), unknown("stranger"));
+    assert_eq!(said(&stranger, std::slice::from_ref(&stranger.certificate)), unknown("stranger"));
     assert_eq!(said(&unsigned, &[middles.clone(), unsigned.certificate.clone()]), unknown("lower"));
     // A leaf signs no lists, whoever vouches for it.
     let leaf = root.leaf(&id("cart"), |_| {});

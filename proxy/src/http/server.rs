@@ -60,6 +60,9 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// In a drain, a connection that was accepted and has not spoken has this long: its request is on its way.
 pub const UNSPOKEN_NS: u64 = 500_000_000;
 
+/// The other side of a connection that has switched protocols, and what counts it.
+type Tunnel = (Upgraded, Option<Record>);
+
 /// A downstream connection, as its requests share it.
 #[derive(Debug)]
 pub struct Downstream {
@@ -86,7 +89,7 @@ pub struct Downstream {
     /// When its response is to be cut, over HTTP/1.1: there is one at a time.
     cut_at: CutAt,
     /// The other side of a tunnel, once a response has switched protocols. Boxed: rare.
-    tunnel: RefCell<Option<Box<(Upgraded, Option<Record>)>>>,
+    tunnel: RefCell<Option<Box<Tunnel>>>,
     _accepted: Accepted,
 }
 

@@ -15,13 +15,13 @@ use tokio::io::AsyncWrite as _;
 use tower_service::Service;
 
 use super::guard::{Guard, Verdict};
-use super::{Downstream, FIELDS_MAX, HEAD_BYTES_MAX, READ_BYTES_MAX};
+use super::{Downstream, FIELDS_MAX, HEAD_BYTES_MAX, READ_BYTES_MAX, Tunnel};
 use crate::clock;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::http::io::FlatIo;
-use crate::http::upgrade::{Socket, Upgraded, tunnel};
-use crate::passage::{Activity, Record};
+use crate::http::upgrade::{Socket, tunnel};
+use crate::passage::Activity;
 use crate::transport::Transport;
 
 /// Serves HTTP/1.1 until the connection ends.
@@ -57,7 +57,7 @@ enum Pause {
     /// Nothing was said for a while.
     Rest(Socket),
     /// It speaks something else from now on.
-    Switched(Box<(Socket, (Upgraded, Option<Record>))>),
+    Switched(Box<(Socket, Tunnel)>),
     /// It has ended.
     Over,
 }
