@@ -57,6 +57,16 @@ pub enum PemError {
         /// What was looked for.
         what: &'static str,
     },
+    /// Something else in it.
+    #[error("{origin} has something else in it (\"{found}\"): expected {what} in PEM and nothing besides")]
+    Stray {
+        /// The file, or what else the text is from.
+        origin: String,
+        /// What may be in it.
+        what: &'static str,
+        /// What its BEGIN line says, and never more: it may be a key.
+        found: String,
+    },
     /// Too many in it.
     #[error("{origin} has more than {most} of: {what}")]
     Many {
@@ -77,6 +87,7 @@ impl PemError {
             Self::Long { .. } => "too_long",
             Self::Damaged { .. } => "damaged",
             Self::Absent { .. } => "absent",
+            Self::Stray { .. } => "stray",
             Self::Many { .. } => "too_many",
         }
     }
@@ -107,12 +118,44 @@ pub fn roots(text: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, 
     some(text, origin, "certificate", ROOTS_MAX)
 }
 
+/// The authorities in `text`; there may be none.
+pub fn authorities(text: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    all(text, origin, "certificate", ROOTS_MAX)
+}
+
 /// The revocation lists in `text`; there may be none.
 pub fn revocations(
     text: &[u8],
     origin: &str,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
     all(text, origin, "revocation list", REVOCATIONS_MAX)
+}
+
+/// Certificates, by their BEGIN line.
+pub const CERTIFICATE: &str = "CERTIFICATE";
+/// A revocation list, by its BEGIN line.
+pub const REVOCATION_LIST: &str = "X509 CRL";
+/// Longest part of a BEGIN line that is told, in bytes.
+const LABEL_BYTES_MAX: usize = 32;
+
+/// Checks that there is nothing in `text`, which everybody may see, but what these BEGIN lines announce. Text around them is passed over, as
+/// `openssl … -text` writes it.
+pub fn check_only(text: &str, labels: &[&str], origin: &str, what: &'static str) -> Result<(), PemError> {
+    for line in text.split(['\n', '\r']).map(str::trim) {
+        let label = line.strip_prefix("-----BEGIN ").map(|label| label.trim_end_matches('-'));
+        let found = match label {
+            Some(label) if labels.contains(&label) => continue,
+            Some(label) => label,
+            // A BEGIN line that is damaged is none; what comes after it may be whole.
+            None if line.contains("PRIVATE KEY") => "PRIVATE KEY",
+            None => continue,
+        };
+        let is_plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
+        let found = found.get(..LABEL_BYTES_MAX).unwrap_or(found);
+        let found = Some(found).filter(is_plain).unwrap_or("not to be read").to_owned();
+        return Err(PemError::Stray { origin: origin.to_owned(), what, found });
+    }
+    Ok(())
 }
 
 /// The first private key in `text`.

@@ -62,7 +62,9 @@ pub fn revocations(mesh: &Mesh, serials: &[&str]) -> String {
         let bytes = serial.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"));
         SerialNumber::from(bytes.collect::<Vec<u8>>())
     });
-    pki::revoked(&issuer, numbers)
+    // An intermediate is known by its certificate beside the list.
+    let beside = read("ca.crt").lines().map(|line| format!("    {}\n", line.trim_end())).collect::<String>();
+    pki::revoked(&issuer, numbers) + &beside
 }
 
 /// Puts a token where a sidecar finds it.

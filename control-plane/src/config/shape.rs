@@ -253,7 +253,12 @@ impl Object {
 fn check_text(text: Text, value: &str, at: Spot, path: &Path<'_>, report: &mut Report<'_>) {
     if !text.accepts(value) {
         report.problems.add(|| {
-            Problem::new(report.file, at, path, format!("\"{}\" is not valid", shortened(value)))
+            let message = match text {
+                // It may be a key.
+                Text::Pem => "is too long".to_owned(),
+                _ => format!("\"{}\" is not valid", shortened(value)),
+            };
+            Problem::new(report.file, at, path, message)
                 .expected(text.expected())
                 .nearest(text.repaired(value))
         });

@@ -123,7 +123,7 @@ impl Text {
             Self::Method => "a method in upper case, like GET".to_owned(),
             Self::TrustDomain => format!("a DNS name in lower case of at most {DOMAIN_BYTES_MAX} bytes, like example.org"),
             Self::SpiffePattern => "spiffe://TRUST-DOMAIN/PATH, where '*' stands for one element of the path and a last '**' for all that follow".to_owned(),
-            Self::Pem => format!("certificates in PEM, at most {TRUST_BYTES_MAX} bytes"),
+            Self::Pem => format!("PEM, at most {TRUST_BYTES_MAX} bytes"),
         }
     }
 

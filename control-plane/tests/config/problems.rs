@@ -12,6 +12,7 @@ mod kinds;
 mod mesh;
 mod policy;
 mod resilience;
+mod revocations;
 mod route;
 mod route_filter;
 mod service;

@@ -333,7 +333,9 @@ pub(super) fn config_map(node: &Node, report: &mut Report<'_>) -> ConfigMap {
         return ConfigMap { authorities: None };
     };
     let here = path.field("ca.crt");
-    let roots = pem::roots(text.as_bytes(), "it").map_err(|error| with_causes("", &error));
+    let only = pem::check_only(text, &[pem::CERTIFICATE], "it", "certificates");
+    let roots = only.and_then(|()| pem::roots(text.as_bytes(), "it"));
+    let roots = roots.map_err(|error| with_causes("", &error));
     let roots =
         roots.and_then(|roots| outrigger_certs::web::roots(&roots).map_err(|problem| problem.to_string()));
     if let Err(message) = roots {

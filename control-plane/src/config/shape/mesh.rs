@@ -19,7 +19,7 @@ pub(crate) static SPEC: Object = Object {
         optional(
             "revocations",
             Shape::Text(Text::Pem),
-            "lists of certificates that their authorities have taken back, in PEM; absent, none",
+            "lists of certificates that their authorities have taken back, in PEM, all of which count; beside the list of an intermediate, its certificate; absent, none",
         ),
         optional(
             "mtls",

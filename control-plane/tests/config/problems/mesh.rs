@@ -23,15 +23,15 @@ fn a_bundle_must_be_certificates() {
     for (bundle, said) in [
         (
             "",
-            "m.yaml:5:118: spec.trustBundle: it has no certificate: expected at least one, in PEM; expected PEM, whole, from BEGIN to END lines",
+            "m.yaml:5:118: spec.trustBundle: it has no certificate: expected at least one, in PEM; expected certificates of authorities in PEM, whole, from BEGIN to END lines, and nothing besides",
         ),
         (
             half,
-            "m.yaml:5:118: spec.trustBundle: it is damaged (an END line is missing): expected PEM, each certificate whole, from its BEGIN to its END line; expected PEM, whole, from BEGIN to END lines",
+            "m.yaml:5:118: spec.trustBundle: it is damaged (an END line is missing): expected PEM, each certificate whole, from its BEGIN to its END line; expected certificates of authorities in PEM, whole, from BEGIN to END lines, and nothing besides",
         ),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-            "m.yaml:5:118: spec.trustBundle: the certificate cannot be read; expected PEM, whole, from BEGIN to END lines",
+            "m.yaml:5:118: spec.trustBundle: the certificate cannot be read; expected certificates of authorities in PEM, whole, from BEGIN to END lines, and nothing besides",
         ),
     ] {
         said_of(mesh(bundle), &[said]);
