@@ -13,9 +13,10 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::files::{Files, FilesError, Looked};
-use crate::inspect::Facts;
+use crate::inspect::{Facts, parse};
 use crate::pem::{self, PemError};
 use crate::problem::Problem;
+use crate::signed::Signed;
 
 /// Longest OCSP response, in bytes: a TLS message has room for more, and no authority writes more.
 const OCSP_BYTES_MAX: usize = 64 * 1024;
@@ -29,6 +30,16 @@ pub struct Pair {
     leaf: Facts,
     /// Of what is shown below the leaf.
     above: Box<[Facts]>,
+    flaws: Flaws,
+}
+
+/// What clients take offence at, and a test set-up may have all the same.
+#[derive(Debug, Clone, Copy)]
+struct Flaws {
+    /// Signed with SHA-1 or the like, at any place of the chain.
+    weak: bool,
+    /// An authority, posing as a server.
+    authority: bool,
 }
 
 impl Pair {
@@ -44,13 +55,35 @@ impl Pair {
         let names = parsed.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect();
         let facts = chain.iter().map(|certificate| Facts::of(certificate)).collect::<Result<Vec<_>, _>>()?;
         facts.iter().try_for_each(|facts| facts.check_time(now))?;
+        let flaws = Flaws {
+            weak: !chain.iter().all(|shown| Signed::read(shown).is_ok_and(|signed| signed.is_accepted())),
+            authority: parse(leaf)?.is_ca(),
+        };
         let mut facts = facts.into_iter();
         let (leaf, above) = (facts.next().ok_or(Problem::Missing)?, facts.collect());
         let signing = any_supported_type(key).map_err(|_| Problem::UnusableKey)?;
         let mut certified = CertifiedKey::new(chain, signing);
         certified.keys_match().map_err(|_| Problem::KeyMismatch)?;
         certified.ocsp = ocsp;
-        Ok(Self { certified: Arc::new(certified), names, leaf, above })
+        Ok(Self { certified: Arc::new(certified), names, leaf, above, flaws })
+    }
+
+    /// What makes it a worse one to show than another, which fits now: clients would not believe it, and they believe the other.
+    pub fn worsens(&self, other: &Self, now: UnixTime) -> Option<Problem> {
+        let is_over = |pair: &Self| pair.facts().any(|facts| facts.check_time(now).is_err());
+        if is_over(other) {
+            return None;
+        }
+        match () {
+            () if self.flaws.weak && !other.flaws.weak => Some(Problem::WeakSignature),
+            () if self.flaws.authority && !other.flaws.authority => Some(Problem::WrongKeyUsage),
+            () if self.names.is_empty() && !other.names.is_empty() => Some(Problem::WrongName),
+            () => None,
+        }
+    }
+
+    fn facts(&self) -> impl Iterator<Item = &Facts> {
+        std::iter::once(&self.leaf).chain(&self.above)
     }
 
     /// What the leaf says.
