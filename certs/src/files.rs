@@ -1,7 +1,9 @@
 //! Keys and certificates in files that something else renews: a secret that Kubernetes mounts, cert-manager, Vault, a script.
 
+use std::fs;
 use std::hash::{DefaultHasher, Hasher};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use outrigger_snapshot::identity::SpiffeId;
 use outrigger_snapshot::name::ServiceName;
@@ -66,6 +68,11 @@ impl FilesError {
             _ => None,
         }
     }
+}
+
+/// Whether others than its owner may read a file.
+pub fn is_open(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
 /// What the last look found: the same is told once. Where only time stands in the way, each look tries again: a certificate may be put there

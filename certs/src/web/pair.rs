@@ -1,10 +1,8 @@
 //! A certificate to be shown, and its key: as Kubernetes mounts a secret of type `kubernetes.io/tls`.
 
 use std::fmt;
-use std::fs;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +10,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use crate::files::{Files, FilesError, Looked};
+use crate::files::{Files, FilesError, Looked, is_open};
 use crate::inspect::{Facts, parse};
 use crate::pem::{self, PemError};
 use crate::problem::Problem;
@@ -159,7 +157,7 @@ impl Folder {
 
     /// Whether others than its owner may read the key.
     pub fn is_key_open(&self) -> bool {
-        fs::metadata(self.files().key).is_ok_and(|key| key.permissions().mode() & 0o077 != 0)
+        is_open(&self.files().key)
     }
 
     fn files(&self) -> Files {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use outrigger_certs::files::{Files, FilesError, Watched};
+use outrigger_certs::files::{Files, FilesError, Watched, is_open};
 use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::Svid;
 use outrigger_snapshot::name::ServiceName;
@@ -32,6 +32,9 @@ impl Source {
     pub(super) fn open(files: Files, service: ServiceName, keeper: Rc<Keeper>) -> Result<Self, FilesError> {
         let watched = Watched::new(files.clone(), service);
         let mut source = Self { watched, files, keeper, unbelieved: None };
+        if is_open(&source.files.key) {
+            tracing::warn!(file = %source.files.key.display(), "others than its owner may read the key of the certificate");
+        }
         if let Some(looked) = source.watched.look(UnixTime::now()) {
             source.keeper.install(looked?);
         }
