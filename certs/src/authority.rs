@@ -6,8 +6,9 @@ use std::time::Duration;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::identity::{SpiffeId, TrustDomain};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateSigningRequestDer, UnixTime};
 use time::OffsetDateTime;
@@ -22,6 +23,8 @@ use crate::request::Wiped;
 pub const BACKDATED: Duration = Duration::from_secs(300);
 /// Longest request for a certificate, in bytes of PEM.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+/// When a new list is promised, which nobody waits for: what was taken back stays taken back.
+const LIST_LIFETIME: Duration = Duration::from_secs(3_652 * 86_400);
 
 /// Why a certificate is not made.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +159,9 @@ impl Authority {
         if !is_authority(own) {
             return Err(IssueError::NoAuthority);
         }
+        if pem::is_encrypted(key) {
+            return Err(PemError::Encrypted { origin: format!("the key of {origin}") }.into());
+        }
         let text = std::str::from_utf8(key).map_err(|_| IssueError::Authority(Problem::UnusableKey))?;
         let pair = KeyPair::from_pem(text).map_err(|_| IssueError::Authority(Problem::UnusableKey))?;
         let pair = Wiped::from(pair);
@@ -230,6 +236,28 @@ impl Authority {
         self.certify(id, &request.0.public_key, lifetime, now)
     }
 
+    /// Takes back what it has made with these numbers: a list, and below it its own certificate, by which the list is known.
+    pub fn take_back(&self, serials: &[Vec<u8>], now: UnixTime) -> Result<String, IssueError> {
+        let at = |since: Duration| moment(now.as_secs().saturating_add(since.as_secs()));
+        let this_update = at(Duration::ZERO)?;
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: this_update,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update,
+            next_update: at(LIST_LIFETIME)?,
+            crl_number: SerialNumber::from(now.as_secs()),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).map_err(IssueError::Making)?;
+        Ok(format!("{}{}", pem::written(pem::REVOCATION_LIST, list.der()), self.chain))
+    }
+
     fn certify(
         &self,
         id: &SpiffeId,
@@ -283,18 +311,19 @@ fn authority_params(
 }
 
 fn date(params: &mut CertificateParams, lifetime: Duration, now: UnixTime) -> Result<(), IssueError> {
-    let at = |since: u64| {
-        let seconds = i64::try_from(since).map_err(|_| IssueError::Ending)?;
-        OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| IssueError::Ending)
-    };
-    params.not_before = at(now.as_secs().saturating_sub(BACKDATED.as_secs()))?;
-    params.not_after = at(now.as_secs().saturating_add(lifetime.as_secs()))?;
+    params.not_before = moment(now.as_secs().saturating_sub(BACKDATED.as_secs()))?;
+    params.not_after = moment(now.as_secs().saturating_add(lifetime.as_secs()))?;
     // 128 random bits but for the sign: RFC 5280 §4.1.2.2.
     let mut serial = [0; 16];
     random(&mut serial)?;
     serial[0] &= 0x7f;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     Ok(())
+}
+
+fn moment(unix: u64) -> Result<OffsetDateTime, IssueError> {
+    let seconds = i64::try_from(unix).map_err(|_| IssueError::Ending)?;
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| IssueError::Ending)
 }
 
 fn random(bytes: &mut [u8]) -> Result<(), IssueError> {

@@ -1,8 +1,12 @@
 //! Keys and certificates in files that something else renews: a secret that Kubernetes mounts, cert-manager, Vault, a script.
 
+use std::fs;
 use std::hash::{DefaultHasher, Hasher};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
+use outrigger_snapshot::identity::SpiffeId;
+use outrigger_snapshot::name::ServiceName;
 use rustls_pki_types::UnixTime;
 
 use crate::pem::{self, PemError};
@@ -33,6 +37,16 @@ pub enum FilesError {
         #[source]
         problem: Problem,
     },
+    /// It proves another service.
+    #[error("{} is for {found}, and this is {service}", file.display())]
+    Misnamed {
+        /// The chain.
+        file: PathBuf,
+        /// Whom it proves.
+        found: SpiffeId,
+        /// Whom it should.
+        service: ServiceName,
+    },
 }
 
 impl FilesError {
@@ -41,6 +55,7 @@ impl FilesError {
         match self {
             Self::Pem(error) => error.code(),
             Self::Unusable { problem, .. } => problem.code(),
+            Self::Misnamed { .. } => Problem::WrongName.code(),
         }
     }
 
@@ -53,6 +68,11 @@ impl FilesError {
             _ => None,
         }
     }
+}
+
+/// Whether others than its owner may read a file.
+pub fn is_open(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
 /// What the last look found: the same is told once. Where only time stands in the way, each look tries again: a certificate may be put there
@@ -86,13 +106,14 @@ impl Looked {
 #[derive(Debug)]
 pub struct Watched {
     files: Files,
+    service: ServiceName,
     looked: Looked,
 }
 
 impl Watched {
-    /// Nothing has been read yet.
-    pub fn new(files: Files) -> Self {
-        Self { files, looked: Looked::default() }
+    /// Nothing has been read yet. What proves another service than this cannot be used.
+    pub fn new(files: Files, service: ServiceName) -> Self {
+        Self { files, service, looked: Looked::default() }
     }
 
     /// Reads what is new; `None`: nothing is. What cannot be used is told once, and what is not valid yet comes when it is.
@@ -104,17 +125,28 @@ impl Watched {
             Ok((chain, key)) => [chain, key].into_iter().for_each(|text| hasher.write(text)),
             Err(error) => hasher.write(error.to_string().as_bytes()),
         }
-        let svid =
-            || texts.map_err(FilesError::from).and_then(|(chain, key)| self.files.svid(&chain, &key, now));
-        self.looked.news(hasher.finish(), svid)
+        let Self { files, service, looked } = self;
+        let found = || {
+            texts.map_err(FilesError::from).and_then(|(chain, key)| svid(files, service, &chain, &key, now))
+        };
+        looked.news(hasher.finish(), found)
     }
 }
 
-impl Files {
-    fn svid(&self, chain: &[u8], key: &[u8], now: UnixTime) -> Result<Svid, FilesError> {
-        let chain = pem::chain(chain, &self.certificate.display().to_string())?;
-        let key = pem::key(key, &self.key.display().to_string())?;
-        let unusable = |problem| FilesError::Unusable { files: self.clone(), problem };
-        Svid::new(chain, &key, now).map_err(unusable)
+fn svid(
+    files: &Files,
+    service: &ServiceName,
+    chain: &[u8],
+    key: &[u8],
+    now: UnixTime,
+) -> Result<Svid, FilesError> {
+    let chain = pem::chain(chain, &files.certificate.display().to_string())?;
+    let key = pem::key(key, &files.key.display().to_string())?;
+    let unusable = |problem| FilesError::Unusable { files: files.clone(), problem };
+    let svid = Svid::new(chain, &key, now).map_err(unusable)?;
+    if svid.id().service().as_ref() == Some(service) {
+        return Ok(svid);
     }
+    let (file, found) = (files.certificate.clone(), svid.id().clone());
+    Err(FilesError::Misnamed { file, found, service: service.clone() })
 }

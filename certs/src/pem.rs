@@ -57,6 +57,14 @@ pub enum PemError {
         /// What was looked for.
         what: &'static str,
     },
+    /// A key that only a pass phrase opens.
+    #[error(
+        "{origin} is encrypted: expected a private key without a pass phrase, in a file that only its owner may read"
+    )]
+    Encrypted {
+        /// The file, or what else the text is from.
+        origin: String,
+    },
     /// Something else in it.
     #[error("{origin} has something else in it (\"{found}\"): expected {what} in PEM and nothing besides")]
     Stray {
@@ -87,6 +95,7 @@ impl PemError {
             Self::Long { .. } => "too_long",
             Self::Damaged { .. } => "damaged",
             Self::Absent { .. } => "absent",
+            Self::Encrypted { .. } => "encrypted",
             Self::Stray { .. } => "stray",
             Self::Many { .. } => "too_many",
         }
@@ -161,9 +170,20 @@ pub fn check_only(text: &str, labels: &[&str], origin: &str, what: &'static str)
 /// The first private key in `text`.
 pub fn key(text: &[u8], origin: &str) -> Result<Zeroizing<PrivateKeyDer<'static>>, PemError> {
     let what = "private key";
+    if is_encrypted(text) {
+        return Err(PemError::Encrypted { origin: origin.to_owned() });
+    }
     PrivateKeyDer::from_pem_slice(text).map(Zeroizing::new).map_err(|error| match error {
         pem::Error::NoItemsFound => PemError::Absent { origin: origin.to_owned(), what },
         error => damaged(origin, what, &error),
+    })
+}
+
+/// Whether a key is such as only a pass phrase opens: PKCS #8 (RFC 5958 §3), or as OpenSSL wrote them before (RFC 1421 §4.6.1.1).
+pub(crate) fn is_encrypted(text: &[u8]) -> bool {
+    let mut lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
+    lines.any(|line| {
+        line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY") || line.starts_with(b"Proc-Type: 4,ENCRYPTED")
     })
 }
 

@@ -40,6 +40,12 @@ impl Signed {
         let mut fitting = all.iter().filter(|known| *known.signature_alg_id() == *self.algorithm);
         fitting.any(|known| key.verify_signature(*known, &self.body, &self.signature).is_ok())
     }
+
+    /// Whether the algorithm is accepted: SHA-1 is not.
+    pub(crate) fn is_accepted(&self) -> bool {
+        let mut all = provider().signature_verification_algorithms.all.iter();
+        all.any(|known| *known.signature_alg_id() == *self.algorithm)
+    }
 }
 
 /// The first element of `der`, which must be this, and what follows it.

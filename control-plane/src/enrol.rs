@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use outrigger_certs::authority::IssueError;
 use outrigger_certs::enrol;
+use outrigger_certs::files::is_open;
 use outrigger_certs::inspect::Facts;
 use outrigger_certs::pem;
 use outrigger_certs::problem::Problem;
@@ -117,6 +118,10 @@ impl Enrolment {
     /// force when it is there.
     pub fn open(folder: PathBuf, lifetime: Duration, now: UnixTime) -> Result<Self, EnrolError> {
         let current = Current::load(Folder::load(&folder)?, &folder, now)?;
+        let key = folder.join("ca.key");
+        if is_open(&key) {
+            tracing::warn!(file = %key.display(), "others than its owner may read the key of the authority");
+        }
         Ok(Self {
             folder,
             lifetime,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_certs::problem::Problem;
 use outrigger_certs::web::{Folder, Pair, Tickets};
 use outrigger_snapshot::policy::CertificateName;
 use rustls_pki_types::UnixTime;
@@ -28,8 +29,17 @@ struct Known {
     folder: Folder,
     /// The last that could be used.
     pair: Option<Arc<Pair>>,
+    /// What is there now, if the one in force is better.
+    worse: Option<Arc<Pair>>,
     /// Why what is there now is not used; a word.
     trouble: Option<&'static str>,
+}
+
+impl Known {
+    /// Why this one should not take the place of that in force.
+    fn worsened(&self, pair: &Pair) -> Option<Problem> {
+        pair.worsens(self.pair.as_ref()?, UnixTime::now())
+    }
 }
 
 /// What people are told of one certificate.
@@ -77,7 +87,7 @@ impl Certificates {
                 continue;
             };
             let folder = Folder::new(folder.join(name.namespace()).join(name.name()));
-            let mut fresh = Known { folder, pair: None, trouble: None };
+            let mut fresh = Known { folder, pair: None, worse: None, trouble: None };
             self.look(&name, &mut fresh);
             known.insert(name, fresh);
         }
@@ -104,22 +114,18 @@ impl Certificates {
     /// Takes what is new in a folder; what cannot be used changes nothing. Whether anything changed.
     fn look(&self, name: &CertificateName, known: &mut Known) -> bool {
         match known.folder.look(UnixTime::now()) {
-            None => false,
-            Some(Ok(pair)) => {
-                if known.folder.is_key_open() {
-                    tracing::warn!(certificate = %name, "others than its owner may read the key of a certificate");
+            None => match known.worse.take() {
+                // What was better may be over now.
+                Some(pair) if known.worsened(&pair).is_none() => self.install(name, known, pair),
+                worse => {
+                    known.worse = worse;
+                    false
                 }
-                tracing::info!(certificate = %name, until_unix = pair.leaf().not_after_unix, "a certificate is put into force");
-                known.trouble = pair.unstapled().map(|unstapled| {
-                    tracing::warn!(certificate = %name, reason = unstapled.code(), "no OCSP response is stapled: {unstapled}");
-                    unstapled.code()
-                });
-                known.pair = Some(Arc::new(pair));
-                self.renewals.set(self.renewals.get() + 1);
-                true
-            }
+            },
+            Some(Ok(pair)) => self.weigh(name, known, Arc::new(pair)),
             Some(Err(error)) => {
                 self.refusals.set(self.refusals.get() + 1);
+                known.worse = None;
                 known.trouble = Some(error.code());
                 let kept = known.pair.as_ref().map(|pair| pair.leaf().not_after_unix);
                 tracing::error!(
@@ -132,6 +138,35 @@ impl Certificates {
                 false
             }
         }
+    }
+
+    /// Puts a pair into force, unless clients would believe the one in force rather.
+    fn weigh(&self, name: &CertificateName, known: &mut Known, pair: Arc<Pair>) -> bool {
+        let Some(problem) = known.worsened(&pair) else { return self.install(name, known, pair) };
+        self.refusals.set(self.refusals.get() + 1);
+        tracing::error!(
+            certificate = %name,
+            reason = problem.code(),
+            kept_until_unix = known.pair.as_ref().map(|pair| pair.leaf().not_after_unix),
+            "a certificate is not put into force, since the one in force is better: {problem}"
+        );
+        known.trouble = Some(problem.code());
+        known.worse = Some(pair);
+        false
+    }
+
+    fn install(&self, name: &CertificateName, known: &mut Known, pair: Arc<Pair>) -> bool {
+        if known.folder.is_key_open() {
+            tracing::warn!(certificate = %name, "others than its owner may read the key of a certificate");
+        }
+        tracing::info!(certificate = %name, until_unix = pair.leaf().not_after_unix, "a certificate is put into force");
+        let trouble = pair.unstapled().map(|unstapled| {
+            tracing::warn!(certificate = %name, reason = unstapled.code(), "no OCSP response is stapled: {unstapled}");
+            unstapled.code()
+        });
+        (known.pair, known.worse, known.trouble) = (Some(pair), None, trouble);
+        self.renewals.set(self.renewals.get() + 1);
+        true
     }
 
     /// Has the listeners and the upstreams of a plan show what there is.

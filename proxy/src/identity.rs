@@ -20,6 +20,7 @@ use crate::caller::calls::Callers;
 pub use self::metrics::write;
 pub use self::view::{CertificateView, IdentityView};
 
+mod doubts;
 mod metrics;
 pub mod source;
 mod view;
@@ -94,6 +95,8 @@ pub struct Keeper {
     proved: Notify,
     /// Why no new certificate comes; `None`: nothing is wrong.
     trouble: RefCell<Option<Trouble>>,
+    /// What is wrong with the certificate in force or with whom it is believed by, as the snapshot has it; it may be all there is.
+    doubts: RefCell<Vec<Trouble>>,
     /// When the source asks for a new one, in seconds since 1970.
     renewal_unix: Cell<Option<u64>>,
     /// Times that a certificate came into force.
@@ -114,6 +117,7 @@ impl Keeper {
             told: RefCell::default(),
             proved: Notify::new(),
             trouble: RefCell::default(),
+            doubts: RefCell::default(),
             renewal_unix: Cell::default(),
             renewals: Cell::default(),
             refusals: Cell::default(),
@@ -256,11 +260,22 @@ impl Keeper {
     /// Puts certificate and bundle into force, for connections from now on.
     fn renew(&self) {
         let (svid, bundle) = (self.svid.borrow().clone(), self.believed());
+        self.doubt(svid.as_ref(), bundle.as_ref());
         let mesh = svid.zip(bundle).map(|(svid, bundle)| Mesh::new(svid, bundle));
         match mesh.transpose() {
             Ok(mesh) => self.shared.mesh.store(mesh.map(Arc::new)),
             // The certificate was checked when it was read.
             Err(error) => tracing::error!(%error, "the certificate cannot be used for TLS"),
         }
+    }
+
+    /// Looks at the own certificate as others will, and says once what they will find wrong. It is shown all the same: they may have another
+    /// bundle, and there is nothing better.
+    fn doubt(&self, svid: Option<&Svid>, bundle: Option<&Arc<TrustBundle>>) {
+        let found = bundle.map(|bundle| doubts::of(svid, bundle, UnixTime::now())).unwrap_or_default();
+        for Trouble { reason, why } in found.iter().filter(|doubt| !self.doubts.borrow().contains(doubt)) {
+            tracing::warn!(reason, "{why}");
+        }
+        *self.doubts.borrow_mut() = found;
     }
 }

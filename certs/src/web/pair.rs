@@ -1,10 +1,8 @@
 //! A certificate to be shown, and its key: as Kubernetes mounts a secret of type `kubernetes.io/tls`.
 
 use std::fmt;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,10 +12,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use super::Unstapled;
 use super::ocsp;
-use crate::files::{Files, FilesError, Looked};
-use crate::inspect::Facts;
+use crate::files::{Files, FilesError, Looked, is_open};
+use crate::inspect::{Facts, parse};
 use crate::pem::{self, PemError};
 use crate::problem::Problem;
+use crate::signed::Signed;
 
 /// Longest OCSP response, in bytes: a TLS message has room for more, and no authority writes more.
 const OCSP_BYTES_MAX: usize = 64 * 1024;
@@ -33,6 +32,16 @@ pub struct Pair {
     above: Box<[Facts]>,
     /// Why its authority's response is not handed on, where there is one.
     unstapled: Option<Unstapled>,
+    flaws: Flaws,
+}
+
+/// What clients take offence at, and a test set-up may have all the same.
+#[derive(Debug, Clone, Copy)]
+struct Flaws {
+    /// Signed with SHA-1 or the like, at any place of the chain.
+    weak: bool,
+    /// An authority, posing as a server.
+    authority: bool,
 }
 
 impl Pair {
@@ -50,13 +59,35 @@ impl Pair {
         let facts = chain.iter().map(|certificate| Facts::of(certificate)).collect::<Result<Vec<_>, _>>()?;
         facts.iter().try_for_each(|facts| facts.check_time(now))?;
         let unstapled = ocsp.as_deref().and_then(|response| ocsp::check(response, leaf, now).err());
+        let flaws = Flaws {
+            weak: !chain.iter().all(|shown| Signed::read(shown).is_ok_and(|signed| signed.is_accepted())),
+            authority: parse(leaf)?.is_ca(),
+        };
         let mut facts = facts.into_iter();
         let (leaf, above) = (facts.next().ok_or(Problem::Missing)?, facts.collect());
         let signing = any_supported_type(key).map_err(|_| Problem::UnusableKey)?;
         let mut certified = CertifiedKey::new(chain, signing);
         certified.keys_match().map_err(|_| Problem::KeyMismatch)?;
         certified.ocsp = ocsp.filter(|_| unstapled.is_none());
-        Ok(Self { certified: Arc::new(certified), names, leaf, above, unstapled })
+        Ok(Self { certified: Arc::new(certified), names, leaf, above, unstapled, flaws })
+    }
+
+    /// What makes it a worse one to show than another, which fits now: clients would not believe it, and they believe the other.
+    pub fn worsens(&self, other: &Self, now: UnixTime) -> Option<Problem> {
+        let is_over = |pair: &Self| pair.facts().any(|facts| facts.check_time(now).is_err());
+        if is_over(other) {
+            return None;
+        }
+        match () {
+            () if self.flaws.weak && !other.flaws.weak => Some(Problem::WeakSignature),
+            () if self.flaws.authority && !other.flaws.authority => Some(Problem::WrongKeyUsage),
+            () if self.names.is_empty() && !other.names.is_empty() => Some(Problem::WrongName),
+            () => None,
+        }
+    }
+
+    fn facts(&self) -> impl Iterator<Item = &Facts> {
+        std::iter::once(&self.leaf).chain(&self.above)
     }
 
     /// What the leaf says.
@@ -147,7 +178,7 @@ impl Folder {
 
     /// Whether others than its owner may read the key.
     pub fn is_key_open(&self) -> bool {
-        fs::metadata(self.files().key).is_ok_and(|key| key.permissions().mode() & 0o077 != 0)
+        is_open(&self.files().key)
     }
 
     fn files(&self) -> Files {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use outrigger_certs::authority::{
     Authority, BACKDATED, IssueError, Made, REQUEST_BYTES_MAX, Request, make_root,
 };
+use outrigger_certs::inspect::Facts;
 use outrigger_certs::pem;
 use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::Svid;
@@ -148,8 +149,7 @@ fn a_request_for_anything_else_is_refused() {
 fn nothing_outlives_its_authority_and_nobody_but_authorities_vouch() {
     let (root, authority) = authorities();
     let made = authority.make(&cart(), 3_650 * DAY, now()).unwrap();
-    let facts =
-        outrigger_certs::inspect::Facts::of(&pem::chain(made.certificate.as_bytes(), "it").unwrap()[0]);
+    let facts = Facts::of(&pem::chain(made.certificate.as_bytes(), "it").unwrap()[0]);
     assert_eq!(facts.unwrap().not_after_unix, authority.facts().not_after_unix);
 
     let leaf = authority.make(&cart(), DAY, now()).unwrap();
@@ -179,4 +179,32 @@ fn nothing_outlives_its_authority_and_nobody_but_authorities_vouch() {
     let below = authority.make_intermediate(&domain(), DAY, now()).unwrap();
     let pair = load(&below).make(&cart(), DAY, now()).unwrap();
     assert_eq!(believed(&root, &pair.certificate, now()), Err(Problem::ChainTooDeep));
+}
+
+#[test]
+fn what_an_authority_takes_back_is_known_by_its_certificate() {
+    let (root, authority) = authorities();
+    let made = authority.make(&cart(), DAY, now()).unwrap();
+    let chain = pem::chain(made.certificate.as_bytes(), "it").unwrap();
+    let serial = Facts::of(&chain[0]).unwrap().serial;
+    let number: Vec<u8> = serial.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    let text = authority.take_back(&[vec![7], number], now()).unwrap();
+    let roots = pem::roots(root.certificate.as_bytes(), "it").unwrap();
+    let lists = pem::revocations(text.as_bytes(), "it").unwrap();
+    let bundle = TrustBundle::new(domain(), &roots, &lists).unwrap();
+    assert_eq!(bundle.check_lists(&pem::authorities(text.as_bytes(), "it").unwrap()), Ok(()));
+    let verified = Verifier::new(bundle.into()).verify(&chain[0], &chain[1..], now());
+    assert_eq!(verified, Err(Problem::Revoked));
+}
+
+#[test]
+fn a_key_that_only_a_pass_phrase_opens_is_called_encrypted() {
+    for key in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN EC PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\nDEK-Info: AES-256-CBC,00\r\n\r\nAAAA\r\n-----END EC PRIVATE KEY-----\r\n",
+    ] {
+        let error = pem::key(key.as_bytes(), "tls.key").unwrap_err();
+        assert_eq!(error.code(), "encrypted");
+        assert!(error.to_string().starts_with("tls.key is encrypted"), "{error}");
+    }
 }

@@ -10,8 +10,9 @@ use outrigger_certs::files::{Files, FilesError, Watched};
 use outrigger_certs::pem::{self, PemError};
 use outrigger_certs::problem::Problem;
 use outrigger_certs::web::Folder;
+use outrigger_snapshot::name::ServiceName;
 use rcgen::date_time_ymd;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::made::{Authority, Pair, id, now};
 
@@ -29,7 +30,13 @@ fn write(folder: &Path, pair: &Pair) {
 }
 
 fn watched(folder: &Path) -> Watched {
-    Watched::new(Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") })
+    let files = Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
+    Watched::new(files, ServiceName::new("shop", "cart").unwrap())
+}
+
+/// What a look has found.
+fn shown(watched: &mut Watched) -> Vec<CertificateDer<'static>> {
+    watched.look(now()).unwrap().unwrap().chain().to_vec()
 }
 
 #[test]
@@ -41,8 +48,9 @@ fn a_pair_is_read_once_and_again_when_it_has_changed() {
     write(folder.path(), &root.leaf(&id("cart"), |_| {}));
     assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("cart"));
     assert!(watched.look(now()).is_none());
-    write(folder.path(), &root.leaf(&id("front"), |_| {}));
-    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("front"), "in place");
+    let next = root.leaf(&id("cart"), |_| {});
+    write(folder.path(), &next);
+    assert_eq!(shown(&mut watched), next.chain, "in place");
 
     fs::write(folder.path().join("next"), pem_of(&root.leaf(&id("cart"), |_| {})).0).unwrap();
     fs::rename(folder.path().join("next"), folder.path().join("tls.crt")).unwrap();
@@ -53,21 +61,43 @@ fn a_pair_is_read_once_and_again_when_it_has_changed() {
     );
 }
 
+/// Once, the certificate of another service was put into force, and no caller believed the sidecar any more.
+#[test]
+fn the_certificate_of_another_service_is_not_taken() {
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let mut watched = watched(folder.path());
+    for other in
+        [id("front"), "spiffe://mesh.test/ns/other/svc/cart".to_owned(), "spiffe://mesh.test/cart".to_owned()]
+    {
+        write(folder.path(), &root.leaf(&other, |_| {}));
+        let error = watched.look(now()).unwrap().unwrap_err();
+        assert_eq!(error.code(), "wrong_name");
+        assert!(
+            error.to_string().ends_with(&format!("tls.crt is for {other}, and this is shop/cart")),
+            "{error}"
+        );
+    }
+    write(folder.path(), &root.leaf(&id("cart"), |_| {}));
+    assert!(watched.look(now()).unwrap().is_ok());
+}
+
 /// A mounted secret is a link to a folder, which is replaced whole.
 #[test]
 fn a_link_that_leads_elsewhere_is_noticed() {
     let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
     let generation = |name: &str| {
         fs::create_dir(folder.path().join(name)).unwrap();
-        write(&folder.path().join(name), &root.leaf(&id(name), |_| {}));
+        let pair = root.leaf(&id("cart"), |_| {});
+        write(&folder.path().join(name), &pair);
         symlink(name, folder.path().join("next")).unwrap();
         fs::rename(folder.path().join("next"), folder.path().join("data")).unwrap();
+        pair.chain
     };
-    generation("one");
+    let one = generation("one");
     let mut watched = watched(&folder.path().join("data"));
-    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("one"));
-    generation("two");
-    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("two"));
+    assert_eq!(shown(&mut watched), one);
+    let two = generation("two");
+    assert_eq!(shown(&mut watched), two);
 }
 
 #[test]
@@ -157,7 +187,8 @@ fn what_is_written_by_half_is_never_taken() {
     write(folder.path(), &root.leaf(&id("cart"), |_| {}));
     let mut watched = watched(folder.path());
     assert!(watched.look(now()).unwrap().is_ok());
-    let (chain, key) = pem_of(&root.leaf(&id("front"), |_| {}));
+    let next = root.leaf(&id("cart"), |_| {});
+    let (chain, key) = pem_of(&next);
     for (name, text) in [("tls.crt", &chain), ("tls.key", &key)] {
         for end in 0..text.trim_end().len() {
             fs::write(folder.path().join(name), &text[..end]).unwrap();
@@ -169,7 +200,7 @@ fn what_is_written_by_half_is_never_taken() {
             assert_eq!(watched.look(now()).unwrap().unwrap_err().code(), "key_mismatch");
         }
     }
-    assert_eq!(watched.look(now()).unwrap().unwrap().id().as_str(), id("front"));
+    assert_eq!(shown(&mut watched), next.chain);
 }
 
 /// Each wrong content has a word of its own.

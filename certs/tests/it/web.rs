@@ -8,13 +8,14 @@ use outrigger_certs::problem::Problem;
 use outrigger_certs::web::{self, Clients, Pair, Shown, Tickets, Upstream, roots};
 use outrigger_snapshot::facts::AltName;
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_ED25519, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ED25519,
+    PKCS_RSA_SHA256, SanType, date_time_ymd,
 };
 use rustls::client::Resumption;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ServerConnection};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use crate::made::Authority;
+use crate::made::{Authority, sha1};
 use crate::peers::shake;
 
 fn authority(name: &str) -> Authority {
@@ -209,4 +210,38 @@ fn what_a_client_writes_into_its_certificate_cannot_be_taken_for_more() {
         rest,
         "Subject=\"O=A\\\\, \\\\\\\"B\\\\\\\"\\\\; C\\\\=D,CN=someone\";URI=\"spiffe://a.test/b\\\\;URI\\\\=spiffe://a.test/admin\\\\,Hash\\\\=0\";DNS=a.test"
     );
+}
+
+/// Once, a pair that no client believes took the place of one that all did.
+#[test]
+fn a_pair_that_clients_would_not_believe_is_worse_than_one_that_they_do() {
+    let root = authority("root");
+    let good = pair(&root, &["a.test"]);
+    let made = |issuer: &Authority, change: &dyn Fn(&mut CertificateParams)| {
+        let (mut params, key) =
+            (CertificateParams::new(vec!["a.test".to_owned()]).unwrap(), KeyPair::generate().unwrap());
+        change(&mut params);
+        let chain = vec![params.signed_by(&key, &issuer.issuer).unwrap().der().clone()];
+        (chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    };
+    let now = UnixTime::now();
+    let read = |(chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'_>)| {
+        Pair::new(chain, &key, None, now).unwrap()
+    };
+    let nameless = read(made(&root, &|params| params.subject_alt_names.clear()));
+    let posing = read(made(&root, &|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)));
+    let rsa = root.below_with("rsa", KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap(), |_| {});
+    let (mut chain, key) = made(&rsa, &|_| {});
+    chain[0] = sha1(&chain[0]);
+    let weak = read((chain, key));
+    for (worse, problem) in
+        [(&nameless, Problem::WrongName), (&posing, Problem::WrongKeyUsage), (&weak, Problem::WeakSignature)]
+    {
+        assert_eq!(worse.worsens(&good, now), Some(problem));
+        assert_eq!(worse.worsens(worse, now), None, "no worse than before");
+        assert_eq!(good.worsens(worse, now), None);
+        let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(200_000_000_000));
+        assert_eq!(worse.worsens(&good, later), None, "what is over is worth nothing");
+    }
+    assert_eq!(pair(&root, &["b.test"]).worsens(&good, now), None);
 }

@@ -1,6 +1,7 @@
 //! `certs`: the authority of a mesh, kept in a folder, and the certificates that it makes.
 
 mod file;
+mod revocations;
 mod status;
 mod token;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use outrigger_certs::authority::{Authority, Made, make_root};
 use outrigger_certs::inspect::Facts;
-use outrigger_certs::{pem, svid};
+use outrigger_certs::{enrol, pem, svid};
 use outrigger_snapshot::identity::{SpiffeId, TrustDomain};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_store::write::whole_file::Readers;
@@ -49,6 +50,12 @@ pub(super) enum Certs {
                             at once.\n\nExample:\n  outrigger certs issue --ca ca --service shop/cart /etc/outrigger"
     )]
     Issue(Issue),
+    /// Make the list that takes certificates back: a part of `revocations` of the Mesh resource
+    #[command(
+        after_help = "The list goes to standard output, with the certificate of the intermediate below it. All lists of an authority count: add it to those that \
+                            are in `spec.revocations` of the Mesh, and push that.\n\nExample:\n  outrigger certs revocations --ca ca 3f:0a:… > taken-back.pem"
+    )]
+    Revocations(revocations::Revocations),
     /// Show what certificates say, and when they end
     #[command(after_help = "Example:\n  outrigger certs show ca/*.crt")]
     Show(Show),
@@ -112,6 +119,7 @@ impl Certs {
             Self::Init(init) => init.run(),
             Self::Renew(renew) => renew.run(),
             Self::Issue(issue) => issue.run(),
+            Self::Revocations(revocations) => revocations.run(),
             Self::Show(show) => show.run(),
             Self::Status(status) => status.run().await,
             Self::Token(token) => token.run().await,
@@ -193,6 +201,10 @@ fn mesh(domain: &TrustDomain, root: &str) -> String {
 
 impl Issue {
     fn run(self) -> Result<Exit, Failed> {
+        if self.service == enrol::control_plane() {
+            let why = "is the control plane's own identity, and no sidecar gets it";
+            return Err(Failed::refused(format!("{} {why}", self.service)));
+        }
         let now = UnixTime::now();
         let unusable = |error| Failed::problem("", &error);
         let authority = folder::authority(&self.ca, now).map_err(unusable)?;

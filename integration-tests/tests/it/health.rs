@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::pki::{Authority, Pair};
+use outrigger_integration_tests::pki::Authority;
 use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually, port};
 
 use crate::config::{all, backend_policy, service};
@@ -107,6 +107,7 @@ async fn a_probe_passes_by_the_certificate_of_the_service_and_no_other() {
         authority.mesh("Strict"),
         service("shop", &[]),
         service("cart", &at),
+        service("front", &[]),
         backend_policy("cart", check),
     ]));
     let pair = |name: &str, proves: &str| {
@@ -114,12 +115,12 @@ async fn a_probe_passes_by_the_certificate_of_the_service_and_no_other() {
         std::fs::create_dir_all(&folder).expect("the mesh's folder can be written");
         authority.identify(&folder, proves)
     };
-    let beside = |app: &App, name: &str, pair: &Pair| {
-        Sidecar::beside("cart").node(name).inbound_to(app.addr).proving(pair)
+    let beside = |app: &App, name: &str, service: &str| {
+        Sidecar::beside(service).node(name).inbound_to(app.addr).proving(&pair(name, service))
     };
-    let right = beside(&one, "one", &pair("one", "cart"));
+    let right = beside(&one, "one", "cart");
     let _right = Proxy::start_inbound(&mesh, right, at[0]).await;
-    let mut wrong = Proxy::start_inbound(&mesh, beside(&two, "two", &pair("two", "front")), at[1]).await;
+    let mut wrong = Proxy::start_inbound(&mesh, beside(&two, "two", "front"), at[1]).await;
     let shop = Proxy::start(&mesh, Sidecar::beside("shop").proving(&pair("shop", "shop"))).await;
     shop.ready().await;
     let healthy = "outrigger_endpoints_healthy{cluster=\"default/cart:80\"}";
@@ -135,7 +136,7 @@ async fn a_probe_passes_by_the_certificate_of_the_service_and_no_other() {
     assert_eq!(two.requests(), 0);
 
     wrong.process.kill();
-    let _mended = Proxy::start_inbound(&mesh, beside(&two, "mended", &pair("two", "cart")), at[1]).await;
+    let _mended = Proxy::start_inbound(&mesh, beside(&two, "mended", "cart"), at[1]).await;
     eventually(DEADLINE, "both answer", async || {
         (answerers(&shop).await == names(&["one", "two"])).then_some(())
     })

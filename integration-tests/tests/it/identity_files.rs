@@ -117,3 +117,48 @@ async fn a_certificate_that_the_mesh_does_not_believe_does_not_replace_one_that_
     eventually(DEADLINE, "it is used", async || (renewals(&shop).await == 2).then_some(())).await;
     assert_eq!(trouble(&shop, "unknown_issuer").await, 0);
 }
+
+/// Once, the sidecar went on with it, and no caller believed it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_another_service_does_not_replace_the_own() {
+    let (mesh, authority) = (Mesh::new(), Authority::new());
+    mesh.publish(&all(&[mesh_of(&[&authority], "Strict"), service("shop", &[])]));
+    let pair = authority.identify(mesh.folder(), "shop");
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").proving(&pair)).await;
+    shop.ready().await;
+    let cart = format!("spiffe://{DOMAIN}/ns/default/svc/cart");
+    authority.identify_after(mesh.folder(), "shop", |params| {
+        params.subject_alt_names = vec![rcgen::SanType::URI(cart.as_str().try_into().unwrap())];
+    });
+    eventually(DEADLINE, "it is refused", async || (trouble(&shop, "wrong_name").await == 1).then_some(()))
+        .await;
+    assert_eq!(renewals(&shop).await, 1);
+    assert!(shop.process.log().contains("and this is default/shop"), "{}", shop.process.log());
+    authority.identify(mesh.folder(), "shop");
+    eventually(DEADLINE, "the next is used", async || (renewals(&shop).await == 2).then_some(())).await;
+    assert_eq!(trouble(&shop, "wrong_name").await, 0);
+}
+
+/// Once, a sidecar that nobody believed had nothing to say about it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_the_mesh_does_not_believe_says_so_and_stays_ready() {
+    const NUMBER: u64 = 5;
+    let (mesh, authority) = (Mesh::new(), Authority::new());
+    let believed = mesh_of(&[&authority], "Strict");
+    let pair = authority.identify_after(mesh.folder(), "shop", |params| {
+        params.serial_number = Some(rcgen::SerialNumber::from(NUMBER));
+    });
+    mesh.publish(&all(&[believed.clone(), service("shop", &[])]));
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").proving(&pair)).await;
+    shop.ready().await;
+    assert_eq!(trouble(&shop, "revoked").await, 0);
+    let taken_back = format!("{}\n{}", believed.trim_end(), authority.revocations(NUMBER));
+    mesh.publish(&all(&[taken_back, service("shop", &[])]));
+    eventually(DEADLINE, "it says so", async || (trouble(&shop, "revoked").await == 1).then_some(())).await;
+    shop.ready().await;
+    let log = shop.process.log();
+    assert_eq!(log.matches("the mesh does not believe the certificate").count(), 1, "told once: {log}");
+    mesh.publish(&all(&[believed, service("shop", &[])]));
+    eventually(DEADLINE, "it is well again", async || (trouble(&shop, "revoked").await == 0).then_some(()))
+        .await;
+}

@@ -1,5 +1,7 @@
 //! When certificates end, and whether new ones come.
 
+use std::collections::BTreeSet;
+
 use super::Keeper;
 use crate::telemetry::exposition::Exposition;
 
@@ -21,13 +23,17 @@ pub fn write(keeper: &Keeper, exposition: &mut Exposition) {
     exposition
         .counter("outrigger_certificate_failures_total", "Times that no new certificate could be had.")
         .sample(&[], keeper.failures.get());
-    if let Some(trouble) = &*keeper.trouble.borrow() {
+    let (trouble, doubts) = (keeper.trouble.borrow(), keeper.doubts.borrow());
+    // Each reason once: two series of the same labels are none.
+    let reasons: BTreeSet<_> =
+        trouble.iter().chain(&*doubts).map(|trouble| trouble.reason.as_str()).collect();
+    for reason in reasons {
         exposition
             .gauge(
                 "outrigger_certificate_trouble",
-                "1: why no new certificate comes, or the newest is not used.",
+                "1: why no new certificate comes, the newest is not used, or the mesh does not believe the one in force.",
             )
-            .sample(&[("reason", &trouble.reason)], 1_u64);
+            .sample(&[("reason", reason)], 1_u64);
     }
     let ends = keeper.each(|role, facts| (role, facts.serial.clone(), facts.not_after_unix));
     for (role, serial, until_unix) in ends {

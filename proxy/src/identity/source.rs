@@ -38,7 +38,9 @@ impl Source {
         keeper: Rc<Keeper>,
     ) -> Result<Self, FilesError> {
         match from {
-            IdentityFrom::Files(files) => files::Source::open(files, keeper).map(Self::Files),
+            IdentityFrom::Files(files) => {
+                files::Source::open(files, service.clone(), keeper).map(Self::Files)
+            }
             IdentityFrom::Ca(authority) => {
                 Ok(Self::Ca(Box::new(ca::Source::open(authority, service.clone(), state, keeper))))
             }

@@ -14,7 +14,7 @@ pub struct IdentityView {
     pub certificates: Vec<CertificateView>,
     /// When a new certificate is asked for, in seconds since 1970, if this proxy asks.
     pub renewal_unix: Option<u64>,
-    /// Why none comes, if something is wrong.
+    /// Why none comes, or what is wrong with the one in force.
     pub trouble: Option<String>,
 }
 
@@ -46,7 +46,13 @@ impl Keeper {
                 until_unix: facts.not_after_unix,
             }),
             renewal_unix: self.renewal_unix.get(),
-            trouble: self.trouble.borrow().as_ref().map(|trouble| trouble.why.clone()),
+            trouble: self
+                .trouble
+                .borrow()
+                .iter()
+                .chain(&*self.doubts.borrow())
+                .next()
+                .map(|it| it.why.clone()),
         })
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_certs::enrol::Trust;
+use outrigger_certs::files::is_open;
 use outrigger_certs::pem::{self, PemError};
 use outrigger_certs::problem::Problem;
 use outrigger_certs::request::{NewKey, RequestError};
@@ -25,7 +26,7 @@ use self::ask::{Answer, AskError, Proof, ask};
 use crate::config::{CertificateAuthority, TokenFromError};
 use crate::identity::{Keeper, Trouble};
 use crate::source::chain;
-use crate::state_dir::{LastIdentity, Pair, Secret, StateDir};
+use crate::state_dir::{LastIdentity, Pair, Secret, StateDir, StateFile as _};
 
 /// Longest sleep before the clock is looked at again: it may be set, and machines are put to sleep.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
@@ -134,6 +135,10 @@ impl Source {
         state: Arc<StateDir>,
         keeper: Rc<Keeper>,
     ) -> Self {
+        let kept = state.path().join(LastIdentity::NAME);
+        if is_open(&kept) {
+            tracing::warn!(file = %kept.display(), "others than its owner may read the key of the certificate");
+        }
         let last = state.read_or_warn::<LastIdentity>().unwrap_or_default();
         let source = Self { authority, service, state, keeper, last, refused: None };
         if let Some(pair) = &source.last.pair {

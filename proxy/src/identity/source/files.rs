@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use outrigger_certs::files::{Files, FilesError, Watched};
+use outrigger_certs::files::{Files, FilesError, Watched, is_open};
 use outrigger_certs::problem::Problem;
 use outrigger_certs::svid::Svid;
+use outrigger_snapshot::name::ServiceName;
 use rustls_pki_types::UnixTime;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -28,8 +29,12 @@ pub struct Source {
 
 impl Source {
     /// Reads the files.
-    pub(super) fn open(files: Files, keeper: Rc<Keeper>) -> Result<Self, FilesError> {
-        let mut source = Self { watched: Watched::new(files.clone()), files, keeper, unbelieved: None };
+    pub(super) fn open(files: Files, service: ServiceName, keeper: Rc<Keeper>) -> Result<Self, FilesError> {
+        let watched = Watched::new(files.clone(), service);
+        let mut source = Self { watched, files, keeper, unbelieved: None };
+        if is_open(&source.files.key) {
+            tracing::warn!(file = %source.files.key.display(), "others than its owner may read the key of the certificate");
+        }
         if let Some(looked) = source.watched.look(UnixTime::now()) {
             source.keeper.install(looked?);
         }
