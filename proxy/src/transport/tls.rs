@@ -1,7 +1,7 @@
 //! TLS over a connection, by the library's state machine, with buffers of our own.
 //!
 //! The library's other interface keeps a buffer of 4 KiB in each connection for as long as it is open, and reads into it four times for one
-//! full record. Here all connections of a thread share what records are read into and written from ([`Scratch`]); a connection keeps
+//! full record. Here all connections of a thread share what records are read into and written from (`scratch`); a connection keeps
 //! what has not come or not left as a whole, and nothing while it is at rest.
 
 use std::fmt;
