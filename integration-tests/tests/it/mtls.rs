@@ -46,16 +46,8 @@ impl Site {
     async fn new(odd: Odd) -> Self {
         let (authority, mesh, app) = (Authority::new(), Mesh::new(), App::start("cart").await);
         let inbound = port::free();
-        let mut resources = vec![
-            authority.mesh(odd.mtls.unwrap_or("Strict")),
-            service("shop", &[]),
-            service("cart", &[inbound]),
-            service("front", &[]),
-        ];
-        if !odd.policy.is_empty() {
-            resources.push(inbound_policy(odd.policy));
-        }
-        mesh.publish(&all(&resources));
+        let policy = if odd.policy.is_empty() { String::new() } else { inbound_policy(odd.policy) };
+        mesh.publish(&resources(authority.mesh(odd.mtls.unwrap_or("Strict")), inbound, policy));
         let proof = |pair: Option<fn(&Authority, &Path) -> Option<Pair>>, service: &str| match pair {
             Some(pair) => pair(&authority, mesh.folder()),
             None => Some(authority.identify(mesh.folder(), service)),
@@ -80,6 +72,15 @@ impl Site {
     async fn get(&self) -> Answer {
         self.call(Method::GET, "/").await
     }
+}
+
+/// All that is published: the mesh, its services, of which the cart has a port `inbound`, and a policy or nothing.
+fn resources(mesh: String, inbound: u16, policy: String) -> String {
+    let mut resources = vec![mesh, service("shop", &[]), service("cart", &[inbound]), service("front", &[])];
+    if !policy.is_empty() {
+        resources.push(policy);
+    }
+    all(&resources)
 }
 
 fn inbound_policy(spec: &str) -> String {
@@ -230,13 +231,7 @@ async fn access_rules_decide_by_identity_method_and_path_and_denial_wins() {
         assert_eq!(count(&site.cart, &["outrigger_caller_requests_total", &caller, &class]).await, times);
     }
     let denied = inbound_policy("authorization: {dryRun: true, default: Deny}");
-    let resources = [
-        site.authority.mesh("Strict"),
-        service("shop", &[]),
-        service("cart", &[site.cart.inbound.unwrap()]),
-        denied,
-    ];
-    site.mesh.publish(&all(&resources));
+    site.mesh.publish(&resources(site.authority.mesh("Strict"), site.cart.inbound.unwrap(), denied));
     eventually(DEADLINE, "a dry run lets all pass", async || {
         (site.call(Method::POST, "/admin").await.status == StatusCode::OK).then_some(())
     })
@@ -267,8 +262,8 @@ async fn authorities_are_replaced_under_load_without_a_failed_request() {
     let load = Load::start(Plan::new(site.shop.outbound, "cart", 200));
     let next = Authority::new();
     let publish = |authorities: &[&Authority]| {
-        let cart = service("cart", &[site.cart.inbound.unwrap()]);
-        site.mesh.publish(&all(&[mesh_of(authorities, "Strict"), service("shop", &[]), cart]));
+        let inbound = site.cart.inbound.unwrap();
+        site.mesh.publish(&resources(mesh_of(authorities, "Strict"), inbound, String::new()));
     };
     let roots = async |proxy: &Proxy, roots: usize| {
         eventually(DEADLINE, "the bundle is there", async || {
