@@ -1,5 +1,6 @@
 //! `outrigger`, the command line: what people and CI say to a mesh.
 
+mod admin;
 mod certs;
 mod client;
 mod difference;
@@ -16,6 +17,7 @@ mod quarantine;
 mod read;
 mod status;
 mod store;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,6 +34,7 @@ Examples:
   outrigger publish --store ./mesh -f mesh.yaml          publish once, with no control plane running
   outrigger apply -f cart.yaml -m 'cart: canary to 10 %' push through a control plane
   outrigger explain GET http://cart/checkout -f mesh.yaml   which route, cluster and timeouts would apply
+  outrigger why --last                                   why the last request that failed has failed
 
 Exit codes: 0 done, 1 refused or a problem found, 2 wrong usage, 3 server or store not reachable.";
 
@@ -81,6 +84,8 @@ enum Verb {
     Unquarantine(quarantine::Unquarantine),
     /// Show which route, cluster, filters and timeouts a request would get
     Explain(explain::Explain),
+    /// Tell why requests have failed, as the proxies that carried them saw it
+    Why(why::Why),
     /// Print the JSON Schema of a kind, or of all
     Schema(local::Schema),
     /// Look into snapshots
@@ -158,6 +163,7 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failed> {
         Verb::Intercept(intercept) => intercept.run().await,
         Verb::Unquarantine(unquarantine) => unquarantine.run(),
         Verb::Explain(explain) => explain.run().await,
+        Verb::Why(why) => why.run().await,
         Verb::Schema(schema) => schema.run(),
         Verb::Snapshot(snapshot) => snapshot.run().await,
     }

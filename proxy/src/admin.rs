@@ -6,7 +6,10 @@
 
 mod answer;
 mod clusters;
+mod failures;
 mod serve;
+
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde::Serialize;
@@ -14,6 +17,9 @@ use serde::Serialize;
 pub use clusters::{ClusterView, DnsView, EndpointView};
 pub use serve::{CONNECTIONS_MAX, serve};
 
+use crate::clock;
+use crate::failure::Failure;
+use crate::failure::view::Clocks;
 use crate::source::{self, View};
 use crate::telemetry::exposition::{CONTENT_TYPE, Exposition};
 use answer::Answer;
@@ -76,6 +82,8 @@ pub trait AdminState {
     fn server_info(&self) -> ServerInfo;
     /// Every cluster of the plan, by name.
     fn clusters(&self) -> Vec<ClusterView>;
+    /// Requests that have failed of late.
+    fn failures(&self) -> Vec<Arc<Failure>>;
     /// Writes all metrics but the source's.
     fn write_metrics(&self, exposition: &mut Exposition);
     /// Begins a drain. Does nothing if one has begun.
@@ -102,6 +110,7 @@ fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> Answer 
         (_, "/metrics" | "/stats/prometheus") if reads => metrics(state),
         (Surface::Admin, "/config_dump") if reads => config_dump(state),
         (Surface::Admin, "/clusters") if reads => clusters::answer(&state.clusters(), asked.query),
+        (Surface::Admin, "/debug/failures") if reads => failures(state, asked.query),
         (Surface::Admin, "/server_info") if reads => server_info(state),
         (Surface::Admin, "/") if reads => Answer::text(StatusCode::OK, INDEX),
         (Surface::Admin, "/drain") if asked.method == Method::POST => {
@@ -128,6 +137,7 @@ GET  /live          200 while it answers
 GET  /metrics       Prometheus metrics
 GET  /config_dump   the snapshot that runs
 GET  /clusters      endpoints and their load (?format=json)
+GET  /debug/failures  why requests have failed (?id=, ?reason=, ?route=, ?count=)
 GET  /server_info   version, node, listeners
 POST /drain         finish what runs, then exit
 POST /shutdown      exit now
@@ -144,7 +154,7 @@ fn is_known(surface: Surface, path: &str) -> bool {
         "/metrics",
         "/stats/prometheus",
     ];
-    let admin = ["/config_dump", "/clusters", "/server_info", "/"];
+    let admin = ["/config_dump", "/clusters", "/debug/failures", "/server_info", "/"];
     read_only.contains(&path) || surface == Surface::Admin && admin.contains(&path)
 }
 
@@ -193,6 +203,11 @@ fn metrics(state: &dyn AdminState) -> Answer {
     source::metrics::write(&view, state.now_ms(), &mut exposition);
     state.write_metrics(&mut exposition);
     Answer::of(StatusCode::OK, CONTENT_TYPE, exposition.finish())
+}
+
+fn failures(state: &dyn AdminState, query: &str) -> Answer {
+    let clocks = Clocks { now_ns: clock::now_ns(), now_unix_ms: state.now_ms() };
+    failures::answer(&state.failures(), clocks, query)
 }
 
 #[derive(Serialize)]

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use outrigger_certs::mesh::Spoken;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::clock;
 use crate::cluster::endpoint::Endpoint;
 use crate::cluster::{Cluster, Wire};
 use crate::error::{ProxyError, Timeout};
@@ -23,6 +24,7 @@ use crate::http::upgrade::{Socket, Switch};
 use crate::identity::{Identity, Standing};
 use crate::pool::http2::{Shared, Stream};
 use crate::pool::{EndpointPool, Lease, OpenConnection};
+use crate::story::Milestones;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::transport::Transport;
 use crate::upstream_tls::Tls;
@@ -50,12 +52,13 @@ pub(crate) async fn open(
     connection: OpenConnection,
     cluster: &Cluster,
     wire: Wire,
+    milestones: &Milestones,
 ) -> Result<Lease, ProxyError> {
     let spoken = match wire {
         Wire::Http2 => Spoken::Http2,
         Wire::Http1 => Spoken::Http1,
     };
-    let stream = dial(&pool.endpoint, &pool.identity, cluster, spoken, &pool.stats).await?;
+    let stream = dial(&pool.endpoint, &pool.identity, cluster, spoken, &pool.stats, milestones).await?;
     let opened = match wire {
         Wire::Http2 => open_http2(pool, stream, connection).await,
         Wire::Http1 => open_http1(pool, stream, connection).await,
@@ -70,11 +73,12 @@ pub async fn dial(
     cluster: &Cluster,
     spoken: Spoken,
     stats: &WorkerStats,
+    milestones: &Milestones,
 ) -> Result<Transport, ProxyError> {
     let limit = Duration::from_millis(cluster.timeouts.connect_ms);
     let reaching = async {
         match &cluster.socket {
-            None => reach(endpoint, identity, spoken).await,
+            None => reach(endpoint, identity, spoken, milestones).await,
             Some(path) => reach_socket(path, endpoint).await,
         }
     };
@@ -104,6 +108,7 @@ pub async fn reach(
     endpoint: &Endpoint,
     identity: &Identity,
     spoken: Spoken,
+    milestones: &Milestones,
 ) -> Result<Transport, ProxyError> {
     let address = endpoint.address();
     let failed = |error: io::Error| ProxyError::ConnectFailed { address, error };
@@ -117,11 +122,13 @@ pub async fn reach(
     };
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
+    milestones.tcp_ns.set(clock::now_ns());
     let secured = match (&key.tls, mesh) {
         (Tls::Server(upstream), _) => tls::secure_server(stream, upstream, spoken).await,
         (_, Some(mesh)) => tls::secure(stream, &mesh, &key.cluster, spoken).await,
         (_, None) => return Ok(stream.into()),
     };
+    milestones.tls_ns.set(clock::now_ns());
     secured.map_err(|failure| {
         failure.tell(Direction::Outbound, address.ip());
         ProxyError::Tls { failure }

@@ -1,5 +1,7 @@
 //! A request and its response on their way through the stack.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{HeaderMap, header};
@@ -12,6 +14,7 @@ use crate::http::body::Body;
 use crate::http::upgrade::Upgraded;
 use crate::lineage::Parent;
 use crate::plan::Resolution;
+use crate::story::Story;
 
 /// A request that has met its rule.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Exchange {
     pub deadline_ns: u64,
     /// When that was written into the head.
     pub told_ns: u64,
+    /// What is known of it.
+    pub story: Rc<Story>,
     /// The downstream peer, for hashing.
     pub peer: HeaderValue,
     /// The call to the workload on whose behalf it is made, as far as that can be told.

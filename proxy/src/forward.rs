@@ -46,6 +46,7 @@ mod hedge;
 mod outgoing;
 mod send;
 mod switch;
+mod told;
 mod watch;
 
 /// The remaining time of the caller, in milliseconds.
@@ -145,6 +146,7 @@ impl Prepared {
             let late_ns = self.late_ns(started_ns);
             let (endpoint, known) = self.pick(worker, started_ns)?;
             let mut attempt = Attempt::start(endpoint, permit, started_ns, self.course.deadline_ns);
+            let number = self.course.outgoing.begins(attempt.endpoint().address(), started_ns, false);
             let (second, sent) = {
                 let (watch, fresh) = (&mut self.watch, self.course.tries.fresh);
                 let mut own =
@@ -161,6 +163,7 @@ impl Prepared {
                     }
                 }
             };
+            let number = if second.is_some() { self.course.outgoing.story.last() } else { number };
             if let Some(second) = second {
                 attempt = *second;
             }
@@ -177,6 +180,7 @@ impl Prepared {
                 Some(outcome) => attempt.answered(outcome, now_ns),
                 None => attempt.begun(now_ns),
             }
+            self.tell(number, &sent, attempt.endpoint(), now_ns);
             let Some(wait_ns) = self.again(worker, ended, pushback, now_ns) else {
                 return self.over(sent, attempt, stage, now_ns);
             };
@@ -212,8 +216,11 @@ impl Prepared {
         if let Some(stage) = stage.filter(|_| now_ns >= *deadline_ns) {
             self.course.shard().overdue(stage);
         }
-        if sent.is_ok() && tries.counted + tries.uncounted > 0 {
-            self.course.shard().seldom().retry_answers.add(1);
+        if sent.is_ok() {
+            if tries.counted + tries.uncounted > 0 {
+                self.course.shard().seldom().retry_answers.add(1);
+            }
+            self.settle(now_ns);
         }
         sent.map(|answer| (attempt, answer)).map_err(|failed| failed.error)
     }

@@ -16,6 +16,9 @@ use crate::cluster::endpoint::Outcome;
 /// In the head of an answer that has no message, in the trailers of any other (gRPC over HTTP/2, "Responses").
 pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
+/// What is said beside it, for people.
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
 const UNKNOWN: u16 = 2;
 const DEADLINE_EXCEEDED: u16 = 4;
 const RESOURCE_EXHAUSTED: u16 = 8;
@@ -36,6 +39,18 @@ pub fn outcome(fields: &HeaderMap) -> Option<Outcome> {
 /// A value of [`STATUS`], judged.
 pub fn outcome_of(value: &HeaderValue) -> Option<Outcome> {
     read(value).map(judge)
+}
+
+/// What a call has come to, in words: the status, and so many bytes of what is said about it.
+pub fn said(fields: &HeaderMap, bytes_max: usize) -> String {
+    let code = status(fields).map_or_else(|| "none".to_owned(), |status| status.to_string());
+    match fields.get(&MESSAGE).map(|message| message.as_bytes()) {
+        Some(message) if !message.is_empty() => {
+            let message = &message[..message.len().min(bytes_max)];
+            format!("grpc-status {code}: {}", String::from_utf8_lossy(message))
+        }
+        _ => format!("grpc-status {code}"),
+    }
 }
 
 fn read(value: &HeaderValue) -> Option<u16> {

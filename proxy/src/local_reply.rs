@@ -10,6 +10,14 @@ use outrigger_snapshot::head::ResponseHead;
 use crate::connect::TlsFailure;
 use crate::error::{Limit, Malformed, ProxyError, Timeout};
 
+use self::rows::Cause;
+pub use self::rows::{
+    Fault, GrpcStatus, MISHAPS, Mishap, REASONS, RESPONSE_BROKEN, RESPONSE_OVERDUE, RESPONSE_STALLED, ROWS,
+    Row, UPSTREAM_GRPC_STATUS, UPSTREAM_STATUS, look_up,
+};
+
+pub mod rows;
+
 /// Says why the proxy answered by itself.
 pub const REASON: HeaderName = HeaderName::from_static("outrigger-reason");
 
@@ -17,98 +25,6 @@ pub const REASON: HeaderName = HeaderName::from_static("outrigger-reason");
 pub const SHED: HeaderName = HeaderName::from_static("outrigger-shed");
 /// When a gRPC client may try again, in milliseconds (gRPC A6, "Client Retry Design").
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
-
-/// gRPC status codes used here (grpc.io, "Status codes and their use in gRPC").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum GrpcStatus {
-    /// The deadline passed.
-    DeadlineExceeded = 4,
-    /// The caller may not.
-    PermissionDenied = 7,
-    /// A limit is used up.
-    ResourceExhausted = 8,
-    /// No such method here.
-    Unimplemented = 12,
-    /// Broken.
-    Internal = 13,
-    /// Try again elsewhere or later.
-    Unavailable = 14,
-    /// The caller has not said who it is.
-    Unauthenticated = 16,
-}
-
-/// What one cause means to the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// The code in `outrigger-reason` and in metrics.
-    pub reason: &'static str,
-    /// The HTTP status.
-    pub status: u16,
-    /// The gRPC status.
-    pub grpc: GrpcStatus,
-}
-
-macro_rules! rows {
-    ($($name:ident = $reason:literal, $status:literal, $grpc:ident;)*) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum Cause { $($name),* }
-
-        /// Every row, in the order of `docs/ERRORS.md`.
-        pub const ROWS: &[Row] = &[$(Row { reason: $reason, status: $status, grpc: GrpcStatus::$grpc }),*];
-    };
-}
-
-rows! {
-    Malformed = "malformed_request", 400, Internal;
-    RequestBody = "request_body_timeout", 408, Internal;
-    Connect = "connect_unsupported", 501, Unimplemented;
-    TlsRequired = "tls_required", 400, Unauthenticated;
-    NoHost = "no_host", 404, Unimplemented;
-    NoPort = "no_port", 404, Unimplemented;
-    NoRule = "no_rule", 404, Unimplemented;
-    IdentityRequired = "identity_required", 403, Unauthenticated;
-    Denied = "access_denied", 403, PermissionDenied;
-    RateLimited = "rate_limited", 429, ResourceExhausted;
-    NoBackend = "no_backend", 500, Unavailable;
-    Fault = "fault_injected", 503, Unavailable;
-    NoPlan = "no_plan", 503, Unavailable;
-    LimitRequests = "limit_requests", 503, Unavailable;
-    LimitPending = "limit_pending", 503, Unavailable;
-    Shed = "overloaded", 503, Unavailable;
-    NoEndpoint = "no_endpoint", 503, Unavailable;
-    BreakerOpen = "breaker_open", 503, Unavailable;
-    ConnectFailed = "connect_failed", 503, Unavailable;
-    UpstreamNotTls = "upstream_not_tls", 503, Unavailable;
-    UpstreamTlsRefused = "upstream_tls_refused", 503, Unavailable;
-    UpstreamTlsFailed = "upstream_tls_failed", 503, Unavailable;
-    NoIdentity = "no_valid_identity", 503, Unavailable;
-    PeerExpired = "upstream_certificate_expired", 503, Unavailable;
-    PeerNotYetValid = "upstream_certificate_not_yet_valid", 503, Unavailable;
-    PeerWrongName = "upstream_certificate_wrong_name", 503, Unavailable;
-    PeerWrongTrustDomain = "upstream_certificate_wrong_trust_domain", 503, Unavailable;
-    PeerWrongKeyUsage = "upstream_certificate_wrong_key_usage", 503, Unavailable;
-    PeerSelfSigned = "upstream_certificate_self_signed", 503, Unavailable;
-    PeerUnknownIssuer = "upstream_certificate_unknown_issuer", 503, Unavailable;
-    PeerRevoked = "upstream_certificate_revoked", 503, Unavailable;
-    PeerWeakSignature = "upstream_certificate_weak_signature", 503, Unavailable;
-    PeerBadSignature = "upstream_certificate_bad_signature", 503, Unavailable;
-    PeerChainTooDeep = "upstream_certificate_chain_too_deep", 503, Unavailable;
-    PeerNameConstraint = "upstream_certificate_name_constraint", 503, Unavailable;
-    PeerMalformed = "upstream_certificate_malformed", 503, Unavailable;
-    PeerNoIdentity = "upstream_certificate_no_identity", 503, Unavailable;
-    Refused = "upstream_refused", 503, Unavailable;
-    Reset = "upstream_reset", 502, Unavailable;
-    MalformedResponse = "upstream_malformed", 502, Internal;
-    UnexpectedUpgrade = "upstream_upgrade", 502, Internal;
-    ConnectTimeout = "connect_timeout", 504, Unavailable;
-    UpstreamBody = "upstream_body_timeout", 504, DeadlineExceeded;
-    FirstByte = "first_byte_timeout", 504, DeadlineExceeded;
-    Try = "try_timeout", 504, DeadlineExceeded;
-    Request = "request_timeout", 504, DeadlineExceeded;
-    Deadline = "deadline_exceeded", 504, DeadlineExceeded;
-    ClientGone = "client_gone", 499, Unavailable;
-}
 
 fn cause(error: &ProxyError) -> Cause {
     match error {
@@ -188,6 +104,12 @@ fn tls_cause(failure: &TlsFailure) -> Cause {
             Cause::UpstreamTlsFailed
         }
     }
+}
+
+/// The reason that an answer gives, if it is one of [`ROWS`]: any other is not ours.
+pub fn reason_of(headers: &HeaderMap) -> Option<&'static str> {
+    let said = headers.get(&REASON)?.as_bytes();
+    ROWS.iter().map(|row| row.reason).find(|reason| reason.as_bytes() == said)
 }
 
 /// The index of an error's row in [`ROWS`].
@@ -282,16 +204,19 @@ mod tests {
     fn the_table_for_people_is_this_one() {
         let document = include_str!("../../docs/ERRORS.md");
         let (table, _) = document.split_once("\n## ").expect("other tables follow");
-        let rows: Vec<_> = table
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `"))
-            .map(|line| line.split('|').map(str::trim).take(3).map(str::to_owned).collect::<Vec<_>>())
-            .collect();
+        let rows: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| `")).collect();
         let expected: Vec<_> = ROWS
             .iter()
-            .map(|row| vec![format!("{}`", row.reason), row.status.to_string(), (row.grpc as u8).to_string()])
+            .map(|row| {
+                let Row { reason, status, grpc, fault, meaning } = row;
+                format!("{reason}` | {status} | {} | {} | {meaning} |", *grpc as u8, fault.as_str())
+            })
             .collect();
         assert_eq!(rows, expected);
+        for Mishap { reason, fault, meaning } in MISHAPS {
+            let row = format!("\n| `{reason}` | {} | {meaning} |\n", fault.as_str());
+            assert!(document.contains(&row), "docs/ERRORS.md lacks {row}");
+        }
     }
 
     #[test]

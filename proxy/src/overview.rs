@@ -14,6 +14,7 @@ use crate::applier::Keepers;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::health::describe;
+use crate::failure::Failure;
 use crate::health_check;
 use crate::identity;
 use crate::lineage::Lineages;
@@ -100,6 +101,10 @@ impl AdminState for Overview {
             cluster_view(cluster, dns.map(|name| dns_view(name)), &self.checks)
         };
         clusters.into_iter().map(view).collect()
+    }
+
+    fn failures(&self) -> Vec<Arc<Failure>> {
+        self.workers.iter().flat_map(|worker| worker.failures.all()).collect()
     }
 
     fn write_metrics(&self, exposition: &mut Exposition) {

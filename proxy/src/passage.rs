@@ -13,10 +13,14 @@ use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
 use crate::deadline::Stage;
 use crate::error::{ProxyError, Timeout};
+use crate::failure::Failure;
 use crate::http::body::Progress;
-use crate::lineage::{Inheritance, Names};
+use crate::lineage::Inheritance;
+use crate::local_reply::Mishap;
+use crate::plan::Resolution;
 use crate::pool::Lease;
-use crate::telemetry::metrics::{Direction, RequestStats, WorkerStats};
+use crate::story::Story;
+use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::worker::Worker;
 
 /// Counts a downstream connection for as long as it is open.
@@ -123,18 +127,18 @@ impl Activity {
     }
 }
 
-/// Counts one request in its series: in flight until it is dropped, then by status and duration.
+/// Counts one request in its series: in flight until it is dropped, then by status and duration. Then its story is kept, if it is one of
+/// failure.
 #[derive(Debug)]
 pub struct Record {
     worker: Rc<Worker>,
     activity: Rc<Activity>,
-    stats: Option<Arc<RequestStats>>,
-    direction: Direction,
-    started_ns: u64,
+    story: Rc<Story>,
+    /// 0: dropped, it reads the clock itself.
+    ended_ns: u64,
     status: Option<u16>,
-    ended_ns: Option<u64>,
-    /// Under which it is remembered as a call to the workload.
-    lineage: Names,
+    /// The rest of its answer is under way.
+    streams: bool,
 }
 
 impl Record {
@@ -144,31 +148,39 @@ impl Record {
         activity.spoken.set(true);
         activity.head_begins.set(false);
         activity.head_since_ns.set(None);
-        let (stats, status, ended_ns, lineage) = (None, None, None, Names::default());
-        Self { worker, activity, stats, direction, started_ns, status, ended_ns, lineage }
+        let story = worker.stories.begin(direction, started_ns);
+        Self { worker, activity, story, ended_ns: 0, status: None, streams: false }
+    }
+
+    /// What is known of it.
+    pub fn story(&self) -> &Rc<Story> {
+        &self.story
     }
 
     /// Remembers it for the calls that the workload makes meanwhile.
     pub fn remember(&mut self, head: &RequestHead, inheritance: Inheritance) {
-        self.lineage = self.worker.lineages.remember(head, inheritance);
+        self.story.is_remembered(self.worker.lineages.remember(head, inheritance));
     }
 
     /// Whether a call that the workload made meanwhile failed, and was retried as far as it may be.
     pub fn is_spent(&self) -> bool {
-        self.worker.lineages.is_spent(self.lineage)
+        self.worker.lineages.is_spent(self.story.told().lineage)
     }
 
-    /// Names the series.
-    pub fn stats(&mut self, stats: Arc<RequestStats>) {
-        stats.shard(self.worker.index).in_flight.add(1);
-        self.stats = Some(stats);
+    /// It has met its rule, which names the series.
+    pub fn goes_to(&mut self, resolution: Resolution) {
+        resolution.stats().shard(self.worker.index).in_flight.add(1);
+        self.story.goes_to(resolution);
     }
 
     /// Counts what it failed for, as far as that is counted by rule.
     pub fn failed(&self, error: &ProxyError) {
-        match (error, &self.stats) {
-            (ProxyError::Limit(limit), Some(stats)) => {
-                stats.shard(self.worker.index).seldom().limited[*limit as usize].add(1);
+        let at_ns = clock::now_ns();
+        self.story.fails(error, at_ns);
+        match (error, &self.story.told().resolution) {
+            (ProxyError::Limit(limit), Some(resolution)) => {
+                let shard = resolution.stats().shard(self.worker.index);
+                shard.seldom().limited[*limit as usize].add(1);
             }
             (ProxyError::Timeout(Timeout::Deadline), _) => self.overdue(Stage::Arrival),
             _ => {}
@@ -177,8 +189,8 @@ impl Record {
 
     /// Counts it as one whose time was over.
     pub fn overdue(&self, stage: Stage) {
-        if let Some(stats) = &self.stats {
-            stats.shard(self.worker.index).overdue(stage);
+        if let Some(resolution) = &self.story.told().resolution {
+            resolution.stats().shard(self.worker.index).overdue(stage);
         }
     }
 
@@ -187,27 +199,43 @@ impl Record {
         self.status = Some(status);
     }
 
+    /// The rest of its answer is under way; unless [`Self::end`] is called, it never arrives.
+    pub fn streams(&mut self) {
+        self.streams = true;
+    }
+
     /// Ends at `now_ns`. Dropped instead, it reads the clock itself.
     pub fn end(mut self, now_ns: u64) {
-        self.ended_ns = Some(now_ns);
+        self.ended_ns = now_ns;
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.worker.lineages.forget(self.lineage);
-        let now_ns = self.ended_ns.unwrap_or_else(clock::now_ns);
+        let cut = self.status.is_none() || self.streams && self.ended_ns == 0;
+        let now_ns = if self.ended_ns == 0 { clock::now_ns() } else { self.ended_ns };
         self.activity.in_flight.set(self.activity.in_flight.get() - 1);
         self.activity.idle_since_ns.set(now_ns);
-        let unrouted = &self.worker.stats.unrouted[self.direction as usize];
-        let shard = match &self.stats {
-            Some(stats) => stats.shard(self.worker.index),
-            None => {
-                unrouted.in_flight.add(1);
-                unrouted
+        if cut {
+            self.story.fails(&ProxyError::ClientGone, now_ns);
+        }
+        {
+            let told = self.story.told();
+            self.worker.lineages.forget(told.lineage);
+            let unrouted = &self.worker.stats.unrouted[told.direction as usize];
+            let shard = match &told.resolution {
+                Some(resolution) => resolution.stats().shard(self.worker.index),
+                None => {
+                    unrouted.in_flight.add(1);
+                    unrouted
+                }
+            };
+            shard.finish(self.status, now_ns.saturating_sub(told.started_ns));
+            if told.is_failure(self.status) {
+                self.worker.stats.failures.keep(Failure::of(&told, self.status, now_ns));
             }
-        };
-        shard.finish(self.status, now_ns.saturating_sub(self.started_ns));
+        }
+        self.worker.stories.end(&self.story);
     }
 }
 
@@ -347,8 +375,11 @@ impl Passage {
         }
     }
 
-    /// The response broke off.
-    pub fn fail(mut self) {
+    /// The response broke off, and what for.
+    pub fn fail(mut self, mishap: Mishap) {
+        if let Some(record) = &self.record {
+            record.story.mishap(mishap, clock::now_ns());
+        }
         self.attempt.answered(Outcome::Failure, clock::now_ns());
     }
 }

@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, ClusterLoad, Wire};
 use crate::connect::{self, TlsFailure};
 use crate::error::{ProxyError, Timeout};
 use crate::identity::Identity;
+use crate::story::Milestones;
 use crate::telemetry::metrics::WorkerStats;
 
 pub use lease::{Lease, SendError};
@@ -182,9 +183,10 @@ impl EndpointPool {
         opening: Opening,
         cluster: &Cluster,
         wire: Wire,
+        milestones: &Milestones,
     ) -> Result<Lease, ProxyError> {
         let Opening { place, connecting, pending: _pending } = opening;
-        let opened = connect::open(self, place, cluster, wire).await;
+        let opened = connect::open(self, place, cluster, wire, milestones).await;
         if let Err(error) = &opened {
             self.failed.set((self.failed.get().0 + 1, Broken::of(error)));
         }

@@ -29,7 +29,7 @@ use crate::gate::Gate;
 use crate::gateway::{Edge, Opening};
 use crate::grpc;
 use crate::http::body::Body;
-use crate::http::forwarded::{Certificate, add_forwarded, address};
+use crate::http::forwarded::{Certificate, REQUEST_ID, add_forwarded, address};
 use crate::http::normalize::{Normalized, strip_own_fields};
 use crate::lineage::{Inheritance, Parent};
 use crate::local_reply;
@@ -111,6 +111,7 @@ where
             record.status(reply.head.status().as_u16());
             match &mut reply.body {
                 Body::Upstream(body) => {
+                    record.streams();
                     if let Some(passage) = body.passage() {
                         passage.record = Some(record);
                     }
@@ -122,6 +123,8 @@ where
         Err(error) => {
             record.failed(&error);
             let mut reply = refuse(worker, &error, grpc, version);
+            let id = HeaderValue::from_str(&record.story().told().id());
+            id.into_iter().for_each(|id| reply.head.set_header(REQUEST_ID, id));
             if direction == Direction::Inbound {
                 discourage(worker, &record, &mut reply.head);
             }
@@ -155,21 +158,26 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 /// Router: head → rule → destination, once; from here on the request does not look at the plan.
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
     let Call { request, body, direction, port, addressed, peer, caller, client, edge, started_ns, .. } = call;
-    let Normalized { mut head, upgrade, trailers, grpc, timed, mut marked, .. } = request?;
+    let Normalized { mut head, upgrade, trailers, grpc, timed, mut marked, named, .. } = request?;
+    let story = record.story().clone();
+    story.is_named(&head, named, grpc);
     if let Some(edge) = &edge {
         edge.enter(&mut head, &peer, marked, &worker.trusted)?;
     }
     let within = |(rule, prefix)| (rule, prefix, None);
     let (rule, prefix_bytes, matters) = worker
-        .with_plan(|plan| match (direction, &edge) {
-            (Direction::Outbound, Some(edge)) => edge.route(&worker.stats, plan, &head, &peer),
-            (Direction::Outbound, None) => outbound(plan, &head, addressed.as_deref()).map(within),
-            (Direction::Inbound, _) => inbound(plan, &head, port, client.as_deref()).map(within),
+        .with_plan(|plan| {
+            story.is_routed_by((plan.version.n, plan.version.revision));
+            match (direction, &edge) {
+                (Direction::Outbound, Some(edge)) => edge.route(&worker.stats, plan, &head, &peer),
+                (Direction::Outbound, None) => outbound(plan, &head, addressed.as_deref()).map(within),
+                (Direction::Inbound, _) => inbound(plan, &head, port, client.as_deref()).map(within),
+            }
         })
         .ok_or(ProxyError::NoPlan)??;
     let destination = rule.draw(worker.random());
     let resolution = Resolution { rule, destination };
-    record.stats(resolution.stats().clone());
+    record.goes_to(resolution.clone());
 
     let parent = match direction {
         Direction::Outbound => {
@@ -191,7 +199,8 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
         (Direction::Outbound, None) => Certificate::Keep,
     };
     let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
-    add_forwarded(&mut head, &peer, certificate, &mut || worker.random());
+    story.ends_by(deadline_ns);
+    add_forwarded(&mut head, &peer, certificate, story.made());
     match direction {
         Direction::Inbound => record.remember(&head, bequeath(&head, marked, deadline_ns)),
         Direction::Outbound => inherit(&mut head, parent),
@@ -214,6 +223,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
         grpc,
         deadline_ns,
         told_ns,
+        story,
         peer,
         parent,
     })

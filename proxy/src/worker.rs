@@ -17,6 +17,7 @@ use crate::memory::Memory;
 use crate::opaque::{Means, Pipes};
 use crate::plan::Plan;
 use crate::pool::Pools;
+use crate::story::Stories;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::trust::Trusted;
@@ -116,6 +117,8 @@ pub struct Worker {
     pub pools: Pools,
     /// Request bodies that it keeps to send them again.
     pub replay: ReplayPool,
+    /// What is known of the requests that it carries.
+    pub stories: Stories,
     /// Its pipes, for connections that it carries without looking at them.
     pub pipes: Pipes,
     /// Calls to the workload under way, whoever carries them.
@@ -150,6 +153,7 @@ impl Worker {
             sweep: Sweep::new(),
             pools: Pools::new(stats.clone(), identity.clone()),
             replay: ReplayPool::new(stats.clone()),
+            stories: Stories::default(),
             pipes: Pipes::default(),
             lineages,
             memory,

@@ -5,10 +5,12 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use outrigger_proxy::admin::{
     AdminState, CONNECTIONS_MAX, ClusterView, DnsView, EndpointView, Phase, ServerInfo, Surface, serve,
 };
+use outrigger_proxy::failure::Failure;
 use outrigger_proxy::source::{Content, Running, View};
 use outrigger_proxy::state_dir::Taken;
 use outrigger_proxy::telemetry::exposition::Exposition;
@@ -72,6 +74,10 @@ impl AdminState for Proxy {
             dns: Some(dns),
             endpoints: vec![endpoint],
         }]
+    }
+
+    fn failures(&self) -> Vec<Arc<Failure>> {
+        Vec::new()
     }
 
     fn write_metrics(&self, exposition: &mut Exposition) {

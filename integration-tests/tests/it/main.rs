@@ -54,5 +54,6 @@ mod streams;
 mod systemd;
 mod thin;
 mod unix;
+mod why;
 mod workers;
 mod workload_api;

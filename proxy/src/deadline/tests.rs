@@ -36,6 +36,7 @@ fn exchange(deadline_ns: u64) -> Exchange {
         grpc: false,
         deadline_ns,
         told_ns: 0,
+        story: crate::story::Stories::default().begin(Direction::Outbound, 0),
         peer: HeaderValue::from_static("127.0.0.1"),
         parent: None,
     }

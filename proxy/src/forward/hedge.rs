@@ -107,6 +107,7 @@ fn start(aside: &Aside<'_>, tries: &mut Tries) -> Option<(Attempt, Outgoing)> {
         return None;
     }
     let permit = permit(worker, cluster, now_ns).ok()?;
+    twin.begins(endpoint.address(), now_ns, true);
     Some((Attempt::start(endpoint, permit, now_ns, *deadline_ns), twin))
 }
 

@@ -1,6 +1,7 @@
 //! A request as it is sent, and sent again.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{self, Uri};
@@ -16,6 +17,7 @@ use crate::http::body::{Body, DownstreamBody};
 use crate::http::replay::Replay;
 use crate::retry::RetryPolicy;
 use crate::retry::pushback::NO_RETRY;
+use crate::story::Story;
 use crate::worker::Worker;
 
 const ATTEMPT: HeaderName = HeaderName::from_static("outrigger-attempt");
@@ -35,6 +37,9 @@ pub(super) struct Outgoing {
     bodiless: bool,
     /// When its upstream was told how much time is left: what is made anew says nothing that is true.
     told_ns: Cell<u64>,
+    /// What is known of it, and under which number the try that is under way.
+    pub(super) story: Rc<Story>,
+    pub(super) try_number: Cell<u16>,
     /// What it waits for now.
     pub(super) stage: Cell<Option<Stage>>,
     /// Who sends it.
@@ -52,7 +57,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Makes the request for the wire; keeps what a retry would need, where there may be one.
     pub(super) fn new(exchange: Exchange, cluster: &Cluster, policy: &RetryPolicy, worker: &Worker) -> Self {
-        let Exchange { head, body, upgrade, trailers, grpc, told_ns, .. } = exchange;
+        let Exchange { head, body, upgrade, trailers, grpc, told_ns, story, .. } = exchange;
         let once = upgrade.is_some() || head.header(&NO_RETRY).is_some();
         let safe = !once && policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some());
         let repeats = policy.attempts > 0 || cluster.hedge.is_some();
@@ -74,7 +79,22 @@ impl Outgoing {
         let request = Cell::new(Some(Box::new(Request::from_parts(parts, body))));
         let (told_ns, stage, switches) = (Cell::new(told_ns), Cell::default(), upgrade.is_some());
         let worker = worker.index as u16;
-        Self { request, copy, replay, bodiless, told_ns, stage, worker, switches, safe, grpc, minds_grpc }
+        let try_number = Cell::default();
+        Self {
+            request,
+            copy,
+            replay,
+            bodiless,
+            told_ns,
+            story,
+            try_number,
+            stage,
+            worker,
+            switches,
+            safe,
+            grpc,
+            minds_grpc,
+        }
     }
 
     /// The body that will be sent first.
@@ -119,6 +139,8 @@ impl Outgoing {
             replay,
             bodiless,
             told_ns,
+            story: self.story.clone(),
+            try_number: Cell::default(),
             stage,
             worker,
             switches,

@@ -24,6 +24,7 @@ use crate::http::body::Incoming;
 use crate::http::failure::upstream_failure;
 use crate::passage::Attempt;
 use crate::pool::{EndpointPool, Lease, Ready, SendError};
+use crate::story::Milestones;
 use crate::worker::Worker;
 
 /// Connections tried for one request because the one before turned out closed before anything was sent on it.
@@ -80,10 +81,11 @@ pub(super) async fn send(
             lease
         } else {
             // Boxed: rare, and an idle connection should not be as large as this.
-            let opened = Box::pin(connection(&pool, cluster, wire, attempt, watch, fresh)).await;
+            let opened = Box::pin(connection(&pool, cluster, wire, attempt, outgoing, watch, fresh)).await;
             now_ns = clock::now_ns();
             opened.map_err(|error| Box::new(Failed { error, reused }))?
         };
+        outgoing.ready(now_ns, reused);
         lease.may_switch(outgoing.switches);
         let Some(mut request) = outgoing.take() else { break };
         outgoing.tell(&mut request, attempt.deadline_ns(), now_ns);
@@ -105,6 +107,7 @@ async fn connection(
     cluster: &Cluster,
     wire: Wire,
     attempt: &Attempt,
+    outgoing: &Outgoing,
     watch: &mut Watch,
     fresh: bool,
 ) -> Result<Lease, ProxyError> {
@@ -126,7 +129,12 @@ async fn connection(
     }
     match ready {
         Ready::Lease(lease) => Ok(lease),
-        Ready::Place(opening) => watch.limit(pin!(pool.open(opening, cluster, wire))).await?,
+        Ready::Place(opening) => {
+            let milestones = Milestones::default();
+            let opened = watch.limit(pin!(pool.open(opening, cluster, wire, &milestones))).await;
+            outgoing.connected(&milestones);
+            opened?
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::connect::{self, TlsFailure};
 use crate::error::ProxyError;
 use crate::identity::Identity;
 use crate::opaque::answer;
+use crate::story::Milestones;
 use crate::transport::Transport;
 
 /// Answer that is read, in bytes.
@@ -75,7 +76,7 @@ async fn ask(target: &Target, identity: &Identity) -> Result<(), Unwell> {
         true => Spoken::Http2,
         false => Spoken::Http1,
     };
-    let reached = connect::reach(&target.endpoint, identity, spoken).await;
+    let reached = connect::reach(&target.endpoint, identity, spoken, &Milestones::default()).await;
     let mut stream = reached.map_err(|error| match error {
         ProxyError::Tls { failure } => Unwell::Tls(failure),
         ProxyError::ConnectFailed { error, .. } => Unwell::Connect(error),

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::cluster::endpoint::Outcome;
 use crate::grpc;
 use crate::http::normalize::normalize_trailers;
+use crate::local_reply::{RESPONSE_BROKEN, RESPONSE_OVERDUE, RESPONSE_STALLED};
 use crate::passage::Passage;
 use crate::sweep::Timer;
 
@@ -217,6 +218,11 @@ impl UpstreamBody {
             };
             // Once there was a message, only a failure says more.
             passage.attempt.answered(outcome, clock::now_ns());
+            if let (Outcome::Failure, Some(record), Some(trailers)) =
+                (outcome, &passage.record, frame.trailers_ref())
+            {
+                record.story().call_fails(trailers, clock::now_ns());
+            }
         }
         polled
     }
@@ -248,7 +254,7 @@ impl UpstreamBody {
         };
         match (self.passage.take(), &end) {
             (Some(passage), Ok(())) => passage.complete(),
-            (Some(passage), Err(_)) => passage.fail(),
+            (Some(passage), Err(_)) => passage.fail(RESPONSE_BROKEN),
             (None, _) => {}
         }
         Poll::Ready(end.err().map(Err))
@@ -257,11 +263,11 @@ impl UpstreamBody {
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let now_ns = clock::now_ns();
         if self.timer.fired() {
+            let late = now_ns >= self.deadline_ns;
             if let Some(passage) = self.passage.take() {
                 passage.given_up(now_ns);
-                passage.fail();
+                passage.fail(if late { RESPONSE_OVERDUE } else { RESPONSE_STALLED });
             }
-            let late = now_ns >= self.deadline_ns;
             return Poll::Ready(Some(Err(if late { BodyError::Deadline } else { BodyError::Stalled })));
         }
         let stall_ns = self.stall_ns.map_or(u64::MAX, |stall_ns| now_ns.saturating_add(stall_ns));

@@ -25,12 +25,13 @@ pub fn address(peer: &HeaderValue) -> Option<IpAddr> {
     peer.to_str().ok()?.parse().ok()
 }
 
-/// Adds the peer to `x-forwarded-for`; sets `x-forwarded-host`, `x-forwarded-proto` and `x-request-id` where they are missing.
+/// Adds the peer to `x-forwarded-for`; sets `x-forwarded-host`, `x-forwarded-proto` and `x-request-id` where they are missing, an
+/// id that is `made` of random bits.
 pub fn add_forwarded(
     head: &mut RequestHead,
     peer: &HeaderValue,
     certificate: Certificate<'_>,
-    random: &mut impl FnMut() -> u64,
+    made: [u64; 2],
 ) {
     let there = There::scan(head);
     if !there.chain {
@@ -50,7 +51,7 @@ pub fn add_forwarded(
         Certificate::Set(None) | Certificate::Keep => {}
     }
     if !there.id {
-        head.set_header(REQUEST_ID, request_id([random(), random()]));
+        head.set_header(REQUEST_ID, request_id(made));
     }
 }
 
@@ -100,8 +101,13 @@ fn lengthened(head: &RequestHead, peer: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&chain).ok()
 }
 
+/// An id of these as a field value.
+pub fn request_id(random: [u64; 2]) -> HeaderValue {
+    HeaderValue::from_bytes(&made_id(random)).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
 /// A version 4 UUID (RFC 9562 §5.4).
-fn request_id(random: [u64; 2]) -> HeaderValue {
+pub fn made_id(random: [u64; 2]) -> [u8; 36] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut bytes = (u128::from(random[0]) << 64 | u128::from(random[1])).to_be_bytes();
     bytes[6] = bytes[6] & 0x0f | 0x40;
@@ -116,7 +122,7 @@ fn request_id(random: [u64; 2]) -> HeaderValue {
         text[at + 1] = HEX[usize::from(byte & 15)];
         at += 2;
     }
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown"))
+    text
 }
 
 #[cfg(test)]
@@ -135,16 +141,8 @@ mod tests {
 
     fn forwarded(headers: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
         let mut head = head(headers);
-        let mut next = 0;
-        add_forwarded(
-            &mut head,
-            &peer_value("::ffff:10.0.0.9".parse().unwrap()),
-            Certificate::Set(None),
-            &mut || {
-                next += 1;
-                next
-            },
-        );
+        let peer = peer_value("::ffff:10.0.0.9".parse().unwrap());
+        add_forwarded(&mut head, &peer, Certificate::Set(None), [1, 2]);
         let (_, _, _, headers) = head.into_parts();
         let mut list: Vec<_> = headers
             .iter()

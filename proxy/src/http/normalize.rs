@@ -37,6 +37,8 @@ pub struct Normalized {
     pub timed: bool,
     /// Whether any `outrigger-*` field is there.
     pub marked: bool,
+    /// Whether it brought an id or the name of a trace.
+    pub named: bool,
 }
 
 /// What a scan over the fields found; each is rare, and is dealt with only if it is there.
@@ -55,6 +57,7 @@ struct Seen {
     length_list: bool,
     timed: bool,
     marked: bool,
+    named: bool,
     underscored: bool,
     padded: bool,
 }
@@ -79,6 +82,7 @@ impl Seen {
                     seen.content_lengths += 1;
                     seen.length_list |= value.as_bytes().contains(&b',');
                 }
+                "x-request-id" | "traceparent" => seen.named = true,
                 "grpc-timeout" => seen.timed = true,
                 "outrigger-deadline-ms" => (seen.timed, seen.marked) = (true, true),
                 name => {
@@ -133,6 +137,7 @@ pub fn normalize_request(parts: request::Parts) -> Result<Normalized, ProxyError
         grpc,
         timed: seen.timed,
         marked: seen.marked,
+        named: seen.named,
     })
 }
 

@@ -127,6 +127,9 @@ impl Downstream {
         let record = Record::start(self.worker.clone(), self.activity.clone(), self.direction, started_ns);
         let (parts, incoming) = request.into_parts();
         let version = parts.version;
+        let story = record.story();
+        story.arrives(&parts, [self.worker.random(), self.worker.random()]);
+        story.comes_from(self.between.source, self.caller.get());
         let body = match incoming.is_end_stream() {
             true => Body::Empty,
             false => {

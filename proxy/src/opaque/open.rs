@@ -24,6 +24,7 @@ use crate::plan::connection::ConnectionDestination;
 use crate::proxy_protocol::{Between, Header, Version, write};
 use crate::retry::pushback::Pushback;
 use crate::retry::{Ended, Verdict};
+use crate::story::Milestones;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -103,7 +104,9 @@ async fn reach(
     header: Option<&[u8]>,
     started_ns: u64,
 ) -> Result<Transport, Refusal> {
-    let mut stream = dial(endpoint, &worker.identity, cluster, Spoken::Opaque, &worker.stats).await?;
+    let mut stream =
+        dial(endpoint, &worker.identity, cluster, Spoken::Opaque, &worker.stats, &Milestones::default())
+            .await?;
     let limit = Duration::from_millis(cluster.timeouts.connect_ms);
     let left = limit.saturating_sub(Duration::from_nanos(clock::now_ns().saturating_sub(started_ns)));
     let late = || ProxyError::Timeout(Timeout::Connect);

@@ -13,6 +13,7 @@ use crate::cluster::balance::PICK_REASONS;
 use crate::connect::TlsFailure;
 use crate::deadline::{STAGES, Stage};
 use crate::error::LIMITS;
+use crate::failure::log::FailureLog;
 use crate::local_reply::ROWS;
 use crate::retry::{OBSTACLES, REASONS};
 
@@ -249,6 +250,8 @@ pub struct WorkerStats {
     pub halts: Counter,
     /// The turns of its loop.
     pub turns: Turns,
+    /// Requests that have failed of late.
+    pub failures: FailureLog,
 }
 
 impl WorkerStats {

@@ -108,6 +108,7 @@ impl Rig {
             grpc: false,
             deadline_ns: u64::MAX,
             told_ns: 0,
+            story: crate::story::Stories::default().begin(Direction::Inbound, 0),
             peer: HeaderValue::from_static("127.0.0.1"),
             parent: None,
         };
