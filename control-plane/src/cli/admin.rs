@@ -51,9 +51,8 @@ impl Admin {
         query: &[(&str, &str)],
     ) -> Result<T, Failed> {
         let url = format!("{}{path}", self.address);
-        let wrong =
-            |error: &dyn std::error::Error| Failed::usage(with_causes(&format!("--proxy {url}"), error));
-        let mut url = url::Url::parse(&url).map_err(|error| wrong(&error))?;
+        let wrong = |error| Failed::usage(with_causes(&format!("--proxy {url}"), &error));
+        let mut url = url::Url::parse(&url).map_err(wrong)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
