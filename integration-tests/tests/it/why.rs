@@ -50,7 +50,7 @@ const SCENES: [Scene; 14] = [
     scene("ruled", "/fault", "fault_injected", "configuration", &["got 418", "a fault was injected"], 0),
     scene("ruled", "/rated", "rate_limited", "client", &["rate limit once, per 86400 s: 1"], 0),
     scene("empty", "/", "no_endpoint", "upstream", &["default/empty:80 has no endpoint"], 0),
-    scene("away", "/", "connect_failed", "upstream", &["cannot connect to 127.0.0.1", "refused"], 1),
+    scene("away", "/", "connect_failed", "upstream", &["cannot connect to 127.0.0.1", "refused"], 2),
     scene("broken", "/", "upstream_status", "upstream", &["got 503", "answered 503", "breaker closed"], 1),
     scene(
         "cut",
