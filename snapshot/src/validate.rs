@@ -43,6 +43,7 @@ pub const FEATURES: &[&str] = &[
     UPSTREAM_TLS,
     INBOUND_TLS,
     SUBSETS,
+    SLOW_EJECTION,
 ];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
@@ -75,6 +76,8 @@ pub const UPSTREAM_TLS: &str = "upstream_tls";
 pub const INBOUND_TLS: &str = "inbound_tls";
 /// Subsets of endpoints that are other than by default.
 pub const SUBSETS: &str = "subsets";
+/// Endpoints that are ejected because they are slow.
+pub const SLOW_EJECTION: &str = "slow_ejection";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;

@@ -8,7 +8,8 @@ use outrigger_snapshot::policy::{
 };
 use outrigger_snapshot::validate::{
     AUTHORIZATION, CONNECTION_ACCESS, GATEWAY, GATEWAY_INBOUND, GRPC_RULES, IDENTITY_KEYS, INBOUND_TLS,
-    MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES, PROXY_PROTOCOL, SOURCE_CONDITIONS, SUBSETS, UPSTREAM_TLS,
+    MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES, PROXY_PROTOCOL, SLOW_EJECTION, SOURCE_CONDITIONS, SUBSETS,
+    UPSTREAM_TLS,
 };
 
 use crate::config::model as config;
@@ -54,6 +55,7 @@ pub(super) fn of_policy(
         (INBOUND_TLS, inbound().any(|inbound| inbound.tls.is_some())),
         (IDENTITY_KEYS, limits.any(by_identity)),
         (SUBSETS, ports().any(|port| !Subset::is_default(&port.backend.subset))),
+        (SLOW_EJECTION, ports().any(|port| port.backend.ejection.minds_slow())),
         (PROXY_PROTOCOL, ports().any(|port| port.proxy_protocol.is_some())),
     ];
     used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()

@@ -33,6 +33,8 @@ spec:
     consecutive: 1
     consecutiveLocal: 2
     failurePercent: 3
+    slowPercent: 12
+    slowAfter: 4s
     minRequests: 4
     window: 5s
     deviationPermille: 1900
@@ -95,6 +97,8 @@ fn every_field_reaches_the_proxies() {
         consecutive: 1,
         consecutive_local: 2,
         failure_percent: 3,
+        slow_percent: 12,
+        slow_ms: 4_000,
         requests_min: 4,
         window_ms: 5_000,
         deviation_permille: 1_900,

@@ -202,7 +202,8 @@ impl InFlight {
     pub fn answered(&mut self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
         let fails = matches!(outcome, Outcome::Failure | Outcome::Unreachable);
         if !self.recorded || fails {
-            let report = Report { generation: self.generation, outcome, again: self.recorded };
+            let slow = outcome == Outcome::Success && self.endpoint.cluster.is_slow(rtt_ns);
+            let report = Report { generation: self.generation, outcome, slow, again: self.recorded };
             self.endpoint.record(report, rtt_ns, now_ns);
         }
         self.recorded = true;

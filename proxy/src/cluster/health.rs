@@ -3,6 +3,7 @@
 //! All of it is atomics: no lock, no allocation, and where every answer is a success, two loads and one compare-and-swap. Time and
 //! randomness are passed in.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use outrigger_snapshot::policy::Ejection;
@@ -35,6 +36,8 @@ pub struct Health {
     consecutive_local: AtomicU32,
     repeats: Repeats,
     window: Window,
+    /// Slow answers in the window. Made for the first.
+    slow: OnceLock<Box<Window>>,
 }
 
 /// What came of taking in a result.
@@ -53,6 +56,8 @@ pub struct Report {
     pub generation: u16,
     /// How it ended.
     pub outcome: Outcome,
+    /// It was answered well, and slowly.
+    pub slow: bool,
     /// The request was reported before, and then well: it is one of those that are counted.
     pub again: bool,
 }
@@ -65,6 +70,7 @@ impl Default for Health {
             consecutive_local: AtomicU32::new(0),
             repeats: Repeats::default(),
             window: Window::default(),
+            slow: OnceLock::new(),
         }
     }
 }
@@ -102,8 +108,8 @@ impl Health {
         let (now_ms, trial) = (now_ns / MS, report.generation);
         match report.outcome {
             // One that is overloaded is alive; that it is busy is the balancer's business.
-            Outcome::Success | Outcome::Overloaded => self.recover(cluster, trial, now_ms),
-            Outcome::Failure | Outcome::Unreachable => {
+            Outcome::Success | Outcome::Overloaded if !report.slow => self.recover(cluster, trial, now_ms),
+            Outcome::Success | Outcome::Overloaded | Outcome::Failure | Outcome::Unreachable => {
                 self.fail_again(cluster, trial, now_ms, random);
                 Effect::None
             }
@@ -161,11 +167,26 @@ impl Health {
         if standing.failing != failed {
             self.change(cluster, |standing| standing.answered(failed));
         }
+        if report.slow {
+            self.count_slow(cluster, now_ns, random);
+        }
         if failed {
             let rules = cluster.rules().ejection;
             if let Some(cause) = self.tripped(&rules, now_ns) {
                 self.eject(cluster, &rules, cause, now_ns / MS, random);
             }
+        }
+    }
+
+    /// One more answer was slow; the window has it as a request already.
+    fn count_slow(&self, cluster: &ClusterHealth, now_ns: u64, random: u64) {
+        let rules = cluster.rules().ejection;
+        let slow = self.slow.get_or_init(Box::default);
+        slow.add(now_ns, rules.window_ms, Counts { total: 1, failures: 1 });
+        let failures = slow.counts(now_ns, rules.window_ms).failures;
+        let counts = Counts { failures, ..self.window.counts(now_ns, rules.window_ms) };
+        if counts.reach(rules.slow_percent, rules.requests_min) {
+            self.eject(cluster, &rules, Cause::Slow, now_ns / MS, random);
         }
     }
 
@@ -243,6 +264,7 @@ impl Health {
         reset(&self.consecutive);
         reset(&self.consecutive_local);
         self.window.clear();
+        self.slow.get().into_iter().for_each(|slow| slow.clear());
         self.repeats.set(self.repeats.held(), now_ms);
     }
 

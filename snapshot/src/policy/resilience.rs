@@ -69,6 +69,12 @@ pub struct Ejection {
     pub consecutive_local: u32,
     /// Failures per cent of the requests in the window; 0: not looked at.
     pub failure_percent: u32,
+    /// Slow answers per cent of the requests in the window; 0: not looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slow_percent: u32,
+    /// From this on an answer is slow.
+    #[serde(default = "slow_ms_by_default", skip_serializing_if = "is_slow_ms_default")]
+    pub slow_ms: u64,
     /// Requests below which the window says nothing.
     pub requests_min: u32,
     /// The window.
@@ -83,6 +89,30 @@ pub struct Ejection {
     pub max_percent: u32,
     /// With fewer healthy endpoints than this, per cent, health is ignored: traffic goes to all.
     pub panic_percent: u32,
+}
+
+/// From this on an answer is slow, where nothing is said.
+const SLOW_MS: u64 = 60_000;
+
+fn slow_ms_by_default() -> u64 {
+    SLOW_MS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_slow_ms_default(slow_ms: &u64) -> bool {
+    *slow_ms == SLOW_MS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Ejection {
+    /// Whether slow answers are looked at, or would be otherwise than by default.
+    pub fn minds_slow(&self) -> bool {
+        self.slow_percent != 0 || self.slow_ms != SLOW_MS
+    }
 }
 
 /// When a cluster is not asked for a while, because it fails as a whole.
@@ -190,6 +220,8 @@ impl Default for Ejection {
             consecutive: 5,
             consecutive_local: 5,
             failure_percent: 50,
+            slow_percent: 0,
+            slow_ms: SLOW_MS,
             requests_min: 20,
             window_ms: 10_000,
             deviation_permille: 0,
@@ -207,7 +239,7 @@ impl Default for Breaker {
         Self {
             failure_percent: 90,
             slow_percent: 0,
-            slow_ms: 60_000,
+            slow_ms: SLOW_MS,
             window: BreakerWindow::TimeMs(10_000),
             requests_min: 50,
             endpoints_percent: 80,

@@ -67,12 +67,13 @@ fn check_hedge(place: &str, hedge: &Hedge) -> Result<(), Invalid> {
 fn check_ejection(place: &str, ejection: &Ejection) -> Result<(), Invalid> {
     for (what, value) in [
         ("ejection failures", ejection.failure_percent),
+        ("ejection slow answers", ejection.slow_percent),
         ("ejected endpoints", ejection.max_percent),
         ("panic threshold", ejection.panic_percent),
     ] {
         percent(place, what, value)?;
     }
-    for time in [ejection.window_ms, ejection.base_ms, ejection.max_ms] {
+    for time in [ejection.slow_ms, ejection.window_ms, ejection.base_ms, ejection.max_ms] {
         positive(place, "an ejection's times", time)?;
     }
     Ok(())

@@ -222,6 +222,8 @@ impl<'a> Settings<'a> {
             count => format!("{text} {count}"),
         };
         let percent = counted("failures in per cent", own.failure_percent);
+        let slow = format!("slow answers (from {} on) in per cent", duration_text(own.slow_ms));
+        let slow = counted(&slow, own.slow_percent);
         let deviation = counted("deviation in thousandths", own.deviation_permille);
         self.parts([
             (
@@ -235,6 +237,7 @@ impl<'a> Settings<'a> {
                 own.consecutive_local == default.consecutive_local,
             ),
             ("ejection.failurePercent", percent, own.failure_percent == default.failure_percent),
+            ("ejection.slowPercent", slow, own.slow_percent == default.slow_percent),
             (
                 "ejection.minRequests",
                 format!("of at least {} requests", own.requests_min),

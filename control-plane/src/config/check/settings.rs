@@ -84,7 +84,7 @@ fn within_request(backend: &Backend, time_ms: u64) -> Option<(Amount, Amount)> {
 /// Where it is not written, it is made to fit the others.
 const FITTED: &str = "healthCheck.fastInterval";
 
-const ORDERS: [Order; 12] = [
+const ORDERS: [Order; 13] = [
     Order {
         lower: "timeouts.try",
         upper: "timeouts.request",
@@ -112,6 +112,16 @@ const ORDERS: [Order; 12] = [
         bound: Bound::WrittenBelow,
         names: ("timeouts.request", "retry.backoff.base"),
         values: |backend| within_request(backend, backend.retry.backoff_base_ms),
+    },
+    Order {
+        lower: "ejection.slowAfter",
+        upper: "timeouts.request",
+        bound: Bound::AtMost,
+        names: ("timeouts.request", "ejection.slowAfter"),
+        values: |backend| {
+            let ejection = backend.ejection;
+            within_request(backend, ejection.slow_ms).filter(|_| ejection.slow_percent != 0)
+        },
     },
     Order {
         lower: "breaker.slowAfter",

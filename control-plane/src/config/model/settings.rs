@@ -92,6 +92,8 @@ pub(crate) struct EjectionSettings {
     pub(crate) consecutive: Option<u32>,
     pub(crate) consecutive_local: Option<u32>,
     pub(crate) failure_percent: Option<u32>,
+    pub(crate) slow_percent: Option<u32>,
+    pub(crate) slow_ms: Option<u64>,
     pub(crate) requests_min: Option<u32>,
     pub(crate) window_ms: Option<u64>,
     pub(crate) deviation_permille: Option<u32>,
@@ -216,6 +218,8 @@ impl EjectionSettings {
         set(&mut ejection.consecutive, &self.consecutive);
         set(&mut ejection.consecutive_local, &self.consecutive_local);
         set(&mut ejection.failure_percent, &self.failure_percent);
+        set(&mut ejection.slow_percent, &self.slow_percent);
+        set(&mut ejection.slow_ms, &self.slow_ms);
         set(&mut ejection.requests_min, &self.requests_min);
         set(&mut ejection.window_ms, &self.window_ms);
         set(&mut ejection.deviation_permille, &self.deviation_permille);

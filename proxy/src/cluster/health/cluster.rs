@@ -16,12 +16,21 @@ pub struct Rules {
     pub slow_start_ms: u64,
 }
 
+fn slow_ns(ejection: &Ejection) -> u64 {
+    match ejection.slow_percent {
+        0 => u64::MAX,
+        _ => ejection.slow_ms.saturating_mul(1_000_000),
+    }
+}
+
 /// See the module. Shared by all workers; the counts follow every change of an endpoint's standing.
 #[derive(Debug)]
 pub struct ClusterHealth {
     rules: ArcSwap<Rules>,
     /// Of the rules, what every answer needs.
     window_ms: AtomicU64,
+    /// From this on an answer is slow; `u64::MAX`: none is.
+    slow_ns: AtomicU64,
     /// Endpoints that requests can go to, if they are well.
     endpoints: AtomicU32,
     ejected: AtomicU32,
@@ -41,6 +50,7 @@ impl Default for ClusterHealth {
         let rules = Rules::default();
         Self {
             window_ms: AtomicU64::new(rules.ejection.window_ms),
+            slow_ns: AtomicU64::new(slow_ns(&rules.ejection)),
             rules: ArcSwap::from_pointee(rules),
             endpoints: AtomicU32::new(0),
             ejected: AtomicU32::new(0),
@@ -59,9 +69,15 @@ impl ClusterHealth {
     /// Puts rules into force.
     pub fn rule(&self, rules: Rules) {
         self.window_ms.store(rules.ejection.window_ms, Relaxed);
+        self.slow_ns.store(slow_ns(&rules.ejection), Relaxed);
         if **self.rules.load() != rules {
             self.rules.store(rules.into());
         }
+    }
+
+    /// Whether an answer that took so long is a slow one.
+    pub fn is_slow(&self, rtt_ns: u64) -> bool {
+        rtt_ns >= self.slow_ns.load(Relaxed)
     }
 
     /// The rules in force.

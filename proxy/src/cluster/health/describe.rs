@@ -43,6 +43,7 @@ fn cause(cause: Cause) -> &'static str {
         Cause::ConsecutiveLocal => "no connection several times in a row",
         Cause::FailurePercent => "too many failures",
         Cause::Deviation => "fails more than the others",
+        Cause::Slow => "too many slow answers",
         Cause::Trial => "failed again when it was tried",
     }
 }

@@ -42,12 +42,20 @@ pub enum Cause {
     Deviation,
     /// It was given another chance and failed.
     Trial,
+    /// Too large a part of the answers came slowly.
+    Slow,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Consecutive, Self::ConsecutiveLocal, Self::FailurePercent, Self::Deviation, Self::Trial];
+    pub const ALL: [Self; 6] = [
+        Self::Consecutive,
+        Self::ConsecutiveLocal,
+        Self::FailurePercent,
+        Self::Deviation,
+        Self::Trial,
+        Self::Slow,
+    ];
 
     /// As labels spell it.
     pub fn name(self) -> &'static str {
@@ -57,6 +65,7 @@ impl Cause {
             Self::FailurePercent => "failure_percent",
             Self::Deviation => "deviation",
             Self::Trial => "trial",
+            Self::Slow => "slow",
         }
     }
 }

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use super::cluster::{counts, fails, is_ejected, is_troubled, is_unavailable};
 use super::*;
 
+mod slow;
+
 const SECOND: u64 = 1_000 * MS;
 
 /// A cluster of so many endpoints under `ejection`.
@@ -22,7 +24,7 @@ fn cluster(count: usize, ejection: Ejection) -> (Arc<ClusterHealth>, Vec<Health>
 impl Health {
     /// Reports one request that was sent in the present generation.
     fn answer(&self, cluster: &ClusterHealth, outcome: Outcome, now_ns: u64) -> Effect {
-        let report = Report { generation: self.standing().generation, outcome, again: false };
+        let report = Report { generation: self.standing().generation, outcome, slow: false, again: false };
         self.report(cluster, report, now_ns, 0)
     }
 
@@ -88,7 +90,7 @@ fn a_response_that_breaks_off_was_one_request() {
     for _ in 0..25 {
         endpoints[0].answer(&cluster, Outcome::Success, SECOND);
         let generation = endpoints[0].standing().generation;
-        let report = Report { generation, outcome: Outcome::Failure, again: true };
+        let report = Report { generation, outcome: Outcome::Failure, slow: false, again: true };
         endpoints[0].report(&cluster, report, SECOND, 0);
     }
     assert_eq!((endpoints[0].out(), cluster.ejections(Cause::FailurePercent)), (true, 1));
@@ -176,7 +178,12 @@ fn a_trial_that_never_answers_ends_at_its_deadline() {
     let endpoint = &endpoints[0];
     endpoint.answer(&cluster, Outcome::Failure, 0);
     assert!(endpoint.claim(&cluster, 10 * SECOND));
-    let late = Report { generation: endpoint.standing().generation, outcome: Outcome::Success, again: false };
+    let late = Report {
+        generation: endpoint.standing().generation,
+        outcome: Outcome::Success,
+        slow: false,
+        again: false,
+    };
     let all: Vec<_> = endpoints.iter().collect();
     cluster.sweep(&all, 20 * SECOND - MS, &mut || 0);
     assert_eq!(endpoint.standing().phase, Phase::Trial);
@@ -191,7 +198,7 @@ fn a_result_from_before_the_ejection_does_not_judge_the_trial() {
     for outcome in [Outcome::Success, Outcome::Failure, Outcome::Cancelled] {
         let (cluster, endpoints) = cluster(2, only(1, 0, 0));
         let endpoint = &endpoints[0];
-        let early = Report { generation: endpoint.standing().generation, outcome, again: false };
+        let early = Report { generation: endpoint.standing().generation, outcome, slow: false, again: false };
         endpoint.answer(&cluster, Outcome::Failure, 0);
         assert!(endpoint.claim(&cluster, 10 * SECOND));
         let trial = endpoint.standing();
@@ -207,8 +214,9 @@ fn a_result_from_before_the_ejection_does_not_count_after_it() {
     let (cluster, endpoints) = cluster(2, only(3, 0, 0));
     let endpoint = &endpoints[0];
     let generation = endpoint.standing().generation;
-    let early =
-        |outcome| endpoint.report(&cluster, Report { generation, outcome, again: false }, 11 * SECOND, 0);
+    let early = |outcome| {
+        endpoint.report(&cluster, Report { generation, outcome, slow: false, again: false }, 11 * SECOND, 0)
+    };
     for _ in 0..3 {
         endpoint.answer(&cluster, Outcome::Failure, 0);
     }

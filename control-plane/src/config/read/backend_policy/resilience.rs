@@ -66,6 +66,8 @@ fn ejection(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> EjectionSe
         consecutive: number(node, "consecutive"),
         consecutive_local: number(node, "consecutiveLocal"),
         failure_percent: number(node, "failurePercent"),
+        slow_percent: number(node, "slowPercent"),
+        slow_ms: limited(node, "slowAfter", 1, path, report),
         requests_min: number(node, "minRequests"),
         window_ms: limited(node, "window", 1, path, report),
         deviation_permille: number(node, "deviationPermille"),

@@ -106,6 +106,8 @@ pub(super) static EJECTION: Object = Object {
         optional("consecutive", FAILURES, "failed answers in a row that eject an endpoint; 0: not looked at"),
         optional("consecutiveLocal", FAILURES, "failures in a row to connect; 0: not looked at"),
         optional("failurePercent", PERCENT, "failures, per cent of the window's requests; 0: not looked at"),
+        optional("slowPercent", PERCENT, "slow answers, per cent of the window's requests; 0: not looked at"),
+        optional("slowAfter", DURATION, "from this on an answer is slow"),
         optional("minRequests", REQUESTS, "requests below which the window says nothing"),
         optional("window", DURATION, "over which failures are counted"),
         optional(

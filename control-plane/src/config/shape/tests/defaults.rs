@@ -136,6 +136,8 @@ fn of_resilience(backend: &Backend) -> Vec<(&'static str, String)> {
         ("ejection.consecutive", ejection.consecutive.to_string()),
         ("ejection.consecutiveLocal", ejection.consecutive_local.to_string()),
         ("ejection.failurePercent", ejection.failure_percent.to_string()),
+        ("ejection.slowPercent", ejection.slow_percent.to_string()),
+        ("ejection.slowAfter", duration(ejection.slow_ms)),
         ("ejection.minRequests", ejection.requests_min.to_string()),
         ("ejection.window", duration(ejection.window_ms)),
         ("ejection.deviationPermille", ejection.deviation_permille.to_string()),

@@ -321,7 +321,7 @@ fn resilience(probe: &str, asked: &Value, window: &str, over: &Value) -> Value {
         },
         "hedge": { "enabled": true, "percentile": 90, "minDelay": "5ms" },
         "ejection": {
-            "consecutive": 3, "consecutiveLocal": 2, "failurePercent": 40, "minRequests": 10, "window": "5s",
+            "consecutive": 3, "consecutiveLocal": 2, "failurePercent": 40, "slowPercent": 60, "slowAfter": "2s", "minRequests": 10, "window": "5s",
             "deviationPermille": 1900, "base": "5s", "max": "1m", "maxPercent": 20, "panicPercent": 30,
         },
         "breaker": {
