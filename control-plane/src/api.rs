@@ -52,6 +52,7 @@ pub fn routes() -> Vec<Route> {
         route(Method::POST, "/v1/validate", post(write::validate)),
         route(Method::POST, "/v1/rollback", post(write::rollback)),
         route(Method::GET, "/v1/status", get(read::status)),
+        route(Method::GET, "/v1/overview", get(read::overview)),
         route(Method::GET, "/v1/history", get(read::history)),
         route(Method::POST, "/v1/reports", report),
         route(Method::GET, "/v1/join-tokens", get(tokens::list)),

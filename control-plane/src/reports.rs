@@ -7,6 +7,10 @@ use outrigger_snapshot::name::ClusterName;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod traffic;
+
+pub use traffic::{BUCKETS_MAX, ClusterTraffic, FAILURES_MAX, FailureStory, TRAFFIC_MAX, Traffic};
+
 /// Most proxies remembered; beyond that the longest silent one is forgotten.
 pub const PROXIES_MAX: usize = 20_000;
 
@@ -56,6 +60,12 @@ pub struct Report {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub calls: BTreeSet<ClusterName>,
+    /// What came of requests lately; absent if the proxy is too old to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// The last requests that it refused or gave up on, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<FailureStory>,
     /// Who it is to others, if it was given an identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
@@ -305,7 +315,7 @@ fn check(report: &Report) -> Result<(), ReportError> {
             return Err(ReportError::Unnamed(field));
         }
     }
-    Ok(())
+    traffic::check(report.traffic.as_ref(), &report.failures)
 }
 
 #[cfg(test)]

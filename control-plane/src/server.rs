@@ -12,15 +12,16 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::middleware;
+use axum::{Router, middleware};
 use futures_util::future::OptionFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::api;
-use crate::bootstrap::{Bootstrap, BootstrapError, ListenError};
+use crate::bootstrap::{Bootstrap, BootstrapError, ListenError, Token};
 use crate::causes::with_causes;
+use crate::dashboard;
 use crate::enrol;
 use crate::reconcile;
 use crate::state::{ControlPlane, OpenFailure};
@@ -120,8 +121,7 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
         _ => None,
     };
 
-    let guarded = api::router(Arc::clone(&control_plane))
-        .layer(middleware::from_fn_with_state(listen.token.clone(), guard::admit));
+    let guarded = guarded(Arc::clone(&control_plane), listen.token.as_ref());
     let api_task = tokio::spawn(api_listener.serve(acceptor, guarded, None, stopping.clone()));
     let metrics_address = metrics_listener.address();
     let metrics_router = probes::router(Arc::clone(&control_plane));
@@ -151,6 +151,14 @@ async fn serve(bootstrap: Bootstrap) -> Result<(), Stopped> {
         _ = interrupt.recv() => say("SIGINT again: stopped at once"),
     }
     Ok(())
+}
+
+/// The API for those who may use it, and the page for everybody: whoever reads it learns nothing of the mesh, for it asks the API itself, with
+/// the token that the person at the browser has.
+fn guarded(control_plane: Arc<ControlPlane>, token: Option<&Token>) -> Router {
+    let admit = middleware::from_fn_with_state(token.cloned(), guard::admit);
+    let admit_page = middleware::from_fn_with_state(token.is_some(), guard::admit_page);
+    api::router(control_plane).layer(admit).merge(dashboard::router().layer(admit_page))
 }
 
 /// The metrics listener. Only an address that was asked for must be had: several control planes on one machine shouldn't fail

@@ -11,6 +11,9 @@ mod based;
 #[path = "api/connections.rs"]
 mod connections;
 #[cfg(test)]
+#[path = "api/dashboard.rs"]
+mod dashboard;
+#[cfg(test)]
 #[path = "api/guard.rs"]
 mod guard;
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
 use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
-use crate::report::{Calls, Reporter};
+use crate::report::{Calls, Reporter, Traffic, latest};
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
@@ -255,11 +255,17 @@ fn local(config: &Config) -> Local {
 }
 
 /// Says what runs here to whoever the flags name, if anyone.
-fn start_reports(config: &Config, overview: &Overview) {
+fn start_reports(config: &Config, overview: &Rc<Overview>) {
     if let Some(target) = config.report.clone() {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
+        let traffic = Traffic::new(overview.registry.clone(), config.workers.get());
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
+            .with_traffic(traffic)
+            .with_failures({
+                let overview = overview.clone();
+                move || latest(overview.failures(), overview.clocks())
+            })
             .with_certificates(overview.keepers.identity.clone(), overview.keepers.certificates.clone());
         let _ = overview.reports.set(reporter.counts()); // empty until here
         tokio::task::spawn_local(reporter.run());

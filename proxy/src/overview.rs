@@ -15,6 +15,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::health::describe;
 use crate::failure::Failure;
+use crate::failure::view::Clocks;
 use crate::health_check;
 use crate::identity;
 use crate::lineage::Lineages;
@@ -66,6 +67,13 @@ pub struct Overview {
     pub rate_limit_store: Option<StoreStatus>,
     /// Who this proxy is to others, what it shows to strangers, and where they come in.
     pub keepers: Keepers,
+}
+
+impl Overview {
+    /// What time it is.
+    pub fn clocks(&self) -> Clocks {
+        Clocks { now_ns: clock::now_ns(), now_unix_ms: self.now_ms() }
+    }
 }
 
 impl AdminState for Overview {

@@ -4,9 +4,12 @@
 //! one says it all again.
 
 mod calls;
+mod failure;
 mod post;
 pub(crate) mod tls;
+mod traffic;
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,10 +23,12 @@ use outrigger_snapshot::name::ServiceName;
 use serde::Serialize;
 
 pub use calls::{CALLED_FOR, CALLS_MAX, Calls};
+pub use failure::{FAILURES_MAX, FailureView, latest};
 pub use post::PostError;
 pub(crate) use post::answered;
 pub use tls::TlsError;
 pub(crate) use tls::system_roots;
+pub use traffic::{ClusterTraffic, TRAFFIC_MAX, Traffic, TrafficView, WINDOW};
 
 use crate::certificates::{Certificates, ShownView};
 use crate::clock;
@@ -38,6 +43,8 @@ pub const QUARANTINED_MAX: usize = 64;
 pub const TEXT_BYTES_MAX: usize = 512;
 /// Certificates in one report: what a control plane takes.
 pub const CERTIFICATES_MAX: usize = 80;
+/// Largest report, in bytes: what a control plane takes.
+const BODY_BYTES_MAX: usize = 64 << 10;
 /// Shortest time between two reports, however often the store is read.
 pub const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// Share of the period by which a report comes earlier or later.
@@ -64,6 +71,12 @@ pub struct Report {
     pub quarantined: Vec<String>,
     /// Clusters that it has called within [`CALLED_FOR`].
     pub calls: Vec<String>,
+    /// What came of its requests lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficView>,
+    /// The last requests that it refused or gave up on, the newest first, at most [`FAILURES_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<FailureView>,
     /// Who it is to others, if it was given an identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityView>,
@@ -94,6 +107,8 @@ pub struct Reporter {
     period: Duration,
     status: Arc<Status>,
     calls: Calls,
+    traffic: Option<Traffic>,
+    failures: Option<Latest>,
     certificates: Option<(Rc<Keeper>, Rc<Certificates>)>,
     counts: Arc<Counts>,
 }
@@ -144,9 +159,33 @@ impl Report {
                 .map(|entry| entry.digest.to_string())
                 .collect(),
             calls,
+            traffic: None,
+            failures: Vec::new(),
             identity: None,
             shown: Vec::new(),
         }
+    }
+
+    /// With these failures, the newest first, as far as they are taken.
+    #[must_use]
+    pub fn with_failures(mut self, newest_first: impl IntoIterator<Item = FailureView>) -> Self {
+        let taken = newest_first.into_iter().take(FAILURES_MAX);
+        self.failures = taken.map(FailureView::bounded).collect();
+        self
+    }
+
+    /// As JSON. What the mesh needs of a report is small; if what explains it makes it too large to be taken, that is left out.
+    fn encode(mut self) -> Result<Vec<u8>, serde_json::Error> {
+        let whole = serde_json::to_vec(&self)?;
+        if whole.len() <= BODY_BYTES_MAX {
+            return Ok(whole);
+        }
+        self.failures.clear();
+        if let Some(traffic) = &mut self.traffic {
+            traffic.left_out += traffic.clusters.len();
+            traffic.clusters.clear();
+        }
+        serde_json::to_vec(&self)
     }
 }
 
@@ -163,7 +202,32 @@ impl Reporter {
         let counts = Arc::default();
         let period = period.max(PERIOD_MIN);
         let (node, service) = (node.to_owned(), service.clone());
-        Self { target, node, service, period, status, calls, certificates: None, counts }
+        Self {
+            target,
+            node,
+            service,
+            period,
+            status,
+            calls,
+            traffic: None,
+            failures: None,
+            certificates: None,
+            counts,
+        }
+    }
+
+    /// Tells what the last requests failed for, too.
+    #[must_use]
+    pub fn with_failures(mut self, latest: impl Fn() -> Vec<FailureView> + 'static) -> Self {
+        self.failures = Some(Latest(Box::new(latest)));
+        self
+    }
+
+    /// Tells what came of requests, too.
+    #[must_use]
+    pub fn with_traffic(mut self, traffic: Traffic) -> Self {
+        self.traffic = Some(traffic);
+        self
     }
 
     /// Tells of certificates, too.
@@ -207,6 +271,10 @@ impl Reporter {
     pub async fn report(&mut self) -> Result<(), ReportError> {
         let calls = self.calls.lately(clock::now_ns());
         let mut report = Report::new(&self.node, &self.service, &self.status.view(), calls);
+        report.traffic = self.traffic.as_mut().map(|traffic| traffic.lately(clock::now_ns()));
+        if let Some(Latest(latest)) = &self.failures {
+            report = report.with_failures(latest());
+        }
         if let Some((identity, shown)) = &self.certificates {
             report.identity = identity.view().map(bounded);
             report.shown = shown.view();
@@ -214,7 +282,7 @@ impl Reporter {
             report.shown.sort_by_key(|shown| shown.until_unix);
             report.shown.truncate(CERTIFICATES_MAX);
         }
-        let body = serde_json::to_vec(&report)?;
+        let body = report.encode()?;
         match &self.target {
             ReportTarget::Folder(folder) => {
                 let name = format!("{}.{}.{}.json", self.service.namespace(), self.service.name(), self.node);
@@ -244,6 +312,15 @@ fn replace(folder: &Path, name: &str, body: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&beside, folder.join(name))
 }
 
+/// Finds the latest failures, the newest first.
+struct Latest(Box<dyn Fn() -> Vec<FailureView>>);
+
+impl fmt::Debug for Latest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Latest")
+    }
+}
+
 /// As much of it as a control plane takes.
 fn bounded(mut identity: IdentityView) -> IdentityView {
     identity.trouble = identity.trouble.as_deref().map(cut);
@@ -256,4 +333,31 @@ fn bounded(mut identity: IdentityView) -> IdentityView {
 
 fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_explains_a_report_is_bounded_and_left_out_where_it_makes_it_too_large() {
+        let service: ServiceName = "default/shop".parse().expect("a name");
+        let failure = || FailureView { sentence: "ü".repeat(TEXT_BYTES_MAX), ..FailureView::default() };
+        let report = || {
+            Report::new("n", &service, &View::default(), Vec::new())
+                .with_failures((0..FAILURES_MAX + 4).map(|_| failure()))
+        };
+        assert_eq!(report().failures.len(), FAILURES_MAX);
+        assert!(report().failures.iter().all(|failure| failure.sentence.len() == TEXT_BYTES_MAX));
+        let body = |report: Report| String::from_utf8(report.encode().expect("JSON")).expect("UTF-8");
+        assert!(body(report()).contains("sentence"));
+        // Escaped, each of these is six bytes.
+        let mut large = report();
+        let dull = FailureView { route: "\u{1}".repeat(TEXT_BYTES_MAX), ..failure() };
+        large.failures =
+            vec![FailureView { id: dull.route.clone(), reason: dull.route.clone(), ..dull }; FAILURES_MAX];
+        let told = body(large);
+        assert!(told.len() <= BODY_BYTES_MAX && !told.contains("sentence"), "{}", told.len());
+        assert!(told.contains("default/shop"));
+    }
 }

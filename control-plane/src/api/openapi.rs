@@ -16,6 +16,7 @@ use super::{read, tokens, wire, write};
         serve,
         read::resources,
         read::status,
+        read::overview,
         read::history,
         write::push,
         write::diff,

@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 use super::answer::ApiError;
 use super::extract::Asked;
 use super::wire::{Failure, History, Resources, Status};
+use crate::overview::Overview;
 use crate::state::ControlPlane;
 
 /// Most revisions that `/v1/history` returns at once.
@@ -71,6 +72,20 @@ pub(super) async fn resources(
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status, description = "as far as this replica knows")))]
 pub(super) async fn status(State(control_plane): State<Arc<ControlPlane>>) -> Json<Status> {
     Json(control_plane.status())
+}
+
+/// The mesh at a glance: what the page at `/` shows.
+#[utoipa::path(
+    get, path = "/v1/overview",
+    responses(
+        (status = 200, body = Overview, description = "as far as this replica knows"),
+        (status = 503, body = Failure, description = "the control plane is stopping"),
+    )
+)]
+pub(super) async fn overview(
+    State(control_plane): State<Arc<ControlPlane>>,
+) -> Result<Json<Overview>, ApiError> {
+    Ok(Json(control_plane.overview().await?))
 }
 
 /// The newest revisions, newest first.

@@ -11,9 +11,53 @@ fn report(node: &str, n: Option<u64>) -> Report {
         last_refusal: None,
         quarantined: Vec::new(),
         calls: BTreeSet::new(),
+        traffic: None,
+        failures: Vec::new(),
         identity: None,
         shown: Vec::new(),
     }
+}
+
+fn story(sentence: &str) -> FailureStory {
+    FailureStory {
+        id: "1".to_owned(),
+        at_unix_ms: 1,
+        reason: "no_route".to_owned(),
+        sentence: sentence.to_owned(),
+        service: String::new(),
+        route: String::new(),
+    }
+}
+
+fn cluster(name: &str, buckets: usize) -> ClusterTraffic {
+    ClusterTraffic {
+        cluster: name.to_owned(),
+        direction: "outbound".to_owned(),
+        requests: 1,
+        failures: 0,
+        durations: vec![1; buckets],
+        connections: 0,
+        open: 0,
+    }
+}
+
+fn with_traffic(clusters: Vec<ClusterTraffic>) -> Report {
+    let traffic = Traffic { window_ms: 1, bounds_us: Vec::new(), clusters, left_out: 0 };
+    Report { traffic: Some(traffic), ..report("one", None) }
+}
+
+#[test]
+fn what_a_report_may_carry_is_taken_and_an_older_one_lacks_it() {
+    let mut table = ReportTable::default();
+    let full = Report {
+        failures: vec![story(&"x".repeat(TEXT_BYTES_MAX)); FAILURES_MAX],
+        ..with_traffic(vec![cluster("default/cart:80", BUCKETS_MAX); TRAFFIC_MAX])
+    };
+    table.record(full, 0).unwrap();
+    let older = r#"{"node": "one", "service": "default/cart", "version": "0"}"#;
+    let older: Report = serde_json::from_str(older).unwrap();
+    assert_eq!((older.traffic.is_none(), older.failures.len()), (true, 0));
+    table.record(older, 0).unwrap();
 }
 
 #[test]
@@ -82,6 +126,11 @@ fn an_unnamed_or_oversized_report_is_refused() {
         Report { service: String::new(), ..report("one", None) },
         Report { last_refusal: Some(long.clone()), ..report("one", None) },
         Report { quarantined: vec![String::new(); QUARANTINED_MAX + 1], ..report("one", None) },
+        Report { failures: vec![story(""); FAILURES_MAX + 1], ..report("one", None) },
+        Report { failures: vec![story(&long)], ..report("one", None) },
+        with_traffic(vec![cluster("default/cart:80", 1); TRAFFIC_MAX + 1]),
+        with_traffic(vec![cluster(&long, 1)]),
+        with_traffic(vec![cluster("default/cart:80", BUCKETS_MAX + 1)]),
     ] {
         assert!(table.record(wrong, 0).is_err());
     }

@@ -20,15 +20,22 @@ pub(super) async fn admit(State(token): State<Option<Token>>, request: Request, 
             let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
             (StatusCode::UNAUTHORIZED, challenge, axum::Json(failure)).into_response()
         }
-        None if !names_local_host(&request) => {
-            let failure = Failure::new(
-                "foreign_host",
-                "without a token the API answers only to local names: call it as 127.0.0.1 or localhost",
-            );
-            (StatusCode::FORBIDDEN, axum::Json(failure)).into_response()
-        }
+        None if !names_local_host(&request) => foreign_host(),
         _ => next.run(request).await,
     }
+}
+
+/// Lets a request for the page pass: it holds no data, and asks for the token itself. Where there is none, by the same names as [`admit`].
+pub(super) async fn admit_page(State(has_token): State<bool>, request: Request, next: Next) -> Response {
+    if has_token || names_local_host(&request) { next.run(request).await } else { foreign_host() }
+}
+
+fn foreign_host() -> Response {
+    let failure = Failure::new(
+        "foreign_host",
+        "without a token the API answers only to local names: call it as 127.0.0.1 or localhost",
+    );
+    (StatusCode::FORBIDDEN, axum::Json(failure)).into_response()
 }
 
 fn bears(request: &Request, token: &Token) -> bool {

@@ -2,8 +2,9 @@
 
 use outrigger_store::write::{Head, WriteError};
 
-use super::{ControlPlane, MeshError, now_ms};
+use super::{ControlPlane, MeshError, computed, now_ms};
 use crate::api::wire::{History, Noted, ReleaseSummary, Resources, RevisionSummary, Status};
+use crate::overview::Overview;
 use crate::reports::{Coverage, Report, ReportError};
 
 /// How often proxies should report, in milliseconds.
@@ -73,6 +74,19 @@ impl ControlPlane {
             proxies,
             authority: self.enrolment.as_ref().map(|enrolment| enrolment.told()),
         }
+    }
+
+    /// The mesh at a glance, as far as this control plane knows. Never waits for the store.
+    ///
+    /// # Errors
+    /// [`MeshError::Stopped`].
+    pub async fn overview(&self) -> Result<Overview, MeshError> {
+        let (status, newest) = (self.status(), self.newest_known());
+        computed(move || {
+            let resources = newest.as_ref().map_or(&[][..], |revision| &revision.resources);
+            Overview::of(status, resources, now_ms())
+        })
+        .await
     }
 
     /// Keeps what a proxy says.

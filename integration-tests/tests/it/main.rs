@@ -9,6 +9,7 @@ mod chain;
 mod cli;
 mod collect;
 mod config;
+mod dashboard;
 mod deadlines;
 mod documented;
 mod drain;

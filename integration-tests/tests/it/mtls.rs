@@ -75,7 +75,7 @@ impl Site {
     }
 }
 
-/// All that is published: the mesh, its services, of which the cart has a port `inbound`, and a policy or nothing.
+/// All that is published: the mesh, its services, of which the cart is at `inbound`, and a policy or nothing.
 fn resources(mesh: String, inbound: SocketAddr, policy: String) -> String {
     let mut resources = vec![mesh, service("shop", &[]), service("cart", &[inbound]), service("front", &[])];
     if !policy.is_empty() {

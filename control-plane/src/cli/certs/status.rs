@@ -1,20 +1,16 @@
 //! `certs status`: every certificate of the mesh, what ends first on top.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use outrigger_certs::inspect::Facts;
-use outrigger_certs::pem;
 use rustls_pki_types::UnixTime;
-use serde::Serialize;
 
 use super::super::client::Client;
 use super::super::output::{self, Exit, Failed, Format, span};
 use super::super::{Server, difference, status};
 use super::date;
-use crate::api::wire::{AuthorityStatus, Resources, Status as StatusBody};
-use crate::reports::{Certificate, Identity, Proxy, Shown};
+use crate::api::wire::{Resources, Status as StatusBody};
+use crate::certificates::{Entry, entries, roots};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Status {
@@ -28,29 +24,6 @@ pub(in crate::cli) struct Status {
     server: Server,
 }
 
-/// One certificate, or a sidecar that has none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Entry {
-    /// `leaf`, `edge` (what is shown to those outside the mesh), `server` (the control plane's own), `intermediate`, `root`, or `none`: a sidecar that waits for its first.
-    role: &'static str,
-    /// Whose: a SPIFFE ID and the sidecar's node, or the subject of an authority.
-    who: String,
-    /// Its number, in hexadecimal.
-    serial: String,
-    /// Until when, in seconds since 1970.
-    until_unix: i64,
-    /// What is left of it, in seconds; negative: it is over.
-    left_s: i64,
-    /// When a new one is asked for, in seconds since 1970.
-    renewal_unix: Option<u64>,
-    /// Why no new one comes.
-    trouble: Option<String>,
-    /// Sidecars that show it, or believe it.
-    sidecars: usize,
-    /// What stops to work at its end.
-    breaks: String,
-}
-
 impl Status {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
         let client = Client::new(&self.server)?;
@@ -60,7 +33,7 @@ impl Status {
             status::count_in(&mut found, status::read_folder(folder)?);
         }
         let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
-        let entries = entries(&found.proxies, found.authority.as_ref(), &roots(&meshes), now);
+        let entries = entries(&found.proxies, found.authority.as_ref(), &roots(&meshes.resources), now);
         match self.output {
             Format::Json => output::json(&entries)?,
             Format::Yaml => {
@@ -82,114 +55,6 @@ impl Status {
             }
         }
         Ok(Exit::Done)
-    }
-}
-
-/// What the Mesh resource has believed.
-fn roots(meshes: &Resources) -> Vec<Facts> {
-    let bundles = meshes.resources.iter().filter_map(|mesh| mesh.pointer("/spec/trustBundle")?.as_str());
-    let roots = bundles.flat_map(|bundle| pem::roots(bundle.as_bytes(), "the Mesh").unwrap_or_default());
-    roots.filter_map(|root| Facts::of(&root).ok()).collect()
-}
-
-/// All of them, what ends first on top.
-fn entries(proxies: &[Proxy], authority: Option<&AuthorityStatus>, roots: &[Facts], now: i64) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    let mut shared = BTreeMap::<(&'static str, &str), (&Certificate, usize)>::new();
-    for proxy in proxies {
-        entries.extend(proxy.report.shown.iter().map(|shown| edge(proxy, shown, now)));
-        let Some(identity) = &proxy.report.identity else { continue };
-        entries.push(leaf(proxy, identity, now));
-        for certificate in &identity.certificates {
-            let role = match certificate.role.as_str() {
-                "intermediate" => "intermediate",
-                "root" => "root",
-                _ => continue,
-            };
-            shared.entry((role, &certificate.serial)).or_insert((certificate, 0)).1 += 1;
-        }
-    }
-    let named: Vec<Certificate> = roots.iter().map(root).collect();
-    let made_by = authority.into_iter().flat_map(|authority| &authority.certificates);
-    for certificate in named.iter().chain(made_by) {
-        match certificate.role.as_str() {
-            "root" => shared.entry(("root", &certificate.serial)).or_insert((certificate, 0)),
-            "intermediate" => shared.entry(("intermediate", &certificate.serial)).or_insert((certificate, 0)),
-            "server" => shared.entry(("server", &certificate.serial)).or_insert((certificate, 0)),
-            _ => continue,
-        };
-    }
-    let ended = |role, serial: &str| {
-        let of_it = |authority: &&AuthorityStatus| {
-            role != "root" && authority.certificates.iter().any(|certificate| certificate.serial == serial)
-        };
-        authority.filter(of_it).and_then(|authority| authority.trouble.clone())
-    };
-    entries.extend(shared.into_iter().map(|((role, serial), (certificate, sidecars))| Entry {
-        role,
-        who: certificate.subject.clone(),
-        serial: serial.to_owned(),
-        until_unix: certificate.until_unix,
-        left_s: certificate.until_unix - now,
-        renewal_unix: None,
-        trouble: ended(role, serial),
-        sidecars,
-        breaks: match role {
-            "server" => "the control plane makes it anew by itself; sidecars get no certificates without it".to_owned(),
-            "root" => format!("{sidecars} sidecars refuse everybody whom it vouches for: replace it before (docs/IDENTITY.md)"),
-            _ => format!("{sidecars} sidecars show it, and are refused; no certificates can be made: put a new ca.crt and ca.key into --ca"),
-        },
-    }));
-    entries.sort_by(|one, other| (one.left_s, &one.who).cmp(&(other.left_s, &other.who)));
-    entries
-}
-
-fn root(facts: &Facts) -> Certificate {
-    Certificate {
-        role: "root".to_owned(),
-        serial: facts.serial.clone(),
-        subject: facts.subject.clone(),
-        until_unix: facts.not_after_unix,
-    }
-}
-
-fn leaf(proxy: &Proxy, identity: &Identity, now: i64) -> Entry {
-    let report = &proxy.report;
-    let certificate = identity.certificates.iter().find(|certificate| certificate.role == "leaf");
-    let who = identity.id.as_deref().unwrap_or(&report.service);
-    let (role, breaks) = match certificate {
-        Some(_) => {
-            ("leaf", "others of the mesh refuse this sidecar, and it can call none of them by mutual TLS")
-        }
-        None => ("none", "it waits for its first certificate, and is not ready"),
-    };
-    let until_unix = certificate.map_or(now, |certificate| certificate.until_unix);
-    let silent = if proxy.silent { ", silent" } else { "" };
-    Entry {
-        role,
-        who: format!("{who} ({}{silent})", report.node),
-        serial: certificate.map(|certificate| certificate.serial.clone()).unwrap_or_default(),
-        until_unix,
-        left_s: until_unix - now,
-        renewal_unix: identity.renewal_unix,
-        trouble: identity.trouble.clone(),
-        sidecars: 1,
-        breaks: breaks.to_owned(),
-    }
-}
-
-fn edge(proxy: &Proxy, shown: &Shown, now: i64) -> Entry {
-    let is_there = shown.until_unix > 0;
-    Entry {
-        role: if is_there { "edge" } else { "none" },
-        who: format!("{} ({})", shown.name, proxy.report.node),
-        serial: shown.serial.clone(),
-        until_unix: if is_there { shown.until_unix } else { now },
-        left_s: if is_there { shown.until_unix - now } else { 0 },
-        renewal_unix: None,
-        trouble: shown.trouble.clone(),
-        sidecars: 1,
-        breaks: "those outside the mesh refuse this gateway: renew it in --certificates".to_owned(),
     }
 }
 
@@ -223,7 +88,8 @@ fn row(entry: &Entry, now: i64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reports::Report;
+    use crate::api::wire::AuthorityStatus;
+    use crate::reports::{Certificate, Identity, Proxy, Report, Shown};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -247,6 +113,8 @@ mod tests {
             last_refusal: None,
             quarantined: Vec::new(),
             calls: Default::default(),
+            traffic: None,
+            failures: Vec::new(),
             identity: Some(Identity {
                 id: leaf_left.map(|_| "spiffe://mesh.test/ns/shop/svc/cart".to_owned()),
                 certificates,
