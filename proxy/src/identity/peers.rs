@@ -88,7 +88,8 @@ pub struct Peers {
 impl Peers {
     /// Whoever has proved itself with these certificates, its own first.
     pub(super) fn enter(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<Peer>, Problem> {
-        let key = Digest::of(&chain.iter().flat_map(|certificate| certificate.iter().copied()).collect::<Vec<u8>>());
+        let shown: Vec<u8> = chain.iter().flat_map(|certificate| certificate.iter().copied()).collect();
+        let key = Digest::of(&shown);
         let mut known = self.lock();
         match known.get(&key).and_then(Weak::upgrade).filter(|peer| peer.refused().is_none()) {
             Some(peer) => Ok(peer),
@@ -105,9 +106,7 @@ impl Peers {
         let mut known = self.lock();
         known.retain(|_, peer| peer.strong_count() > 0);
         let there = known.values().filter_map(Weak::upgrade);
-        there
-            .filter(|peer| (all || peer.until_unix < now_unix) && peer.refused().is_none())
-            .collect()
+        there.filter(|peer| (all || peer.until_unix < now_unix) && peer.refused().is_none()).collect()
     }
 
     /// Refuses those of whom `judge` finds a problem; whether there was one.

@@ -60,7 +60,18 @@ impl<T> TlsStream<T> {
     /// One whose other side has said `incoming` so far.
     fn new(io: T, session: Session, incoming: Vec<u8>) -> Self {
         let (plain, outgoing) = (Vec::new(), Vec::new());
-        Self { io, session, incoming, plain, taken: 0, outgoing, sent: 0, ended: false, shut: false, peer: None }
+        Self {
+            io,
+            session,
+            incoming,
+            plain,
+            taken: 0,
+            outgoing,
+            sent: 0,
+            ended: false,
+            shut: false,
+            peer: None,
+        }
     }
 
     /// What it goes over.
