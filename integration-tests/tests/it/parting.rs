@@ -221,7 +221,7 @@ async fn connections_to_a_service_that_was_taken_back_are_retired() {
     assert_eq!((answer.status.as_u16(), answer.reason()), (503, "upstream_certificate_revoked"));
     assert_eq!(slow.await.unwrap().expect("what was under way goes on").status, http::StatusCode::OK);
     eventually(DEADLINE, "the connection is closed", async || {
-        (count(&site.cart, &["outrigger_downstream_connections", "direction=\"inbound\""]).await == 0)
+        (count(&site.cart, &["outrigger_downstream_connections{", "direction=\"inbound\""]).await == 0)
             .then_some(())
     })
     .await;
