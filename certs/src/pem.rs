@@ -1,11 +1,13 @@
 //! PEM files (RFC 7468), read with bounds.
 
-use std::fs::{self, File};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "issue")]
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use rustix::fs::OFlags;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
@@ -102,13 +104,15 @@ impl PemError {
     }
 }
 
-/// Reads a file that may hold a secret. To open a pipe would be to wait for whoever writes to it, maybe for ever.
+/// Reads a file that may hold a secret. To open a pipe in the usual way would be to wait for whoever writes to it, maybe for ever; and what is looked at
+/// before it is opened may be another by then.
 pub fn read(path: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let wrong = |error| PemError::File { path: path.to_owned(), error };
-    if !fs::metadata(path).map_err(wrong)?.is_file() {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(wrong)?;
+    if !file.metadata().map_err(wrong)?.is_file() {
         return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
     }
-    let file = File::open(path).map_err(wrong)?;
     let mut text = Zeroizing::new(Vec::new());
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(wrong)?;
     if text.len() as u64 > FILE_BYTES_MAX {

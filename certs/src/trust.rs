@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::anchor_from_trusted_cert;
@@ -18,6 +19,7 @@ pub struct TrustBundle {
     anchors: Vec<TrustAnchor<'static>>,
     revocations: Arc<[RevocationList]>,
     facts: Vec<Facts>,
+    fingerprint: Digest,
 }
 
 impl TrustBundle {
@@ -30,13 +32,17 @@ impl TrustBundle {
         if roots.is_empty() {
             return Err(Problem::NoTrust);
         }
+        let all = std::iter::once(domain.as_str().as_bytes()).chain(revocations.iter().map(AsRef::as_ref));
+        let fingerprint = fingerprint(all);
         let revocations = revocations.iter().map(RevocationList::read).collect::<Result<_, _>>()?;
-        Self { domain, anchors: Vec::new(), revocations, facts: Vec::new() }.with(roots)
+        Self { domain, anchors: Vec::new(), revocations, facts: Vec::new(), fingerprint }.with(roots)
     }
 
     /// The same, and these authorities as well. What was taken back stays taken back.
     pub fn with(&self, roots: &[CertificateDer<'_>]) -> Result<Self, Problem> {
-        let Self { domain, mut anchors, revocations, mut facts } = self.clone();
+        let Self { domain, mut anchors, revocations, mut facts, fingerprint: before } = self.clone();
+        let before = std::iter::once(&before.as_bytes()[..]);
+        let fingerprint = fingerprint(before.chain(roots.iter().map(AsRef::as_ref)));
         for root in roots {
             let anchor = anchor_from_trusted_cert(root).map_err(|_| Problem::Malformed)?.to_owned();
             let told = Facts::of(root)?;
@@ -46,7 +52,12 @@ impl TrustBundle {
                 anchors.push(anchor);
             }
         }
-        Ok(Self { domain, anchors, revocations, facts })
+        Ok(Self { domain, anchors, revocations, facts, fingerprint })
+    }
+
+    /// What tells it from others: bundles of one fingerprint believe the same.
+    pub fn fingerprint(&self) -> Digest {
+        self.fingerprint
     }
 
     /// Whose identities they vouch for.
@@ -73,6 +84,16 @@ impl TrustBundle {
     pub(crate) fn lists(&self) -> &[RevocationList] {
         &self.revocations
     }
+}
+
+/// Of parts, each of which says by itself, or by its length, where it ends.
+fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Digest {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    Digest::of(&bytes)
 }
 
 impl fmt::Debug for TrustBundle {

@@ -20,6 +20,15 @@ pub fn outrigger() -> PathBuf {
     folder().join("outrigger")
 }
 
+/// A program that `.ci/emulators` installs below `target/tools`; `OUTRIGGER_TEST_TOOLS` names another place.
+pub fn tool(relative: &str) -> PathBuf {
+    let tools = env::var_os("OUTRIGGER_TEST_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools"), PathBuf::from);
+    let path = tools.join(relative);
+    assert!(path.exists(), "{} is not installed; run .ci/emulators", path.display());
+    path
+}
+
 /// `$OUTRIGGER_BIN_DIR`, or the folder of a build made here: the profile that people run, not that of the tests.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();

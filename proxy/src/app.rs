@@ -229,6 +229,9 @@ fn keepers(config: &Config, identity: Rc<Keeper>, crew: &Crew) -> Result<Keepers
 /// Keeps asking endpoints whether they are well, and looking at the files of certificates.
 fn look_after(keepers: &Keepers, plan: &CurrentPlan, checks: &Rc<health_check::Results>) {
     let identity = keepers.identity.shared().clone();
+    if identity.wanted() {
+        tokio::task::spawn_local(keepers.identity.clone().review());
+    }
     tokio::task::spawn_local(health_check::run(plan.clone(), identity, checks.clone()));
     tokio::task::spawn_local(keepers.certificates.clone().run(plan.clone()));
 }

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
-use outrigger_certs::inspect;
 use outrigger_certs::mesh::Mesh;
 use outrigger_certs::problem::Problem;
-use outrigger_certs::svid::identity;
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::identity::{ServerName, SpiffeId, TrustDomain};
 use rustls_pki_types::CertificateDer;
 
 use self::calls::{Callers, Calls};
+use crate::identity::peers::Peer;
 
 pub mod calls;
 
@@ -31,26 +30,26 @@ pub fn is_caller(server_name: Option<&str>, offers_opaque: bool, domain: Option<
 pub struct Caller {
     /// Who.
     pub identity: Arc<SpiffeId>,
+    /// The same, as long as that is believed.
+    pub peer: Arc<Peer>,
     /// The port of our service that was called, where the handshake says so.
     pub port: Option<u16>,
     /// What the workload is told of it.
     pub certificate: HeaderValue,
-    /// The number of its certificate, in hexadecimal.
-    pub serial: Box<str>,
     /// Counts its requests.
     pub calls: Arc<Calls>,
 }
 
 impl Caller {
-    /// Of a leaf that was verified, and the server name that was asked for; its requests are counted for one worker.
+    /// Of a peer and its own certificate, and the server name that was asked for; its requests are counted for one worker.
     pub fn new(
+        peer: Arc<Peer>,
         leaf: &CertificateDer<'_>,
         server_name: Option<&str>,
         mesh: &Mesh,
         (callers, worker): (&Callers, usize),
     ) -> Result<Self, Problem> {
-        let identity = identity(leaf)?;
-        let serial = inspect::serial(leaf)?.into();
+        let identity = peer.identity.clone();
         let called = server_name.and_then(|name| ServerName::read(name, mesh.bundle().domain()));
         let own = mesh.id().service();
         let port = called.filter(|called| own.as_ref() == Some(&called.service)).map(|called| called.port);
@@ -60,6 +59,6 @@ impl Caller {
         // SPIFFE IDs and digests have no character that a field value may not.
         let certificate = HeaderValue::try_from(value).map_err(|_| Problem::Malformed)?;
         let calls = callers.calls(&identity, worker);
-        Ok(Self { identity: Arc::new(identity), port, certificate, serial, calls })
+        Ok(Self { identity, peer, port, certificate, calls })
     }
 }

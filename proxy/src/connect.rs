@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -23,7 +24,7 @@ use crate::http::io::FlatIo;
 use crate::http::upgrade::{Socket, Switch};
 use crate::identity::{Identity, Standing};
 use crate::pool::http2::{Shared, Stream};
-use crate::pool::{EndpointPool, Lease, OpenConnection};
+use crate::pool::{EndpointPool, Lease, OpenConnection, Parting};
 use crate::story::Milestones;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::transport::Transport;
@@ -125,7 +126,7 @@ pub async fn reach(
     milestones.tcp_ns.set(clock::now_ns());
     let secured = match (&key.tls, mesh) {
         (Tls::Server(upstream), _) => tls::secure_server(stream, upstream, spoken).await,
-        (_, Some(mesh)) => tls::secure(stream, &mesh, &key.cluster, spoken).await,
+        (_, Some(mesh)) => tls::secure(stream, (identity, &mesh), &key.cluster, spoken).await,
         (_, None) => return Ok(stream.into()),
     };
     milestones.tls_ns.set(clock::now_ns());
@@ -140,6 +141,7 @@ async fn open_http1(
     stream: Transport,
     open: OpenConnection,
 ) -> hyper::Result<Lease> {
+    let mut parting = Parting::new(pool, stream.peer().cloned());
     let (sender, mut connection) = http1::Builder::new()
         .max_buf_size(READ_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
@@ -149,8 +151,12 @@ async fn open_http1(
     let switch = Switch::default();
     let left = switch.clone();
     tokio::task::spawn_local(async move {
-        let ended = (&mut connection).await;
-        let socket = (left.is_wanted() && ended.is_ok()).then(|| {
+        let ended = poll_fn(|context| match parting.poll(context, || left.retire()) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut connection).poll(context).map(Some),
+        });
+        let ended = ended.await;
+        let socket = (left.is_wanted() && matches!(ended, Some(Ok(())))).then(|| {
             let parts = connection.into_parts();
             Socket { stream: parts.io.into_inner(), read: parts.read_buf }
         });
@@ -166,6 +172,7 @@ async fn open_http2(
     open: OpenConnection,
 ) -> hyper::Result<Lease> {
     let mut open = Some(open);
+    let mut parting = Parting::new(pool, stream.peer().cloned());
     let (io, executor) = gather(stream);
     let (sender, mut connection) = http2::Builder::new(executor.clone())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -178,6 +185,14 @@ async fn open_http2(
     // Weak: the connection ends when the pool has let go of it, and with it this task.
     let allowed = Rc::downgrade(&shared);
     tokio::task::spawn_local(executor.wrap(poll_fn(move |context| {
+        let retire = || {
+            if let Some(shared) = allowed.upgrade() {
+                shared.part();
+            }
+        };
+        if parting.poll(context, retire).is_ready() {
+            return Poll::Ready(());
+        }
         // How it ends is told to each request.
         let ended = Pin::new(&mut connection).poll(context).map(|_| drop(open.take()));
         if let Some(shared) = allowed.upgrade() {

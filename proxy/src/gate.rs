@@ -129,7 +129,7 @@ impl Gate {
 /// Has people told who is not let in.
 fn told(error: ProxyError, caller: Option<&Caller>, address: Option<IpAddr>) -> ProxyError {
     let identity = caller.map(|caller| caller.identity.as_str());
-    let (reason, serial) = (ROWS[row_index(&error)].reason, caller.map(|caller| &*caller.serial));
+    let (reason, serial) = (ROWS[row_index(&error)].reason, caller.map(|caller| &*caller.peer.serial));
     let complaint =
         Complaint { direction: Direction::Inbound, reason, address, identity, is_proved: true, serial };
     complaint.tell(&error);

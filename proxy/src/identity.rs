@@ -17,11 +17,15 @@ use tokio::sync::Notify;
 
 use crate::caller::calls::Callers;
 
+use self::peers::{Peer, Peers};
+
 pub use self::metrics::write;
 pub use self::view::{CertificateView, IdentityView};
 
 mod doubts;
 mod metrics;
+pub mod peers;
+mod review;
 pub mod source;
 mod view;
 
@@ -31,6 +35,7 @@ pub struct Identity {
     wanted: bool,
     mesh: ArcSwapOption<Mesh>,
     callers: Callers,
+    peers: Peers,
 }
 
 /// Whether there is mutual TLS with others of the mesh.
@@ -53,6 +58,26 @@ impl Identity {
     /// Who has called.
     pub fn callers(&self) -> &Callers {
         &self.callers
+    }
+
+    /// Who has connections with this proxy.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Enters a peer that has proved itself by these certificates to those who believe what `mesh` does.
+    ///
+    /// # Errors
+    /// What has come into force since does not believe it.
+    pub fn admit(&self, chain: &[CertificateDer<'_>], mesh: &Mesh) -> Result<Arc<Peer>, Problem> {
+        let peer = self.peers.enter(chain)?;
+        // Entered before this look, it is there for whoever puts something else into force after it.
+        let now = self.mesh.load();
+        let since = now.as_ref().filter(|now| !Arc::ptr_eq(now.bundle(), mesh.bundle()));
+        match since.and_then(|now| review::refuses(now.bundle(), &peer, UnixTime::now())) {
+            Some(problem) => Err(problem),
+            None => Ok(peer),
+        }
     }
 
     /// What is in force.
@@ -93,6 +118,8 @@ pub struct Keeper {
     told: RefCell<Option<Told>>,
     /// Somebody waits for the first certificate.
     proved: Notify,
+    /// Others may be believed than before.
+    renewed: Notify,
     /// Why no new certificate comes; `None`: nothing is wrong.
     trouble: RefCell<Option<Trouble>>,
     /// What is wrong with the certificate in force or with whom it is believed by, as the snapshot has it; it may be all there is.
@@ -116,6 +143,7 @@ impl Keeper {
             bundle: RefCell::default(),
             told: RefCell::default(),
             proved: Notify::new(),
+            renewed: Notify::new(),
             trouble: RefCell::default(),
             doubts: RefCell::default(),
             renewal_unix: Cell::default(),
@@ -267,6 +295,7 @@ impl Keeper {
             // The certificate was checked when it was read.
             Err(error) => tracing::error!(%error, "the certificate cannot be used for TLS"),
         }
+        self.renewed.notify_one();
     }
 
     /// Looks at the own certificate as others will, and says once what they will find wrong. It is shown all the same: they may have another

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use self::flow::Flow;
 use crate::clock;
 use crate::error::Side;
 use crate::sweep::{Sweep, Timer};
+use crate::telemetry::metrics::{Direction, WorkerStats};
 
 pub use end::End;
 pub use passthrough::{Passing, pass, turn_away};
@@ -33,6 +35,9 @@ mod pipe;
 mod refusal;
 mod serve;
 
+/// How often a connection that may be idle for ever is woken for nothing.
+const WATCH_NS: u64 = 3_600_000_000_000;
+
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -49,12 +54,14 @@ pub enum Ended {
     Done,
     /// Nothing has moved for too long.
     Idle,
+    /// One of the sides is believed no more.
+    Parted,
     /// The connection of this side broke.
     Broken(Side, io::Error),
 }
 
 /// How connections end, as metrics spell it.
-pub const ENDS: [&str; 4] = ["done", "idle", "broken", "cut"];
+pub const ENDS: [&str; 5] = ["done", "idle", "broken", "parted", "cut"];
 
 impl Ended {
     /// Index into [`ENDS`].
@@ -63,6 +70,7 @@ impl Ended {
             Self::Done => 0,
             Self::Idle => 1,
             Self::Broken(..) => 2,
+            Self::Parted => 3,
         }
     }
 }
@@ -74,6 +82,8 @@ pub struct Means {
     pub sweep: Rc<Sweep>,
     /// The worker's pipes.
     pub pipes: Pipes,
+    /// The worker's counters.
+    pub stats: Arc<WorkerStats>,
 }
 
 /// Two connections and what is under way between them: a future that is ready once both are over. Dropped before, it breaks both.
@@ -85,6 +95,7 @@ pub struct Carry<D: End, U: End, F> {
     down: Flow,
     idle: Idle,
     pipes: Pipes,
+    stats: Arc<WorkerStats>,
     count: F,
     over: bool,
 }
@@ -109,6 +120,7 @@ impl<D: End, U: End, F: FnMut(Way, u64)> Carry<D, U, F> {
             down: Flow::new(ahead.1),
             idle: Idle { timer: Timer::new(&means.sweep), limit_ns: idle_ns, moved_ns: clock::now_ns() },
             pipes: means.pipes.clone(),
+            stats: means.stats.clone(),
             count,
             over: false,
         }
@@ -133,6 +145,23 @@ impl<D: End, U: End, F: FnMut(Way, u64)> Carry<D, U, F> {
         }
     }
 
+    /// Whether a side is believed no more, which is told and counted.
+    fn parts(&self) -> bool {
+        let (downstream, upstream) = (&self.downstream, &self.upstream);
+        let parted = |end: &dyn End, direction| {
+            let Some((peer, problem)) = end.peer().and_then(|peer| Some((peer, peer.refused()?))) else {
+                return false;
+            };
+            peer.part(problem, &self.stats, direction, end.address());
+            true
+        };
+        parted(downstream, Direction::Inbound) || parted(upstream, Direction::Outbound)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.downstream.peer().or(self.upstream.peer()).is_some()
+    }
+
     /// Ends both sides in order, as far as that can be said at once.
     fn take_leave(&mut self, context: &mut Context<'_>) {
         let _ = Pin::new(&mut self.downstream).poll_shutdown(context);
@@ -150,13 +179,18 @@ impl<D: End, U: End, F: FnMut(Way, u64) + Unpin> Future for Carry<D, U, F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let this = self.get_mut();
+        if this.parts() {
+            this.abort();
+            this.over = true;
+            return Poll::Ready(Ended::Parted);
+        }
         let ended = match this.poll_ways(context) {
             Poll::Ready(Ok(())) => Ended::Done,
             Poll::Ready(Err(broken)) => {
                 this.abort();
                 broken
             }
-            Poll::Pending if this.idle.is_over(context) => {
+            Poll::Pending if this.idle.is_over(context, this.is_watched()) => {
                 // Where bytes are stuck, their receiver must not take what it has for everything.
                 match this.up.is_stuck() || this.down.is_stuck() {
                     true => this.abort(),
@@ -189,12 +223,17 @@ struct Idle {
 }
 
 impl Idle {
-    /// The timer is set anew only when it has gone off: bytes come more often than that.
-    fn is_over(&mut self, context: &Context<'_>) -> bool {
-        let Some(limit_ns) = self.limit_ns else { return false };
+    /// The timer is set anew only when it has gone off: bytes come more often than that. What is `watched` has one in any case, to be woken by.
+    fn is_over(&mut self, context: &Context<'_>, watched: bool) -> bool {
         if self.timer.armed() {
             return false;
         }
+        let Some(limit_ns) = self.limit_ns else {
+            if watched {
+                self.timer.arm(clock::now_ns().saturating_add(WATCH_NS), context.waker());
+            }
+            return false;
+        };
         let due_ns = self.moved_ns.saturating_add(limit_ns);
         if clock::now_ns() >= due_ns {
             return true;

@@ -14,6 +14,7 @@ use crate::connect::{self, TlsFailure};
 use crate::error::{ProxyError, Timeout};
 use crate::identity::Identity;
 use crate::story::Milestones;
+use crate::sweep::Sweep;
 use crate::telemetry::metrics::WorkerStats;
 
 pub use lease::{Lease, SendError};
@@ -21,10 +22,13 @@ pub use wait::{Opening, Ready};
 
 use members::Members;
 
+pub(crate) use parting::Parting;
+
 pub mod http1;
 pub mod http2;
 mod lease;
 mod members;
+mod parting;
 mod wait;
 
 /// Idle HTTP/1.1 connections kept per endpoint and worker.
@@ -44,6 +48,7 @@ pub struct Pools {
     bell: Arc<Notify>,
     stats: Arc<WorkerStats>,
     identity: Arc<Identity>,
+    sweep: Rc<Sweep>,
 }
 
 /// Connections to one endpoint.
@@ -53,6 +58,7 @@ pub struct EndpointPool {
     pub(crate) load: Arc<ClusterLoad>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) identity: Arc<Identity>,
+    sweep: Rc<Sweep>,
     pub(crate) idle: RefCell<Vec<http1::Idle>>,
     pub(crate) shared: RefCell<Vec<Rc<http2::Shared>>>,
     pub(crate) idle_ns: Cell<u64>,
@@ -86,13 +92,14 @@ impl Broken {
 }
 
 impl Pools {
-    pub(crate) fn new(stats: Arc<WorkerStats>, identity: Arc<Identity>) -> Self {
+    pub(crate) fn new(stats: Arc<WorkerStats>, identity: Arc<Identity>, sweep: Rc<Sweep>) -> Self {
         Self {
             slots: RefCell::default(),
             clusters: RefCell::default(),
             bell: Arc::default(),
             stats,
             identity,
+            sweep,
         }
     }
 
@@ -148,6 +155,7 @@ impl EndpointPool {
             load: cluster.load.clone(),
             stats: pools.stats.clone(),
             identity: pools.identity.clone(),
+            sweep: pools.sweep.clone(),
             idle: RefCell::default(),
             shared: RefCell::default(),
             idle_ns: Cell::new(cluster.timeouts.idle_ms.saturating_mul(1_000_000)),
@@ -192,6 +200,12 @@ impl EndpointPool {
         }
         drop(connecting);
         opened
+    }
+
+    /// Lets go of connections whose peers are believed no more; requests that are under way there go on.
+    fn part(&self) {
+        self.idle.borrow_mut().retain(|idle| !idle.is_parted());
+        self.shared.borrow_mut().retain(|shared| !shared.is_parted());
     }
 
     fn connect_error(&self, broken: Broken) -> ProxyError {

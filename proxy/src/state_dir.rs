@@ -87,6 +87,12 @@ impl StateDir {
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(create)?;
         if !folder.persistent {
             check_owner(&path)?;
+        } else if path.metadata().is_ok_and(|folder| folder.mode() & 0o002 != 0) {
+            // A volume may be like that by design: whoever has named the folder may know who else is there.
+            let path = path.display();
+            tracing::warn!(
+                "everybody may write in {path} (--state-dir), and so decide what this proxy starts with: chmod o-w {path}"
+            );
         }
         let lock = lock(&path, who)?;
         objects::create(&path).map_err(create)?;

@@ -3,12 +3,14 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use self::tls::TlsStream;
+use crate::identity::peers::Peer;
 
 pub use socket::{Detached, Socket};
 
@@ -30,6 +32,14 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket.local_address(),
             Self::Tls(stream) => stream.io().local_addr().ok(),
+        }
+    }
+
+    /// Who the other side is, if it has proved to be of the mesh.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.peer(),
         }
     }
 

@@ -148,15 +148,16 @@ impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
         let Shared { plan, lineages, memory, limits, identity, proxies, trusted } = shared;
+        let sweep = Sweep::new();
         Rc::new(Self {
             index,
-            sweep: Sweep::new(),
-            pools: Pools::new(stats.clone(), identity.clone()),
+            pools: Pools::new(stats.clone(), identity.clone(), sweep.clone()),
             replay: ReplayPool::new(stats.clone()),
             stories: Stories::default(),
             pipes: Pipes::default(),
             lineages,
             memory,
+            sweep,
             stats,
             limits,
             identity,
@@ -177,13 +178,21 @@ impl Worker {
 
     /// What connections are carried with that nobody looks into.
     pub fn means(&self) -> Means {
-        Means { sweep: self.sweep.clone(), pipes: self.pipes.clone() }
+        Means { sweep: self.sweep.clone(), pipes: self.pipes.clone(), stats: self.stats.clone() }
     }
 
     /// Looks after what no request looks after, for as long as the worker runs: connections that are idle for too long, or whose places other
     /// workers want, and a plan that is out of force, which an idle worker would hold for good.
     pub async fn keep_house(&self) {
-        tokio::join!(self.tidy(), self.pools.give_way());
+        tokio::join!(self.tidy(), self.pools.give_way(), self.part());
+    }
+
+    /// Lets every connection know when somebody is believed no more.
+    async fn part(&self) {
+        let mut refusals = self.identity.peers().refusals();
+        while refusals.changed().await.is_ok() {
+            self.sweep.wake_all();
+        }
     }
 
     async fn tidy(&self) {

@@ -47,6 +47,7 @@ const WALL_CLOCK_MODULES: &[&str] = &[
     "proxy/src/applier.rs",
     "proxy/src/certificates.rs",
     "proxy/src/identity.rs",
+    "proxy/src/identity/review.rs",
     "proxy/src/identity/source/ca.rs",
     "proxy/src/identity/source/files.rs",
     "proxy/src/identity/source/workload_api.rs",

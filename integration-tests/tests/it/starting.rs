@@ -172,6 +172,22 @@ async fn a_key_that_others_can_read_is_warned_of() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_everybody_can_write_is_warned_of() {
+    let mesh = Mesh::new();
+    mesh.publish(&service("shop", &[]));
+    for (mode, is_warned) in [(0o700, false), (0o755, false), (0o770, false), (0o777, true)] {
+        let node = format!("shop-{mode:o}");
+        let state = mesh.state(&node);
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::set_permissions(&state, PermissionsExt::from_mode(mode)).unwrap();
+        let shop = Proxy::start(&mesh, Sidecar::beside("shop").node(&node)).await;
+        let log = shop.process.log();
+        let warned = log.contains("everybody may write in") && log.contains(&*state.to_string_lossy());
+        assert_eq!(warned, is_warned, "{mode:o}: {log}");
+    }
+}
+
 /// Makes a signing key in the mesh's folder; its public key.
 fn public_key(mesh: &Mesh, name: &str) -> String {
     let out = mesh.outrigger([Path::new("keys"), Path::new("new"), &mesh.folder().join(name)]);

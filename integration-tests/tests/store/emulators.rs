@@ -3,13 +3,13 @@
 //! `.ci/emulators` installs them below `target/tools`; `OUTRIGGER_TEST_TOOLS` names another place.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use outrigger_integration_tests::binaries::tool;
 use outrigger_integration_tests::{Process, eventually};
 use outrigger_store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -103,14 +103,6 @@ fn s3_variables(addr: SocketAddr) -> Vec<(&'static str, String)> {
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
     ]
-}
-
-fn tool(relative: &str) -> PathBuf {
-    let tools = std::env::var_os("OUTRIGGER_TEST_TOOLS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools"), PathBuf::from);
-    let path = tools.join(relative);
-    assert!(path.exists(), "{} is not installed; run .ci/emulators", path.display());
-    path
 }
 
 /// The address that an emulator says it listens on, once it does.

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::{AlertDescription, Error, InvalidMessage};
 
 use crate::complaint::Complaint;
+use crate::identity::Identity;
 use crate::telemetry::metrics::Direction;
 use crate::transport::Transport;
 use crate::transport::tls::{TlsStream, call};
@@ -141,7 +142,7 @@ pub(super) async fn secure_server(
 /// Calls a port of a service; whoever answers has proved to be that service's sidecar.
 pub(super) async fn secure(
     stream: TcpStream,
-    mesh: &Arc<Mesh>,
+    (identity, mesh): (&Identity, &Arc<Mesh>),
     cluster: &ClusterName,
     spoken: Spoken,
 ) -> Result<Transport, TlsFailure> {
@@ -150,7 +151,8 @@ pub(super) async fn secure(
     // A name that is too long for DNS is not one that a certificate of the mesh could be asked for.
     let name = name.map_err(|_| TlsFailure::Certificate(Problem::WrongName))?;
     let shaken = call(stream, mesh.client(spoken).clone(), name).await;
-    let stream = shaken.map_err(|error| TlsFailure::of(&error))?;
+    let mut stream = shaken.map_err(|error| TlsFailure::of(&error))?;
+    stream.admit(identity, mesh).map_err(TlsFailure::Certificate)?;
     if stream.alpn() != Some(spoken.alpn()) {
         return Err(TlsFailure::Refused(AlertDescription::NoApplicationProtocol));
     }

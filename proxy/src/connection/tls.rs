@@ -48,11 +48,12 @@ async fn prove(
     downstream: &Downstream,
 ) -> Result<(Transport, Spoken), TlsFailure> {
     let called = greeting.hello().server_name().map(str::to_owned);
-    let stream = greeting.answer(mesh.server().clone()).await.map_err(broken)?;
-    let leaf = stream.peer_certificates().and_then(<[_]>::first).ok_or(Problem::Missing);
+    let mut stream = greeting.answer(mesh.server().clone()).await.map_err(broken)?;
     let worker = &downstream.worker;
+    let peer = stream.admit(&worker.identity, mesh).map_err(TlsFailure::Certificate)?;
+    let leaf = stream.peer_certificates().and_then(<[_]>::first).ok_or(Problem::Missing);
     let counted = (worker.identity.callers(), worker.index);
-    let caller = leaf.and_then(|leaf| Caller::new(leaf, called.as_deref(), mesh, counted));
+    let caller = leaf.and_then(|leaf| Caller::new(peer, leaf, called.as_deref(), mesh, counted));
     let caller = caller.map_err(TlsFailure::Certificate)?;
     // Empty until here.
     let _ = downstream.caller.set(Rc::new(caller));

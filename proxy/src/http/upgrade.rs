@@ -27,6 +27,7 @@ pub struct Switch(Rc<SwitchState>);
 #[derive(Debug, Default)]
 struct SwitchState {
     wanted: Cell<bool>,
+    retired: Cell<bool>,
     socket: RefCell<Option<Socket>>,
     left: Notify,
 }
@@ -46,6 +47,16 @@ impl Switch {
     /// Whether it is.
     pub fn is_wanted(&self) -> bool {
         self.0.wanted.get()
+    }
+
+    /// The connection is to carry no more requests.
+    pub fn retire(&self) {
+        self.0.retired.set(true);
+    }
+
+    /// Whether that was said.
+    pub fn is_retired(&self) -> bool {
+        self.0.retired.get()
     }
 
     /// The connection is over.

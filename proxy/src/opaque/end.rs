@@ -1,11 +1,14 @@
 //! What a connection must be to be carried.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::identity::peers::Peer;
 use crate::transport::{Socket, Transport};
 
 /// One of the two.
@@ -15,6 +18,16 @@ pub trait End: AsyncRead + AsyncWrite + Unpin {
 
     /// Makes its close a break (RFC 9293 §3.10.5), where there is such a thing.
     fn abort(&self);
+
+    /// Who is there, if that was proved.
+    fn peer(&self) -> Option<&Arc<Peer>> {
+        None
+    }
+
+    /// Where that is.
+    fn address(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 impl End for Socket {
@@ -43,6 +56,17 @@ impl End for Transport {
         match self {
             Self::Plain(socket) => socket.abort(),
             Self::Tls(stream) => abort(stream.io()),
+        }
+    }
+
+    fn peer(&self) -> Option<&Arc<Peer>> {
+        Self::peer(self)
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.io().peer_addr().ok().map(|address| address.ip()),
         }
     }
 }

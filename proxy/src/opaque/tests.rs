@@ -39,7 +39,7 @@ struct Rig {
 fn carry<D: End + 'static, U: End + 'static>(downstream: D, upstream: U, idle_ns: Option<u64>) -> Rig {
     let sweep = Sweep::new();
     spawn_local(sweep.clone().run(Default::default()));
-    let means = Means { sweep, pipes: Pipes::default() };
+    let means = Means { sweep, pipes: Pipes::default(), stats: Arc::default() };
     let counts = Counts::default();
     let counted = counts.clone();
     let count = move |way, bytes| {
@@ -132,7 +132,7 @@ fn whoever_pauses_in_a_bulk_transfer_is_not_kept_waiting_for_more() {
 fn what_was_read_ahead_goes_first() {
     run(false, || async {
         let ((client, downstream), (upstream, server)) = (pair().await, pair().await);
-        let means = Means { sweep: Sweep::new(), pipes: Pipes::default() };
+        let means = Means { sweep: Sweep::new(), pipes: Pipes::default(), stats: Arc::default() };
         let ahead = (Bytes::from_static(b"hello "), Bytes::from_static(b"220 "));
         let counts = Counts::default();
         let counted = counts.clone();

@@ -20,7 +20,7 @@ pub struct Idle {
 impl Idle {
     /// Puts a connection back, or closes it if enough are idle or its place is wanted.
     pub(super) fn put(pool: &Rc<EndpointPool>, sender: SendRequest<Body>, switch: Switch, now_ns: u64) {
-        if sender.is_closed() || pool.idle.borrow().len() >= IDLE_MAX {
+        if sender.is_closed() || switch.is_retired() || pool.idle.borrow().len() >= IDLE_MAX {
             return;
         }
         if pool.gives_up(pool.idle.borrow().len()) {
@@ -28,6 +28,11 @@ impl Idle {
         }
         pool.idle.borrow_mut().push(Self { sender, switch, since_ns: now_ns });
         pool.notify_free();
+    }
+
+    /// Whether its peer is believed no more.
+    pub(super) fn is_parted(&self) -> bool {
+        self.switch.is_retired()
     }
 
     pub(super) fn usable_since(&self, oldest_ns: u64) -> bool {

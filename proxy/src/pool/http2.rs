@@ -31,6 +31,8 @@ pub struct Shared {
     streams: Cell<u32>,
     opened_ns: u64,
     used_ns: Cell<u64>,
+    /// Its peer is believed no more.
+    parted: Cell<bool>,
 }
 
 impl Shared {
@@ -42,12 +44,22 @@ impl Shared {
             streams: Cell::new(0),
             opened_ns: now_ns,
             used_ns: Cell::new(now_ns),
+            parted: Cell::new(false),
         })
     }
 
     /// The peer allows so many streams now.
     pub(crate) fn allow(&self, streams_max: usize) {
         self.streams_max.set(streams_max.min(STREAMS_MAX) as u32);
+    }
+
+    /// It is to take no more streams, since its peer is believed no more.
+    pub(crate) fn part(&self) {
+        self.parted.set(true);
+    }
+
+    pub(super) fn is_parted(&self) -> bool {
+        self.parted.get()
     }
 
     fn room(&self) -> u32 {

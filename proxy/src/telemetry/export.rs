@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use outrigger_certs::problem::Problem;
+
 use super::exposition::Exposition;
 use super::metrics::{
     Counter, DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats,
@@ -144,11 +146,30 @@ pub fn write_workers(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) 
         .gauge("outrigger_replay_bytes", "Kept of request bodies, to send them again.")
         .sample(&[], sum(&|stats| &stats.replay_bytes));
     write_handshakes(workers, exposition);
+    write_parted(workers, exposition);
     for (index, row) in ROWS.iter().enumerate() {
         let count = sum(&|stats| &stats.local_replies.0[index]);
         exposition
             .counter("outrigger_local_replies_total", "Responses that the proxy wrote itself, by reason.")
             .sample(&[("reason", row.reason)], count);
+    }
+}
+
+/// What became of peers that were believed at first; only what has happened, but for what people will want to know of.
+fn write_parted(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        for (place, problem) in Problem::ALL.iter().enumerate() {
+            let counts = workers.iter().map(|stats| stats.parted[direction as usize].count(place));
+            let count = counts.fold(0, u64::wrapping_add);
+            if count > 0 || *problem == Problem::Revoked {
+                exposition
+                    .counter(
+                        "outrigger_peer_connections_ended_total",
+                        "Open connections of mutual TLS that were ended since the peer is believed no more.",
+                    )
+                    .sample(&[("direction", direction.as_str()), ("reason", problem.code())], count);
+            }
+        }
     }
 }
 

@@ -232,6 +232,8 @@ pub struct WorkerStats {
     pub discouraged: Counter,
     /// Handshakes of TLS, inbound then outbound.
     pub handshakes: [Handshakes; 2],
+    /// Connections with peers that are believed no more, inbound then outbound.
+    pub parted: [Parted; 2],
     /// Requests to the workload in the clear, where others call it by mutual TLS, or may call it by TLS.
     pub plaintext_requests: Counter,
     /// Requests that an access rule denies, or none allows.
@@ -282,6 +284,25 @@ impl Default for Handshakes {
     fn default() -> Self {
         let words = Problem::ALL.map(Problem::code).into_iter().chain(TlsFailure::CODES);
         Self { done: Counter::default(), failed: words.map(|word| (word, Counter::default())).collect() }
+    }
+}
+
+/// Connections that were ended, by the problem of the peer's certificate.
+#[derive(Debug, Default)]
+pub struct Parted([Counter; Problem::ALL.len()]);
+
+impl Parted {
+    /// Counts one.
+    pub fn add(&self, problem: Problem) {
+        let known = Problem::ALL.into_iter().zip(&self.0).find(|(known, _)| *known == problem);
+        if let Some((_, count)) = known {
+            count.add(1);
+        }
+    }
+
+    /// How many of the problem at this place of [`Problem::ALL`].
+    pub fn count(&self, place: usize) -> u64 {
+        self.0[place].value()
     }
 }
 

@@ -7,14 +7,19 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use outrigger_certs::mesh::Mesh;
+use outrigger_certs::problem::Problem;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::rustls::Error;
 
 use self::scratch::{READ_BYTES_MAX, Scratch};
 use self::session::{Outlet, Session, Stand};
+use crate::identity::Identity;
+use crate::identity::peers::Peer;
 
 pub use greeting::{Greeting, call};
 
@@ -41,6 +46,8 @@ pub struct TlsStream<T> {
     ended: bool,
     /// We have said so.
     shut: bool,
+    /// Who the other side is, if it is of the mesh.
+    peer: Option<Arc<Peer>>,
 }
 
 impl<T> fmt::Debug for TlsStream<T> {
@@ -53,7 +60,18 @@ impl<T> TlsStream<T> {
     /// One whose other side has said `incoming` so far.
     fn new(io: T, session: Session, incoming: Vec<u8>) -> Self {
         let (plain, outgoing) = (Vec::new(), Vec::new());
-        Self { io, session, incoming, plain, taken: 0, outgoing, sent: 0, ended: false, shut: false }
+        Self {
+            io,
+            session,
+            incoming,
+            plain,
+            taken: 0,
+            outgoing,
+            sent: 0,
+            ended: false,
+            shut: false,
+            peer: None,
+        }
     }
 
     /// What it goes over.
@@ -69,6 +87,20 @@ impl<T> TlsStream<T> {
     /// What the other side has shown, its own certificate first.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.session.common().peer_certificates()
+    }
+
+    /// Enters the other side, which has proved itself to those who believe what `mesh` does, among the peers.
+    ///
+    /// # Errors
+    /// What is wrong with its certificate by now.
+    pub fn admit(&mut self, identity: &Identity, mesh: &Mesh) -> Result<Arc<Peer>, Problem> {
+        let peer = identity.admit(self.peer_certificates().unwrap_or_default(), mesh)?;
+        Ok(self.peer.insert(peer).clone())
+    }
+
+    /// Who the other side is, if it is of the mesh.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        self.peer.as_ref()
     }
 }
 

@@ -1,11 +1,14 @@
 //! What becomes of a connection that is idle for too long, of a head that does not end, and of all of them in a drain.
 
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
 
 use super::{Downstream, UNSPOKEN_NS};
 use crate::clock;
 use crate::http::stream::CutAt;
+use crate::identity::peers::{PARTING_NS, Peer};
 use crate::passage::Activity;
 use crate::sweep::Timer;
 use crate::telemetry::metrics::Direction;
@@ -35,6 +38,11 @@ pub(super) struct Guard {
     cut_at: CutAt,
     /// When it must take no more requests.
     retire_ns: u64,
+    /// Who is there, as long as that is believed.
+    peer: Option<Arc<Peer>>,
+    address: IpAddr,
+    /// When what is under way is cut, once the peer is believed no more.
+    parted_ns: u64,
     finishing: bool,
     /// Until then the first request is on its way, and a connection that ends before it would drop it.
     unspoken_until_ns: u64,
@@ -58,6 +66,9 @@ impl Guard {
             armed_ns: u64::MAX,
             cut_at: downstream.cut_at.clone(),
             retire_ns: u64::MAX,
+            peer: downstream.caller.get().map(|caller| caller.peer.clone()),
+            address: downstream.between.source.ip(),
+            parted_ns: u64::MAX,
             finishing: false,
             unspoken_until_ns: clock::now_ns().saturating_add(UNSPOKEN_NS),
             direction: downstream.direction,
@@ -93,6 +104,10 @@ impl Guard {
             self.finishing = true;
             return Verdict::Finish;
         }
+        if self.parts() {
+            self.arm(self.parted_ns, context);
+            return Verdict::Finish;
+        }
         let head_begins = self.activity.head_begins();
         // Later is found out when it fires.
         if self.timer.armed() && !head_begins && self.cut_at.get() >= self.armed_ns {
@@ -124,6 +139,18 @@ impl Guard {
         Verdict::Finish
     }
 
+    /// Whether the peer is believed no more, which was not noticed before.
+    fn parts(&mut self) -> bool {
+        let Some((peer, problem)) = self.peer.as_ref().and_then(|peer| Some((peer, peer.refused()?))) else {
+            return false;
+        };
+        peer.part(problem, &self.worker.stats, self.direction, Some(self.address));
+        self.peer = None;
+        self.parted_ns = clock::now_ns().saturating_add(PARTING_NS);
+        self.finishing = true;
+        true
+    }
+
     fn arm(&mut self, at_ns: u64, context: &Context<'_>) {
         self.armed_ns = at_ns;
         self.timer.arm(at_ns, context.waker());
@@ -133,12 +160,12 @@ impl Guard {
     fn due_ns(&self, now_ns: u64) -> u64 {
         let limits = &self.worker.limits;
         if let Some(head_ns) = self.activity.head_since() {
-            return head_ns.saturating_add(limits.head_ns);
+            return head_ns.saturating_add(limits.head_ns).min(self.parted_ns);
         }
         let idle_ns = match self.activity.in_flight() {
             0 => self.activity.idle_since().saturating_add(limits.idle_ns),
             _ => now_ns.saturating_add(limits.idle_ns).min(self.cut_at.get()),
         };
-        if self.finishing { idle_ns } else { idle_ns.min(self.retire_ns) }
+        if self.finishing { idle_ns.min(self.parted_ns) } else { idle_ns.min(self.retire_ns) }
     }
 }
