@@ -262,13 +262,12 @@ fn start_reports(config: &Config, overview: &Rc<Overview>) {
     if let Some(target) = config.report.clone() {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
+        let told = overview.clone();
+        let told = move || latest(told.failures(), told.clocks());
         let traffic = Traffic::new(overview.registry.clone(), config.workers.get());
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
             .with_traffic(traffic)
-            .with_failures({
-                let overview = overview.clone();
-                move || latest(overview.failures(), overview.clocks())
-            })
+            .with_failures(told)
             .with_certificates(overview.keepers.identity.clone(), overview.keepers.certificates.clone());
         let _ = overview.reports.set(reporter.counts()); // empty until here
         tokio::task::spawn_local(reporter.run());

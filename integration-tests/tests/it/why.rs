@@ -62,10 +62,10 @@ const SCENES: [Scene; 14] = [
     ),
     scene("nonsense", "/", "upstream_malformed", "upstream", &["response is malformed"], 1),
     scene("partial", "/", "response_broken", "upstream", &["got 200", "broke off"], 1),
-    scene("slow", "/delay/5000", "try_timeout", "upstream", &["timeouts.backendRequest: 50 ms"], 1),
+    scene("slow", "/slow/5000", "try_timeout", "upstream", &["timeouts.backendRequest: 50 ms"], 1),
     scene(
         "late",
-        "/delay/5000",
+        "/slow/5000",
         "request_timeout",
         "upstream",
         &["timeouts.request", ": 50 ms", "had not answered"],
