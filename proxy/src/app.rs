@@ -251,6 +251,7 @@ fn local(config: &Config) -> Local {
         }),
         identity: config.identity.is_some(),
         transparent: config.transparent.is_some(),
+        detail: config.detail,
     }
 }
 

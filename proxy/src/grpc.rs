@@ -25,7 +25,7 @@ const DATA_LOSS: u16 = 15;
 
 /// The status in a head or in trailers; `None` if there is none, or no number.
 pub fn status(fields: &HeaderMap) -> Option<u16> {
-    fields.get(&STATUS).and_then(read)
+    fields.get(&STATUS).and_then(code)
 }
 
 /// What that status says about the endpoint.
@@ -35,10 +35,11 @@ pub fn outcome(fields: &HeaderMap) -> Option<Outcome> {
 
 /// A value of [`STATUS`], judged.
 pub fn outcome_of(value: &HeaderValue) -> Option<Outcome> {
-    read(value).map(judge)
+    code(value).map(judge)
 }
 
-fn read(value: &HeaderValue) -> Option<u16> {
+/// A value of [`STATUS`].
+pub fn code(value: &HeaderValue) -> Option<u16> {
     value.to_str().ok().and_then(|text| text.parse().ok())
 }
 

@@ -5,7 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use outrigger_snapshot::head::RequestHead;
+use http::Method;
+use outrigger_snapshot::head::{RequestHead, ResponseHead};
 
 use crate::clock;
 use crate::cluster::breaker::Permit;
@@ -13,9 +14,13 @@ use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
 use crate::deadline::Stage;
 use crate::error::{ProxyError, Timeout};
+use crate::grpc;
 use crate::http::body::Progress;
 use crate::lineage::{Inheritance, Names};
+use crate::local_reply::row_index;
 use crate::pool::Lease;
+use crate::telemetry::kind::{Ending, Kind, Verb};
+use crate::telemetry::kinds::Finished;
 use crate::telemetry::metrics::{Direction, RequestStats, WorkerStats};
 use crate::worker::Worker;
 
@@ -130,6 +135,8 @@ pub struct Record {
     activity: Rc<Activity>,
     stats: Option<Arc<RequestStats>>,
     direction: Direction,
+    verb: Verb,
+    ending: Ending,
     started_ns: u64,
     status: Option<u16>,
     ended_ns: Option<u64>,
@@ -145,7 +152,18 @@ impl Record {
         activity.head_begins.set(false);
         activity.head_since_ns.set(None);
         let (stats, status, ended_ns, lineage) = (None, None, None, Names::default());
-        Self { worker, activity, stats, direction, started_ns, status, ended_ns, lineage }
+        let (verb, ending) = (Verb::default(), Ending::default());
+        Self { worker, activity, stats, direction, verb, ending, started_ns, status, ended_ns, lineage }
+    }
+
+    /// Notes what the request is for.
+    pub fn method(&mut self, method: &Method) {
+        self.verb = Verb::of(method);
+    }
+
+    /// Notes what a call in gRPC came to, if that is known.
+    pub fn called(&mut self, code: Option<u16>) {
+        code.into_iter().for_each(|code| self.ending.grpc(code));
     }
 
     /// Remembers it for the calls that the workload makes meanwhile.
@@ -165,7 +183,8 @@ impl Record {
     }
 
     /// Counts what it failed for, as far as that is counted by rule.
-    pub fn failed(&self, error: &ProxyError) {
+    pub fn failed(&mut self, error: &ProxyError) {
+        self.ending.refused(row_index(error));
         match (error, &self.stats) {
             (ProxyError::Limit(limit), Some(stats)) => {
                 stats.shard(self.worker.index).seldom().limited[*limit as usize].add(1);
@@ -182,9 +201,12 @@ impl Record {
         }
     }
 
-    /// Notes the status that the client gets.
-    pub fn status(&mut self, status: u16) {
-        self.status = Some(status);
+    /// Notes what the client gets, of a call in gRPC or of any other.
+    pub fn answered(&mut self, head: &ResponseHead, grpc: bool) {
+        self.status = Some(head.status().as_u16());
+        if grpc {
+            self.called(head.header(&grpc::STATUS).and_then(grpc::code));
+        }
     }
 
     /// Ends at `now_ns`. Dropped instead, it reads the clock itself.
@@ -207,7 +229,14 @@ impl Drop for Record {
                 unrouted
             }
         };
-        shard.finish(self.status, now_ns.saturating_sub(self.started_ns));
+        let finished = Finished {
+            status: self.status,
+            kind: Kind::new(self.verb, self.status, self.ending),
+            duration_ns: now_ns.saturating_sub(self.started_ns),
+            now_ns,
+            trace: None,
+        };
+        self.worker.stats.finish(self.direction, shard, &finished);
     }
 }
 

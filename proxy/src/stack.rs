@@ -108,7 +108,7 @@ where
             if direction == Direction::Inbound {
                 discourage(worker, &record, &mut reply.head);
             }
-            record.status(reply.head.status().as_u16());
+            record.answered(&reply.head, grpc);
             match &mut reply.body {
                 Body::Upstream(body) => {
                     if let Some(passage) = body.passage() {
@@ -125,7 +125,7 @@ where
             if direction == Direction::Inbound {
                 discourage(worker, &record, &mut reply.head);
             }
-            record.status(reply.head.status().as_u16());
+            record.answered(&reply.head, grpc);
             (reply, Some(record))
         }
     }
@@ -156,6 +156,7 @@ fn refuse(worker: &Worker, error: &ProxyError, grpc: bool, version: Version) -> 
 fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exchange, ProxyError> {
     let Call { request, body, direction, port, addressed, peer, caller, client, edge, started_ns, .. } = call;
     let Normalized { mut head, upgrade, trailers, grpc, timed, mut marked, .. } = request?;
+    record.method(head.method());
     if let Some(edge) = &edge {
         edge.enter(&mut head, &peer, marked, &worker.trusted)?;
     }
