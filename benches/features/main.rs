@@ -19,7 +19,9 @@ use outrigger_proxy::overload::{Overload, Priority};
 use outrigger_proxy::retry::budget::{Budget, BudgetSettings};
 use outrigger_proxy::retry::pushback::Pushback;
 use outrigger_proxy::retry::{Ended, RetryPolicy};
-use outrigger_proxy::telemetry::metrics::Direction;
+use outrigger_proxy::telemetry::kind::{Ending, Kind, Verb};
+use outrigger_proxy::telemetry::kinds::Finished;
+use outrigger_proxy::telemetry::metrics::{Direction, RequestLabels, RequestStats, WorkerStats};
 use outrigger_proxy::upstream_tls::Tls;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{Backend, Balance, Filter, Protocol, RateKey, RateLimit, Retry};
@@ -201,6 +203,27 @@ fn protection() {
     });
 }
 
+/// A request that is over, of the third kind that its rule has seen.
+fn counting() {
+    let labels = RequestLabels { direction: Direction::Outbound, rule: "r".into(), cluster: "c".into() };
+    let (stats, worker) = (RequestStats::new(labels, 1), WorkerStats::default());
+    let shard = stats.shard(0);
+    let finished = |status: u16, duration_ns: u64, trace: Option<u128>| {
+        let kind = Kind::new(Verb::of(&Method::GET), Some(status), Ending::default());
+        Finished { status: Some(status), kind, duration_ns, now_ns: duration_ns, trace }
+    };
+    for status in [404, 503] {
+        worker.finish(Direction::Outbound, shard, &finished(status, 1, None));
+    }
+    cost("request counted, its duration in both histograms", |_, random| {
+        worker.finish(Direction::Outbound, shard, &finished(200, 200_000 + (random >> 43), None));
+    });
+    cost("the same of a traced one", |_, random| {
+        let traced = finished(200, 200_000 + (random >> 43), Some(random.into()));
+        worker.finish(Direction::Outbound, shard, &traced);
+    });
+}
+
 fn main() {
     cost("for scale: the clock is read", |_, _| {
         black_box(clock::now_ns());
@@ -209,4 +232,5 @@ fn main() {
     crowd();
     failure();
     protection();
+    counting();
 }

@@ -248,6 +248,7 @@ impl Sidecar {
         let mut command: Vec<OsString> =
             vec!["--store".into(), mesh.store().into(), "--state-dir".into(), state.into()];
         command.extend(["--service", &self.service, "--poll", INTERVAL].map(Into::into));
+        command.extend(["--metrics-by", "endpoint,caller"].map(Into::into));
         command.extend(["--workers".into(), self.workers.to_string().into()]);
         if let Some(node) = &self.node {
             command.extend(["--node".into(), node.into()]);

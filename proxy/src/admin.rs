@@ -21,7 +21,8 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::failure::view::Clocks;
 use crate::source::{self, View};
-use crate::telemetry::exposition::{CONTENT_TYPE, Exposition};
+use crate::telemetry::exposition::{Exposition, Format};
+use crate::telemetry::process;
 use answer::Answer;
 
 /// Which endpoints a listener has.
@@ -70,6 +71,9 @@ pub struct ServerInfo {
     pub state_dir: String,
 }
 
+/// What a scrape gets, a part of it. Others have their turn on the thread before the next is written.
+pub type Part<'a> = Box<dyn FnOnce(&mut Exposition) + 'a>;
+
 /// What the endpoints show and do. All of it is called on the control thread and returns at once.
 pub trait AdminState {
     /// Where the process is in its life.
@@ -84,8 +88,8 @@ pub trait AdminState {
     fn clusters(&self) -> Vec<ClusterView>;
     /// Requests that have failed of late.
     fn failures(&self) -> Vec<Arc<Failure>>;
-    /// Writes all metrics but the source's.
-    fn write_metrics(&self, exposition: &mut Exposition);
+    /// All metrics but the source's, in parts that are written one after the other.
+    fn metrics(&self) -> Vec<Part<'_>>;
     /// Begins a drain. Does nothing if one has begun.
     fn drain(&self);
     /// Stops at once.
@@ -100,14 +104,15 @@ struct Asked<'a> {
     method: &'a Method,
     path: &'a str,
     query: &'a str,
+    accept: &'a str,
 }
 
-fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> Answer {
+async fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> Answer {
     let reads = matches!(*asked.method, Method::GET | Method::HEAD);
     match (surface, asked.path) {
         (_, "/ready" | "/readyz" | "/healthz/ready") if reads => ready(state),
         (_, "/live" | "/livez" | "/healthz") if reads => Answer::text(StatusCode::OK, "live\n"),
-        (_, "/metrics" | "/stats/prometheus") if reads => metrics(state),
+        (_, "/metrics" | "/stats/prometheus") if reads => metrics(asked.accept, state).await,
         (Surface::Admin, "/config_dump") if reads => config_dump(state),
         (Surface::Admin, "/clusters") if reads => clusters::answer(&state.clusters(), asked.query),
         (Surface::Admin, "/debug/failures") if reads => failures(state, asked.query),
@@ -187,22 +192,24 @@ fn without_plan(view: &View) -> String {
     }
 }
 
-fn metrics(state: &dyn AdminState) -> Answer {
-    let mut exposition = Exposition::new();
+async fn metrics(accept: &str, state: &dyn AdminState) -> Answer {
+    let format = Format::asked(accept);
+    let mut exposition = Exposition::of(format);
     let info = state.server_info();
     exposition
         .gauge("outrigger_build_info", "The program, in labels; always 1.")
         .sample(&[("version", info.version)], 1_u64);
-    exposition
-        .gauge("outrigger_start_time_seconds", "When the process started, in seconds since 1970.")
-        .sample(&[], info.started_unix_ms as f64 / 1_000.0);
+    process::write_process(info.started_unix_ms, &mut exposition);
     let view = state.source();
     exposition
         .gauge("outrigger_ready", "Whether /ready answers 200.")
         .sample(&[], state.phase() == Phase::Serving && view.running.is_some() && state.trouble().is_none());
     source::metrics::write(&view, state.now_ms(), &mut exposition);
-    state.write_metrics(&mut exposition);
-    Answer::of(StatusCode::OK, CONTENT_TYPE, exposition.finish())
+    for part in state.metrics() {
+        tokio::task::yield_now().await;
+        part(&mut exposition);
+    }
+    Answer::of(StatusCode::OK, format.content_type(), exposition.page())
 }
 
 fn failures(state: &dyn AdminState, query: &str) -> Answer {

@@ -254,6 +254,7 @@ fn local(config: &Config) -> Local {
         }),
         identity: config.identity.is_some(),
         transparent: config.transparent.is_some(),
+        detail: config.detail,
     }
 }
 

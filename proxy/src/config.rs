@@ -22,6 +22,8 @@ use std::time::Duration;
 use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 
+use crate::telemetry::detail::Detail;
+
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use forward::{FORWARDS_MAX, Forward, InboundPort};
 pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError, WorkloadSocket};
@@ -84,6 +86,8 @@ pub struct Config {
     pub downstream: Downstream,
     /// How the end goes.
     pub drain: Drain,
+    /// How finely metrics are told apart.
+    pub detail: Detail,
     /// DNS servers instead of the system's. Empty: the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// Which events are logged, in the syntax of `RUST_LOG`.

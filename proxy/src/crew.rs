@@ -26,6 +26,7 @@ use crate::listener::{Bound, Listener, accept, accept_queued};
 use crate::memory::Memory;
 use crate::opaque::{self, Forward};
 use crate::stack::stack;
+use crate::telemetry::kinds::Room;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::transport::{Detached, Socket};
 use crate::trust::Trusted;
@@ -159,7 +160,12 @@ impl Crew {
         let (plan, memory, identity) = (plan.clone(), memory.clone(), identity.clone());
         let proxies = Arc::new(proxies);
         let shared = Shared { plan, lineages: lineages.clone(), memory, limits, identity, proxies, trusted };
-        let members = (0..count).map(|index| Member::start(index, shared.clone(), phases.clone()));
+        let room = Arc::<Room>::default();
+        let start = |index| {
+            let stats = Arc::new(WorkerStats::sharing(room.clone()));
+            Member::start(index, shared.clone(), stats, phases.clone())
+        };
+        let members = (0..count).map(start);
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();
         let acceptor =
@@ -227,8 +233,12 @@ impl Crew {
 }
 
 impl Member {
-    fn start(index: usize, shared: Shared, phases: watch::Receiver<Phase>) -> io::Result<Self> {
-        let stats = Arc::new(WorkerStats::default());
+    fn start(
+        index: usize,
+        shared: Shared,
+        stats: Arc<WorkerStats>,
+        phases: watch::Receiver<Phase>,
+    ) -> io::Result<Self> {
         let (handover, handed) = mpsc::channel(HANDOVER_MAX);
         let seed = fastrand::u64(..);
         let counted = stats.clone();

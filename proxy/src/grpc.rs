@@ -28,7 +28,7 @@ const DATA_LOSS: u16 = 15;
 
 /// The status in a head or in trailers; `None` if there is none, or no number.
 pub fn status(fields: &HeaderMap) -> Option<u16> {
-    fields.get(&STATUS).and_then(read)
+    fields.get(&STATUS).and_then(code)
 }
 
 /// What that status says about the endpoint.
@@ -38,7 +38,7 @@ pub fn outcome(fields: &HeaderMap) -> Option<Outcome> {
 
 /// A value of [`STATUS`], judged.
 pub fn outcome_of(value: &HeaderValue) -> Option<Outcome> {
-    read(value).map(judge)
+    code(value).map(judge)
 }
 
 /// What a call has come to, in words: the status, and so many bytes of what is said about it.
@@ -53,7 +53,8 @@ pub fn said(fields: &HeaderMap, bytes_max: usize) -> String {
     }
 }
 
-fn read(value: &HeaderValue) -> Option<u16> {
+/// A value of [`STATUS`].
+pub fn code(value: &HeaderValue) -> Option<u16> {
     value.to_str().ok().and_then(|text| text.parse().ok())
 }
 

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use outrigger_snapshot::policy::Balance;
 use tokio::sync::Notify;
 
-use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, ServerInfo};
+use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, Part, ServerInfo};
 use crate::applier::Keepers;
 use crate::clock;
 use crate::cluster::Cluster;
@@ -25,14 +25,18 @@ use crate::registry::Registry;
 use crate::report::Counts;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
-use crate::telemetry::connections::write_connections;
-use crate::telemetry::export::{write_discovery, write_endpoints, write_requests, write_workers};
+use crate::telemetry::connections::{write_connections, write_unrouted_connections};
+use crate::telemetry::export::{write_discovery, write_endpoints, write_workers};
 use crate::telemetry::exposition::Exposition;
-use crate::telemetry::health::{write_checks, write_health};
+use crate::telemetry::health::{self, write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::overload::{write_faults, write_lineages, write_memory, write_overload};
 use crate::telemetry::rate_limit::write_limits;
+use crate::telemetry::requests::{Instants, write_requests, write_unrouted};
 use crate::worker::{CurrentPlan, Phase};
+
+/// Rules and clusters, or clusters, whose metrics are written without a pause: a fraction of a millisecond.
+const SERIES_AT_A_TIME: usize = 64;
 
 /// Everything that can be looked at, on the control thread.
 #[derive(Debug)]
@@ -115,30 +119,29 @@ impl AdminState for Overview {
         self.workers.iter().flat_map(|worker| worker.failures.all()).collect()
     }
 
-    fn write_metrics(&self, exposition: &mut Exposition) {
-        write_requests(&self.registry.borrow().all_requests(), &self.workers, exposition);
-        write_connections(&self.registry.borrow().all_connections(), &self.workers, exposition);
-        write_workers(&self.workers, exposition);
-        identity::write(&self.keepers.identity, exposition);
-        self.keepers.certificates.write(exposition);
-        if let Some(ports) = &self.keepers.ports {
-            ports.write(exposition);
+    fn metrics(&self) -> Vec<Part<'_>> {
+        let at = Instants { now_ns: clock::now_ns(), now_ms: self.now_ms() };
+        let mut parts: Vec<Part<'_>> = vec![Box::new(move |exposition| self.write_rest(at, exposition))];
+        // All of one moment: a plan that comes between two parts changes nothing here.
+        let registry = self.registry.borrow();
+        for some in registry.all_requests().chunks(SERIES_AT_A_TIME) {
+            let some = some.to_vec();
+            parts.push(Box::new(move |exposition| write_requests(&some, at, exposition)));
         }
-        write_overload(&self.registry.borrow().all_overloads(), exposition);
-        let limits = self.registry.borrow().rate_limits.all();
-        write_limits(&limits, self.rate_limit_store.as_ref(), clock::now_ns(), exposition);
-        write_faults(&self.workers, exposition);
-        write_memory(&self.memory, exposition);
-        write_lineages(&self.lineages, &self.workers, exposition);
+        for some in registry.all_connections().chunks(SERIES_AT_A_TIME) {
+            let some = some.to_vec();
+            parts.push(Box::new(move |exposition| write_connections(&some, at.now_ns, exposition)));
+        }
         if let Some(plan) = self.plan.load_full() {
-            write_endpoints(&plan, exposition);
-            write_health(&plan, exposition);
+            for some in health::clusters(&plan).chunks(SERIES_AT_A_TIME) {
+                let some = some.to_vec();
+                parts.push(Box::new(move |exposition| write_health(&some, exposition)));
+            }
+            if plan.detail.endpoints {
+                parts.push(Box::new(move |exposition| write_endpoints(&plan, exposition)));
+            }
         }
-        write_checks(&self.checks, exposition);
-        write_discovery(&self.names, exposition);
-        if let Some(counts) = self.reports.get() {
-            counts.write(exposition);
-        }
+        parts
     }
 
     fn drain(&self) {
@@ -151,6 +154,35 @@ impl AdminState for Overview {
 
     fn now_ms(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    }
+}
+
+impl Overview {
+    /// What is not by rule or cluster, or is of few.
+    fn write_rest(&self, at: Instants, exposition: &mut Exposition) {
+        write_unrouted(&self.workers, at, exposition);
+        write_unrouted_connections(&self.workers, exposition);
+        write_workers(&self.workers, exposition);
+        let identity = self.keepers.identity.shared();
+        if identity.wanted() && self.plan.load().as_ref().is_some_and(|plan| plan.detail.callers) {
+            identity.callers().write(at.now_ns, exposition);
+        }
+        identity::write(&self.keepers.identity, exposition);
+        self.keepers.certificates.write(exposition);
+        if let Some(ports) = &self.keepers.ports {
+            ports.write(exposition);
+        }
+        write_overload(&self.registry.borrow().all_overloads(), exposition);
+        let limits = self.registry.borrow().rate_limits.all();
+        write_limits(&limits, self.rate_limit_store.as_ref(), clock::now_ns(), exposition);
+        write_faults(&self.workers, exposition);
+        write_memory(&self.memory, exposition);
+        write_lineages(&self.lineages, &self.workers, exposition);
+        write_checks(&self.checks, exposition);
+        write_discovery(&self.names, exposition);
+        if let Some(counts) = self.reports.get() {
+            counts.write(exposition);
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use outrigger_snapshot::head::RequestHead;
+use http::Method;
+use outrigger_snapshot::head::{RequestHead, ResponseHead};
 
 use crate::clock;
 use crate::cluster::breaker::Permit;
@@ -14,12 +15,15 @@ use crate::cluster::{ClusterLoad, Gauge};
 use crate::deadline::Stage;
 use crate::error::{ProxyError, Timeout};
 use crate::failure::Failure;
+use crate::grpc;
 use crate::http::body::Progress;
 use crate::lineage::Inheritance;
-use crate::local_reply::Mishap;
+use crate::local_reply::{Mishap, row_index};
 use crate::plan::Resolution;
 use crate::pool::Lease;
 use crate::story::Story;
+use crate::telemetry::kind::{Ending, Kind, Verb};
+use crate::telemetry::kinds::Finished;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::worker::Worker;
 
@@ -136,6 +140,8 @@ pub struct Record {
     story: Rc<Story>,
     /// 0: dropped, it reads the clock itself.
     ended_ns: u64,
+    verb: Verb,
+    ending: Ending,
     status: Option<u16>,
     /// The rest of its answer is under way.
     streams: bool,
@@ -149,12 +155,23 @@ impl Record {
         activity.head_begins.set(false);
         activity.head_since_ns.set(None);
         let story = worker.stories.begin(direction, started_ns);
-        Self { worker, activity, story, ended_ns: 0, status: None, streams: false }
+        let (verb, ending) = (Verb::default(), Ending::default());
+        Self { worker, activity, story, ended_ns: 0, verb, ending, status: None, streams: false }
     }
 
     /// What is known of it.
     pub fn story(&self) -> &Rc<Story> {
         &self.story
+    }
+
+    /// Notes what the request is for.
+    pub fn method(&mut self, method: &Method) {
+        self.verb = Verb::of(method);
+    }
+
+    /// Notes what a call in gRPC came to, if that is known.
+    pub fn called(&mut self, code: Option<u16>) {
+        code.into_iter().for_each(|code| self.ending.grpc(code));
     }
 
     /// Remembers it for the calls that the workload makes meanwhile.
@@ -174,7 +191,8 @@ impl Record {
     }
 
     /// Counts what it failed for, as far as that is counted by rule.
-    pub fn failed(&self, error: &ProxyError) {
+    pub fn failed(&mut self, error: &ProxyError) {
+        self.ending.refused(row_index(error));
         let at_ns = clock::now_ns();
         self.story.fails(error, at_ns);
         match (error, &self.story.told().resolution) {
@@ -194,9 +212,12 @@ impl Record {
         }
     }
 
-    /// Notes the status that the client gets.
-    pub fn status(&mut self, status: u16) {
-        self.status = Some(status);
+    /// Notes what the client gets, of a call in gRPC or of any other.
+    pub fn answered(&mut self, head: &ResponseHead, grpc: bool) {
+        self.status = Some(head.status().as_u16());
+        if grpc {
+            self.called(head.header(&grpc::STATUS).and_then(grpc::code));
+        }
     }
 
     /// The rest of its answer is under way; unless [`Self::end`] is called, it never arrives.
@@ -230,7 +251,14 @@ impl Drop for Record {
                     unrouted
                 }
             };
-            shard.finish(self.status, now_ns.saturating_sub(told.started_ns));
+            let finished = Finished {
+                status: self.status,
+                kind: Kind::new(self.verb, self.status, self.ending),
+                duration_ns: now_ns.saturating_sub(told.started_ns),
+                now_ns,
+                trace: None,
+            };
+            self.worker.stats.finish(told.direction, shard, &finished);
             if told.is_failure(self.status) {
                 self.worker.stats.failures.keep(Failure::of(&told, self.status, now_ns));
             }

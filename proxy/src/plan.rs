@@ -21,6 +21,7 @@ use crate::gateway::GatewayPorts;
 use crate::health_check::asked::Asked;
 use crate::overload::guard::Guard;
 use crate::retry::RetryPolicy;
+use crate::telemetry::detail::Detail;
 use crate::telemetry::metrics::RequestStats;
 use crate::termination::TlsListener;
 use crate::trust::Trusted;
@@ -73,6 +74,8 @@ pub struct Plan {
     pub interception: Option<Box<Interception>>,
     /// Every cluster, by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
+    /// How finely metrics are told apart.
+    pub detail: Detail,
 }
 
 impl Plan {

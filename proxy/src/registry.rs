@@ -16,8 +16,12 @@ use crate::cluster::endpoint::{Endpoint, EndpointKey};
 use crate::cluster::{Cluster, ClusterLoad};
 use crate::overload::Overload;
 use crate::telemetry::connections::ConnectionStats;
+use crate::telemetry::kind::OVERFLOW;
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
 use crate::upstream_tls::{UpstreamSettings, UpstreamTls};
+
+/// Rules and clusters whose requests, or connections, are told apart. More are counted as one for each direction, until a plan has fewer.
+const LABELS_MAX: usize = 50_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -118,9 +122,9 @@ impl Registry {
         }
     }
 
-    /// The counters of a series.
+    /// The counters of a series; of one for all where there are too many.
     pub fn requests(&mut self, labels: RequestLabels) -> Arc<RequestStats> {
-        let workers = self.workers;
+        let (workers, labels) = (self.workers, bounded(&self.requests, labels));
         let stats = self
             .requests
             .entry(labels)
@@ -130,7 +134,7 @@ impl Registry {
 
     /// The counters of a series of connections.
     pub fn connections(&mut self, labels: RequestLabels) -> Arc<ConnectionStats> {
-        let workers = self.workers;
+        let (workers, labels) = (self.workers, bounded(&self.connections, labels));
         let fresh = |labels: &RequestLabels| Arc::new(ConnectionStats::new(labels.clone(), workers));
         self.connections.entry(labels).or_insert_with_key(fresh).clone()
     }
@@ -196,6 +200,14 @@ impl Registry {
     }
 }
 
+/// These labels, while there is room for them.
+fn bounded<V>(known: &HashMap<RequestLabels, V>, labels: RequestLabels) -> RequestLabels {
+    if known.len() < LABELS_MAX || known.contains_key(&labels) {
+        return labels;
+    }
+    RequestLabels { rule: OVERFLOW.into(), cluster: OVERFLOW.into(), ..labels }
+}
+
 fn retain_held<K: Eq + Hash, V>(map: &mut HashMap<K, Arc<V>>) {
     map.retain(|_, state| Arc::strong_count(state) > 1);
 }
@@ -251,6 +263,23 @@ mod tests {
         assert_eq!((health.endpoints(), health.ejected()), (2, 0), "one that left is out of the count");
         registry.enrol([], true, 4);
         assert_eq!(health.endpoints(), 0, "a cluster that is gone");
+    }
+
+    #[test]
+    fn rules_beyond_the_bound_are_counted_as_one() {
+        let labels = |number: usize| RequestLabels {
+            direction: Direction::Outbound,
+            rule: number.to_string().into(),
+            cluster: "shop/cart:80".into(),
+        };
+        let mut registry = Registry::new(1);
+        let held: Vec<_> = (0..LABELS_MAX).map(|number| registry.requests(labels(number))).collect();
+        let [one, next] = [0, 1].map(|more| registry.requests(labels(LABELS_MAX + more)));
+        assert!(Arc::ptr_eq(&one, &next) && &*one.labels.rule == OVERFLOW);
+        assert!(Arc::ptr_eq(&held[7], &registry.requests(labels(7))), "those that are known stay apart");
+        drop((held, one, next));
+        registry.sweep();
+        assert_eq!(*registry.requests(labels(LABELS_MAX)).labels.rule, *LABELS_MAX.to_string());
     }
 
     #[test]

@@ -108,7 +108,7 @@ where
             if direction == Direction::Inbound {
                 discourage(worker, &record, &mut reply.head);
             }
-            record.status(reply.head.status().as_u16());
+            record.answered(&reply.head, grpc);
             match &mut reply.body {
                 Body::Upstream(body) => {
                     record.streams();
@@ -128,7 +128,7 @@ where
             if direction == Direction::Inbound {
                 discourage(worker, &record, &mut reply.head);
             }
-            record.status(reply.head.status().as_u16());
+            record.answered(&reply.head, grpc);
             (reply, Some(record))
         }
     }
@@ -161,6 +161,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let Normalized { mut head, upgrade, trailers, grpc, timed, mut marked, named, .. } = request?;
     let story = record.story().clone();
     story.is_named(&head, named, grpc);
+    record.method(head.method());
     if let Some(edge) = &edge {
         edge.enter(&mut head, &peer, marked, &worker.trusted)?;
     }

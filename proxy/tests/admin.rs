@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use outrigger_proxy::admin::{
-    AdminState, CONNECTIONS_MAX, ClusterView, DnsView, EndpointView, Phase, ServerInfo, Surface, serve,
+    AdminState, CONNECTIONS_MAX, ClusterView, DnsView, EndpointView, Part, Phase, ServerInfo, Surface, serve,
 };
 use outrigger_proxy::failure::Failure;
 use outrigger_proxy::source::{Content, Running, View};
@@ -80,8 +80,15 @@ impl AdminState for Proxy {
         Vec::new()
     }
 
-    fn write_metrics(&self, exposition: &mut Exposition) {
-        exposition.counter("outrigger_test_total", "A test.").sample(&[], 5_u64);
+    fn metrics(&self) -> Vec<Part<'_>> {
+        let one = |text: &'static str, count: u64| {
+            let labels = [("part", text)];
+            let write = move |exposition: &mut Exposition| {
+                exposition.counter("outrigger_test_total", "A test.").sample(&labels, count);
+            };
+            Box::new(write) as Part<'_>
+        };
+        vec![one("first", 5), one("second", 6)]
     }
 
     fn drain(&self) {
@@ -270,7 +277,8 @@ async fn the_metrics_listener_gives_nothing_else_away() {
             "outrigger_snapshot_release 7",
             "outrigger_snapshot_age_seconds 1",
             "outrigger_snapshot_refusals_total{cause=\"untrusted\"} 0",
-            "outrigger_test_total 5",
+            "outrigger_test_total{part=\"first\"} 5",
+            "outrigger_test_total{part=\"second\"} 6",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in {text}");
         }

@@ -19,7 +19,7 @@ use outrigger_proxy::registry::Registry;
 use outrigger_proxy::report::{CALLED_FOR, Calls};
 use outrigger_proxy::stack::{Call, answer, stack};
 use outrigger_proxy::telemetry::exposition::Exposition;
-use outrigger_proxy::telemetry::health::write_health;
+use outrigger_proxy::telemetry::health::{clusters, write_health};
 use outrigger_proxy::telemetry::metrics::Direction;
 use outrigger_proxy::worker::{CurrentPlan, DownstreamLimits, Shared, Worker};
 use outrigger_snapshot::facts::{self, Discovery, Facts, TlsMode};
@@ -142,6 +142,7 @@ impl Rig {
         let local = Local {
             identity: false,
             transparent: false,
+            detail: Default::default(),
             service,
             node: "web-1".into(),
             zone,
@@ -179,7 +180,7 @@ impl Rig {
         let mut exposition = Exposition::new();
         // A cluster without a request is left out.
         drop(InFlight::start(self.cart().endpoints.load().open()[0].endpoint.clone()));
-        write_health(&self.plan(), &mut exposition);
+        write_health(&clusters(&self.plan()), &mut exposition);
         exposition.finish()
     }
 

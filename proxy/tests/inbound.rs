@@ -122,6 +122,7 @@ impl Rig {
         let local = Local {
             identity: policy.services.values().any(|service| service.mtls.is_some()),
             transparent: false,
+            detail: Default::default(),
             service: "cart".parse().unwrap(),
             node: "cart-1".into(),
             zone: None,

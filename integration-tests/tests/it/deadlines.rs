@@ -70,13 +70,14 @@ async fn retries_take_no_longer_than_the_request_may() {
     }
     // By the sidecar's own clock.
     let within = async |bound| {
-        count(&shop, &["outrigger_request_duration_seconds_bucket{", "/cart:", &format!("le=\"{bound}\"")])
+        count(&shop, &["http_client_request_duration_seconds_bucket{", "/cart:", &format!("le=\"{bound}\"")])
             .await
     };
     assert_eq!((within("0.25").await, within("0.5").await), (0, REQUESTS));
     let page = client::page(shop.metrics, "/metrics").await.expect("metrics are served").text();
-    let sum =
-        |line: &&str| line.starts_with("outrigger_request_duration_seconds_sum{") && line.contains("/cart:");
+    let sum = |line: &&str| {
+        line.starts_with("http_client_request_duration_seconds_sum{") && line.contains("/cart:")
+    };
     println!("{:?} for {REQUESTS} requests", page.lines().find(sum));
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use outrigger_integration_tests::gateway::{self, Gateway};
 use outrigger_integration_tests::mesh::{Sidecar, said};
 use outrigger_integration_tests::pki::Authority;
@@ -16,6 +16,9 @@ use crate::config::{all, backend_policy, service, service_by_dns, service_of};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
+
+/// What rows of families begin with.
+const PREFIXES: [&str; 3] = ["| `outrigger_", "| `http_", "| `process_"];
 
 const GLOBAL_LIMIT: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {name: shop}\nspec:\n  \
                             targetRefs: [{kind: Service, name: shop}]\n  \
@@ -78,6 +81,10 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     }
     let unavailable_once = format!("/later/{}", app.requests() + 1);
     client::fetch(shop.outbound, "cart", &unavailable_once).await.unwrap();
+    // One is of gRPC.
+    let mut call = client::request2(Method::POST, "down", "/shop.Cart/Add", "");
+    call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    client::send(shop.outbound, call).await.unwrap();
     // One has no time left.
     let mut late = client::request(Method::GET, "cart", "/", "");
     late.headers_mut().insert("outrigger-deadline-ms", 1.into());
@@ -93,7 +100,12 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     }
     // One never ends, and the other is one too many.
     let _full = ["/1", "/2"].map(|path| tokio::spawn(client::fetch(shop.outbound, "full", path)));
-    client::fetch(shop.inbound.expect("asked for above"), "shop", "/").await.unwrap();
+    let inbound = shop.inbound.expect("asked for above");
+    client::fetch(inbound, "shop", "/").await.unwrap();
+    let mut call = client::request2(Method::POST, "shop", "/shop.Cart/Add", "");
+    call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    call.headers_mut().insert("grpc-timeout", HeaderValue::from_static("1n"));
+    client::send(inbound, call).await.unwrap();
     let edge = Gateway::start(&mesh, "edge", &[]).await;
     edge.ready().await;
     let control_metrics = control_plane.process.listening("--metrics").await;
@@ -164,7 +176,7 @@ async fn exposed(address: SocketAddr) -> Families {
 /// What the tables of the document say.
 fn documented() -> Families {
     let mut families = Families::new();
-    for row in DOCUMENT.lines().filter(|line| line.starts_with("| `outrigger_")) {
+    for row in DOCUMENT.lines().filter(|line| PREFIXES.iter().any(|prefix| line.starts_with(prefix))) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         // Rows of expressions that are worth an alert have other columns.
         let [_, names, kind @ ("counter" | "gauge" | "histogram"), labels, meaning, ""] = cells[..] else {

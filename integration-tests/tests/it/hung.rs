@@ -89,7 +89,7 @@ async fn an_upstream_that_does_not_read_is_to_blame() {
 
 /// Requests that the sidecar has under way.
 async fn in_flight(shop: &Proxy) -> Option<u64> {
-    Some(Metrics::of(shop.metrics).await?.sum(&["outrigger_requests_in_flight{"]))
+    Some(Metrics::of(shop.metrics).await?.sum(&["http_client_active_requests{"]))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::header::{HOST, ORIGIN};
+use http::header::{ACCEPT, HOST, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -52,8 +52,8 @@ pub async fn serve(listener: TcpListener, surface: Surface, state: Rc<dyn AdminS
 
 async fn connection(stream: TcpStream, surface: Surface, is_local: bool, state: Rc<dyn AdminState>) {
     let service = service_fn(|request| {
-        let response = respond(&request, surface, is_local, state.as_ref());
-        async move { Ok::<_, Infallible>(response) }
+        let state = Rc::clone(&state);
+        async move { Ok::<_, Infallible>(respond(&request, surface, is_local, state.as_ref()).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -68,7 +68,7 @@ async fn connection(stream: TcpStream, surface: Surface, is_local: bool, state: 
     }
 }
 
-fn respond<B>(
+async fn respond<B>(
     request: &Request<B>,
     surface: Surface,
     is_local: bool,
@@ -82,8 +82,9 @@ fn respond<B>(
         method: request.method(),
         path: request.uri().path(),
         query: request.uri().query().unwrap_or_default(),
+        accept: request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default(),
     };
-    answer(surface, asked, state).into_response()
+    answer(surface, asked, state).await.into_response()
 }
 
 /// Whether a page in some browser on this machine may have sent it: by a form, or by a name that it made resolve to here.

@@ -8,13 +8,14 @@ use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::validate::TRUSTED_MAX;
 
-use super::flags::{FOLDER_POLL, Flags, OBJECT_STORE_POLL};
+use super::flags::{FOLDER_POLL, Flags, MetricsBy, OBJECT_STORE_POLL};
 use super::forward::{FORWARDS_MAX, InboundPort};
 use super::identity::identity;
 use super::place::Place;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
 use super::transparent::transparent;
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
+use crate::telemetry::detail::Detail;
 
 /// Longest node id and zone, in bytes.
 const NODE_BYTES_MAX: usize = 128;
@@ -93,6 +94,10 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         workers: flags.workers,
         memory_max_bytes: flags.memory_max.map(|mebibytes| mebibytes << 20),
         trust_keys: flags.trust_key,
+        detail: Detail {
+            endpoints: flags.metrics_by.contains(&MetricsBy::Endpoint),
+            callers: flags.metrics_by.contains(&MetricsBy::Caller),
+        },
         dns_servers: flags.dns_server,
         log: flags.log,
     })

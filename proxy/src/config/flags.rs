@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 use tracing_subscriber::EnvFilter;
@@ -141,6 +141,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15020")]
     pub(super) metrics: SocketAddr,
 
+    /// What metrics are told apart by, beyond rules and clusters: endpoint, caller; may be repeated
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_enum, hide_possible_values = true)]
+    pub(super) metrics_by: Vec<MetricsBy>,
+
     /// What survives a restart, one folder for each proxy [default: one named after service, node and store below
     /// $STATE_DIRECTORY, $XDG_STATE_HOME/outrigger, ~/.local/state/outrigger or the temporary folder]
     #[arg(long, value_name = "DIR")]
@@ -243,6 +247,13 @@ pub(super) struct Flags {
     /// Bootstrap file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+}
+
+/// What `--metrics-by` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MetricsBy {
+    Endpoint,
+    Caller,
 }
 
 fn log_filter(text: &str) -> Result<String, String> {

@@ -242,6 +242,11 @@ impl UpstreamBody {
                 if self.timer.armed() {
                     self.timer.disarm();
                 }
+                if let (true, Some(trailers), Some(passage)) =
+                    (self.grpc, frame.trailers_ref(), &mut self.passage)
+                {
+                    passage.record.iter_mut().for_each(|record| record.called(grpc::status(trailers)));
+                }
                 if !self.incoming.is_end_stream() {
                     self.await_client(clock::now_ns());
                 } else if let Some(passage) = self.passage.take() {

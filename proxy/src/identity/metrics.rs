@@ -10,7 +10,6 @@ pub fn write(keeper: &Keeper, exposition: &mut Exposition) {
     if !keeper.shared.wanted() {
         return;
     }
-    keeper.shared.callers().write(exposition);
     exposition
         .counter("outrigger_certificate_renewals_total", "Times that a certificate was put into force.")
         .sample(&[], keeper.renewals.get());
@@ -35,8 +34,15 @@ pub fn write(keeper: &Keeper, exposition: &mut Exposition) {
             )
             .sample(&[("reason", reason)], 1_u64);
     }
-    let ends = keeper.each(|role, facts| (role, facts.serial.clone(), facts.not_after_unix));
-    for (role, serial, until_unix) in ends {
+    let lives =
+        keeper.each(|role, facts| (role, facts.serial.clone(), facts.not_before_unix, facts.not_after_unix));
+    for (role, serial, from_unix, until_unix) in lives {
+        exposition
+            .gauge(
+                "outrigger_certificate_start_timestamp_seconds",
+                "From when on a certificate can be used, in seconds since 1970.",
+            )
+            .sample(&[("role", role), ("serial", &serial)], from_unix.max(0) as u64);
         exposition
             .gauge(
                 "outrigger_certificate_expiry_timestamp_seconds",

@@ -124,6 +124,7 @@ impl Plan {
                     trust,
                     interception,
                     clusters,
+                    detail: local.detail,
                 })
             }
         }

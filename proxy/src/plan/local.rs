@@ -8,6 +8,7 @@ use outrigger_snapshot::name::ServiceName;
 
 use crate::cluster::balance::subset::Caller;
 use crate::cluster::hash_ring::stable_hash;
+use crate::telemetry::detail::Detail;
 
 /// Where this proxy stands.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Local {
     pub identity: bool,
     /// Whether connections are intercepted.
     pub transparent: bool,
+    /// How finely metrics are told apart, where no policy says so.
+    pub detail: Detail,
 }
 
 impl Local {

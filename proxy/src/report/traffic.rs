@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::clock;
 use crate::registry::Registry;
 use crate::telemetry::connections::ConnectionStats;
+use crate::telemetry::duration::Counted;
 use crate::telemetry::metrics::{DURATION_BOUNDS_NS, Direction, RequestLabels, RequestStats};
 
 /// Clusters in one report: what a control plane takes.
@@ -184,15 +185,18 @@ impl Totals {
 }
 
 fn of_requests(stats: &Arc<RequestStats>) -> Totals {
-    let mut totals = Totals::default();
+    let (mut totals, mut counted) = (Totals::default(), Counted::default());
     for shard in stats.shards() {
         let [aborted, .., failed] = &shard.classes;
         totals.failures += aborted.value() + failed.value();
         totals.requests += shard.classes.iter().map(|class| class.value()).sum::<u64>();
-        for (bucket, count) in totals.durations.iter_mut().zip(&shard.duration) {
-            *bucket += count.value();
-        }
+        // Since ever: what has been idle for long counts, too.
+        shard
+            .kinds()
+            .into_iter()
+            .for_each(|kinds| kinds.each(0, |_, series, _| counted.add(&series.durations)));
     }
+    totals.durations = counted.classic();
     totals
 }
 
@@ -212,8 +216,15 @@ fn is_zero(count: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::kind::{Ending, Kind, Verb};
+    use crate::telemetry::kinds::Finished;
 
     const SECOND_NS: u64 = 1_000_000_000;
+
+    fn over(status: Option<u16>, duration_ns: u64) -> Finished {
+        let kind = Kind::new(Verb::default(), status, Ending::default());
+        Finished { status, kind, duration_ns, now_ns: 0, trace: None }
+    }
 
     fn labels(rule: &str, cluster: &str) -> RequestLabels {
         RequestLabels { direction: Direction::Outbound, rule: rule.into(), cluster: cluster.into() }
@@ -231,9 +242,9 @@ mod tests {
         let (mut traffic, registry) = traffic();
         let one = registry.borrow_mut().requests(labels("one", "default/cart:80"));
         let other = registry.borrow_mut().requests(labels("other", "default/cart:80"));
-        one.shard(0).finish(Some(200), 400_000);
-        one.shard(1).finish(Some(503), 400_000);
-        other.shard(0).finish(None, 20 * SECOND_NS);
+        one.shard(0).finish(&over(Some(200), 400_000), &Arc::default());
+        one.shard(1).finish(&over(Some(503), 400_000), &Arc::default());
+        other.shard(0).finish(&over(None, 20 * SECOND_NS), &Arc::default());
         let told = traffic.lately(10 * SECOND_NS);
         assert_eq!((told.window_ms, told.clusters.len(), told.left_out), (10_000, 1, 0));
         let cart = &told.clusters[0];
@@ -244,7 +255,7 @@ mod tests {
 
         // The window moves on in two steps, and what it has left behind does not count.
         assert_eq!(traffic.lately(16 * SECOND_NS).clusters[0].requests, 3);
-        one.shard(0).finish(Some(200), 400_000);
+        one.shard(0).finish(&over(Some(200), 400_000), &Arc::default());
         assert_eq!(traffic.lately(31 * SECOND_NS).clusters[0].requests, 4);
         let told = traffic.lately(32 * SECOND_NS);
         assert_eq!((told.window_ms, told.clusters[0].requests, told.clusters[0].failures), (16_000, 1, 0));
@@ -256,13 +267,15 @@ mod tests {
     fn a_series_that_began_anew_is_counted_from_nothing() {
         let (mut traffic, registry) = traffic();
         let stats = registry.borrow_mut().requests(labels("one", "default/cart:80"));
-        (0..5).for_each(|_| stats.shard(0).finish(Some(200), 1));
+        for _ in 0..5 {
+            stats.shard(0).finish(&over(Some(200), 1), &Arc::default());
+        }
         traffic.lately(15 * SECOND_NS);
         traffic.lately(30 * SECOND_NS);
         drop(stats);
         registry.borrow_mut().sweep();
         let stats = registry.borrow_mut().requests(labels("one", "default/cart:80"));
-        stats.shard(0).finish(Some(200), 1);
+        stats.shard(0).finish(&over(Some(200), 1), &Arc::default());
         assert_eq!(traffic.lately(31 * SECOND_NS).clusters[0].requests, 1);
     }
 
@@ -272,7 +285,9 @@ mod tests {
         let mut held = Vec::new();
         for number in 0..TRAFFIC_MAX + 3 {
             let stats = registry.borrow_mut().requests(labels("r", &format!("default/s{number:03}:80")));
-            (0..=number).for_each(|_| stats.shard(0).finish(Some(200), 1));
+            for _ in 0..=number {
+                stats.shard(0).finish(&over(Some(200), 1), &Arc::default());
+            }
             held.push(stats);
         }
         let told = traffic.lately(SECOND_NS);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::exposition::Exposition;
+use super::fading::Fading;
 use super::metrics::{Counter, Direction, RequestLabels, WorkerStats};
 use super::tries::write_picks;
 use crate::cluster::balance::PICK_REASONS;
@@ -25,6 +26,7 @@ const DURATION_BOUNDS_NS: [u64; 8] = [
 pub struct ConnectionStats {
     /// What they are.
     pub labels: RequestLabels,
+    fading: Fading,
     shards: Box<[ConnectionShard]>,
 }
 
@@ -50,7 +52,8 @@ pub struct ConnectionShard {
 impl ConnectionStats {
     /// All zero.
     pub fn new(labels: RequestLabels, workers: usize) -> Self {
-        Self { labels, shards: (0..workers).map(|_| ConnectionShard::default()).collect() }
+        let shards = (0..workers).map(|_| ConnectionShard::default()).collect();
+        Self { labels, fading: Fading::default(), shards }
     }
 
     /// One worker's part.
@@ -75,6 +78,13 @@ impl Default for ConnectionShard {
 }
 
 impl ConnectionShard {
+    /// Changes with every connection.
+    fn total(&self) -> u64 {
+        let counters =
+            self.ended.iter().chain(&self.refused).chain(&self.bytes).chain([&self.retries, &self.open]);
+        counters.map(Counter::value).fold(0, u64::wrapping_add)
+    }
+
     /// Counts a connection that is over; `end` as in [`ENDS`].
     pub fn finish(&self, end: usize, duration_ns: u64) {
         self.open.subtract(1);
@@ -85,15 +95,19 @@ impl ConnectionShard {
     }
 }
 
-/// Writes connections by rule and cluster. Series that have seen nothing are left out.
-pub fn write_connections(
-    all: &[Arc<ConnectionStats>],
-    workers: &[Arc<WorkerStats>],
-    exposition: &mut Exposition,
-) {
+/// Writes connections by rule and cluster. Series that have seen nothing, or nothing for long, are left out.
+pub fn write_connections(all: &[Arc<ConnectionStats>], now_ns: u64, exposition: &mut Exposition) {
     for stats in all {
-        write_series(&stats.labels, &stats.shards.iter().collect::<Vec<_>>(), exposition);
+        let total = stats.shards.iter().map(ConnectionShard::total).fold(0, u64::wrapping_add);
+        let open = stats.shards.iter().any(|shard| shard.open.value() > 0);
+        if !stats.fading.is_gone(total, now_ns) || open {
+            write_series(&stats.labels, &stats.shards.iter().collect::<Vec<_>>(), exposition);
+        }
     }
+}
+
+/// Writes connections that met no rule.
+pub fn write_unrouted_connections(workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
     for direction in [Direction::Inbound, Direction::Outbound] {
         let shards: Vec<_> =
             workers.iter().map(|worker| &worker.unrouted_connections[direction as usize]).collect();

@@ -5,74 +5,33 @@ use std::sync::Arc;
 use outrigger_certs::problem::Problem;
 
 use super::exposition::Exposition;
-use super::metrics::{
-    Counter, DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats,
-};
-use super::tries::write_tries;
+use super::metrics::{Counter, Direction, WorkerStats};
 use crate::clock;
 use crate::local_reply::ROWS;
 use crate::plan::Plan;
 use crate::resolve::Metrics as ResolveMetrics;
 use crate::resolve::state::{Failure, Nothing};
 
-const CLASSES: [&str; 6] = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// Writes requests by rule and cluster. Series that have seen nothing are left out: with 10,000 clusters, most are.
-pub fn write_requests(all: &[Arc<RequestStats>], workers: &[Arc<WorkerStats>], exposition: &mut Exposition) {
-    for stats in all {
-        write_series(&stats.labels, &stats.shards().iter().collect::<Vec<_>>(), exposition);
-    }
-    for direction in [Direction::Inbound, Direction::Outbound] {
-        let shards: Vec<_> = workers.iter().map(|worker| &worker.unrouted[direction as usize]).collect();
-        write_series(&RequestLabels { direction, rule: "".into(), cluster: "".into() }, &shards, exposition);
-    }
-}
-
-fn write_series(labels: &RequestLabels, shards: &[&RequestShard], exposition: &mut Exposition) {
-    let sum = |counter: &dyn Fn(&RequestShard) -> u64| {
-        shards.iter().map(|shard| counter(shard)).fold(0, u64::wrapping_add)
-    };
-    let in_flight = sum(&|shard| shard.in_flight.value());
-    let classes: [u64; CLASSES.len()] =
-        std::array::from_fn(|class| sum(&|shard| shard.classes[class].value()));
-    if in_flight == 0 && classes.iter().all(|count| *count == 0) {
-        return;
-    }
-    let base =
-        [("direction", labels.direction.as_str()), ("rule", &labels.rule), ("cluster", &labels.cluster)];
-    for (class, count) in CLASSES.iter().zip(classes).filter(|(_, count)| *count > 0) {
-        let [direction, rule, cluster] = base;
-        exposition
-            .counter("outrigger_requests_total", "Requests that are over, by status class.")
-            .sample(&[direction, rule, cluster, ("code_class", class)], count);
-    }
-    exposition.gauge("outrigger_requests_in_flight", "Requests that are not over.").sample(&base, in_flight);
-    write_tries(base, shards, exposition);
-    let bucket = |index: usize| sum(&|shard| shard.duration[index].value());
-    let bounds = DURATION_BOUNDS_NS.iter().enumerate();
-    exposition
-        .histogram(
-            "outrigger_request_duration_seconds",
-            "From the request head to the last byte of the response.",
-        )
-        .sample(
-            &base,
-            bounds.map(|(index, bound)| (*bound as f64 / 1e9, bucket(index))),
-            bucket(DURATION_BOUNDS_NS.len()),
-            sum(&|shard| shard.duration_ns.value()) as f64 / 1e9,
-        );
-}
-
 /// Endpoints of one cluster that are written; beyond it `/clusters` shows them.
 pub const ENDPOINTS_WRITTEN_MAX: usize = 100;
+/// Those of all clusters.
+pub const ALL_ENDPOINTS_WRITTEN_MAX: usize = 10_000;
 
 /// Writes the load of every endpoint that has seen a request, of clusters with few enough of them.
 pub fn write_endpoints(plan: &Plan, exposition: &mut Exposition) {
     let now_ns = clock::now_ns();
-    for cluster in plan.clusters.values() {
+    let mut clusters: Vec<_> = plan.clusters.values().collect();
+    // Those that there is no room for are the same in each scrape.
+    clusters.sort_by(|one, next| one.name.cmp(&next.name));
+    let mut written = 0;
+    for cluster in clusters {
         let endpoints = cluster.endpoints.load();
         if endpoints.entries().len() > ENDPOINTS_WRITTEN_MAX {
             continue;
+        }
+        written += endpoints.entries().len();
+        if written > ALL_ENDPOINTS_WRITTEN_MAX {
+            return;
         }
         for endpoint in
             endpoints.entries().iter().map(|entry| &entry.endpoint).filter(|endpoint| endpoint.requests() > 0)

@@ -1,30 +1,80 @@
-//! The Prometheus text format, version 0.0.4. Whoever has metrics takes an [`Exposition`], opens each of its families once or
-//! several times, and adds samples; each family comes out as one block with one `HELP` and one `TYPE`, as the format asks.
+//! What a scrape gets. Whoever has metrics takes an [`Exposition`], opens each of its families once or several times, and adds samples;
+//! each family comes out as one block, in the format that was asked for.
 
-use std::fmt::{self, Write};
+use std::collections::HashMap;
+use std::fmt;
 
-/// What `Content-Type` to send with it.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use self::format::Format;
+
+mod format;
+mod protobuf;
+mod text;
 
 /// All metrics of one scrape.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Exposition {
+    format: Format,
     families: Vec<Family>,
+    /// Where each of them is. Names are ours, and few.
+    known: HashMap<&'static str, usize>,
 }
 
 /// Samples of one name.
 #[derive(Debug)]
 pub struct Family {
+    format: Format,
     name: &'static str,
     help: &'static str,
     kind: Kind,
-    lines: String,
+    /// As `format` has them.
+    samples: Vec<u8>,
 }
 
 /// Samples of one histogram.
 #[derive(Debug)]
 pub struct Histogram<'a> {
     family: &'a mut Family,
+}
+
+/// A distribution.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Distribution {
+    /// Upper bounds, and the number of values up to each but above the one before.
+    pub buckets: Vec<(f64, u64)>,
+    /// The number of values above the last.
+    pub beyond: u64,
+    /// All values together.
+    pub sum: f64,
+    /// The same by bounds that grow evenly. Text has no room for it.
+    pub native: Option<Native>,
+    /// Values that lead to a trace; by bucket, each at most once.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// The buckets of a native histogram of Prometheus, of values that are not negative.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Native {
+    /// Bounds are powers of 2^(2^-schema).
+    pub schema: i32,
+    /// What is taken for zero.
+    pub zero_threshold: f64,
+    /// How many of that there are.
+    pub zero: u64,
+    /// Buckets with values, by the power that is their upper bound, and how many values there are.
+    pub buckets: Vec<(i32, u64)>,
+}
+
+/// A value whose trace is kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exemplar {
+    /// Its bucket; that after the last is for those beyond.
+    pub bucket: usize,
+    /// Its trace.
+    pub trace: u128,
+    /// What it is.
+    pub value: f64,
+    /// When it was, in milliseconds since 1970.
+    pub at_unix_ms: u64,
 }
 
 /// A sample's value.
@@ -43,10 +93,21 @@ enum Kind {
     Histogram,
 }
 
+impl Default for Exposition {
+    fn default() -> Self {
+        Self::of(Format::Text)
+    }
+}
+
 impl Exposition {
-    /// Nothing yet.
+    /// Nothing yet, in the text format.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing yet.
+    pub fn of(format: Format) -> Self {
+        Self { format, families: Vec::new(), known: HashMap::new() }
     }
 
     /// A count that only grows, without a unit or in base units. Its name ends in `_total`.
@@ -65,25 +126,30 @@ impl Exposition {
         Histogram { family: self.family(name, help, Kind::Histogram) }
     }
 
-    /// The text of the whole scrape. A family without samples is left out.
-    pub fn finish(self) -> String {
-        let bytes = self
-            .families
-            .iter()
-            .map(|family| family.lines.len() + family.help.len() + 2 * family.name.len() + 32);
-        let mut text = String::with_capacity(bytes.sum());
-        for family in self.families.iter().filter(|family| !family.lines.is_empty()) {
-            let Family { name, help, kind, lines } = family;
-            let help = Escaped { text: help, quote: false };
-            push(&mut text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}"));
+    /// The page, in whatever format it is. A family without samples is left out.
+    pub fn page(self) -> Vec<u8> {
+        let bytes = |family: &Family| family.samples.len() + family.help.len() + 2 * family.name.len() + 32;
+        let mut page = Vec::with_capacity(self.families.iter().map(bytes).sum::<usize>() + 8);
+        for family in self.families.iter().filter(|family| !family.samples.is_empty()) {
+            match self.format {
+                Format::Text | Format::OpenMetrics => text::family(family, &mut page),
+                Format::Protobuf => protobuf::family(family, &mut page),
+            }
         }
-        text
+        if self.format == Format::OpenMetrics {
+            page.extend_from_slice(text::END);
+        }
+        page
+    }
+
+    /// The page as text.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.page()).into_owned()
     }
 
     fn family(&mut self, name: &'static str, help: &'static str, kind: Kind) -> &mut Family {
-        let known = self.families.iter().position(|family| family.name == name);
-        let index = known.unwrap_or_else(|| {
-            self.families.push(Family { name, help, kind, lines: String::new() });
+        let index = *self.known.entry(name).or_insert_with(|| {
+            self.families.push(Family { format: self.format, name, help, kind, samples: Vec::new() });
             self.families.len() - 1
         });
         &mut self.families[index]
@@ -93,24 +159,11 @@ impl Exposition {
 impl Family {
     /// Adds a sample. Label names are ours; values may be anything.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<Value>) -> &mut Self {
-        self.line("", labels, None, value.into());
+        match self.format {
+            Format::Text | Format::OpenMetrics => text::sample(self, labels, value.into()),
+            Format::Protobuf => protobuf::sample(self, labels, value.into()),
+        }
         self
-    }
-
-    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<&str>, value: Value) {
-        let name = self.name;
-        push(&mut self.lines, format_args!("{name}{suffix}"));
-        let bound = bound.map(|bound| ("le", bound));
-        let mut opening = '{';
-        for (label, text) in labels.iter().copied().chain(bound) {
-            let text = Escaped { text, quote: true };
-            push(&mut self.lines, format_args!("{opening}{label}=\"{text}\""));
-            opening = ',';
-        }
-        if opening == ',' {
-            self.lines.push('}');
-        }
-        push(&mut self.lines, format_args!(" {value}\n"));
     }
 }
 
@@ -124,16 +177,26 @@ impl Histogram<'_> {
         beyond: u64,
         sum: f64,
     ) -> &mut Self {
-        let mut count = 0_u64;
-        for (bound, values) in buckets {
-            count = count.wrapping_add(values);
-            self.family.line("_bucket", labels, Some(&bound.to_string()), count.into());
+        let buckets = buckets.into_iter().collect();
+        self.distribution(labels, &Distribution { buckets, beyond, sum, ..Distribution::default() })
+    }
+
+    /// The same of one that has more to it.
+    pub fn distribution(&mut self, labels: &[(&str, &str)], values: &Distribution) -> &mut Self {
+        match self.family.format {
+            Format::Text | Format::OpenMetrics => text::distribution(self.family, labels, values),
+            Format::Protobuf => protobuf::distribution(self.family, labels, values),
         }
-        count = count.wrapping_add(beyond);
-        self.family.line("_bucket", labels, Some("+Inf"), count.into());
-        self.family.line("_sum", labels, None, sum.into());
-        self.family.line("_count", labels, None, count.into());
         self
+    }
+}
+
+impl Value {
+    fn real(self) -> f64 {
+        match self {
+            Self::Whole(value) => value as f64,
+            Self::Real(value) => value,
+        }
     }
 }
 
@@ -161,17 +224,6 @@ impl From<f64> for Value {
     }
 }
 
-impl fmt::Display for Value {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Whole(value) => write!(formatter, "{value}"),
-            Self::Real(value) if value == f64::INFINITY => formatter.write_str("+Inf"),
-            Self::Real(value) if value == f64::NEG_INFINITY => formatter.write_str("-Inf"),
-            Self::Real(value) => write!(formatter, "{value}"),
-        }
-    }
-}
-
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -180,30 +232,6 @@ impl fmt::Display for Kind {
             Self::Histogram => "histogram",
         })
     }
-}
-
-struct Escaped<'a> {
-    text: &'a str,
-    quote: bool,
-}
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.text.chars() {
-            match character {
-                '\\' => formatter.write_str("\\\\")?,
-                '\n' => formatter.write_str("\\n")?,
-                '"' if self.quote => formatter.write_str("\\\"")?,
-                other => formatter.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn push(text: &mut String, what: fmt::Arguments<'_>) {
-    // A String takes every write.
-    let _ = text.write_fmt(what);
 }
 
 #[cfg(test)]

@@ -11,24 +11,32 @@ use crate::health_check::Results;
 use crate::plan::Plan;
 use crate::telemetry::metrics::Direction;
 
-/// Writes ejections and breakers of the clusters that have seen a request, or are not well.
-pub fn write_health(plan: &Plan, exposition: &mut Exposition) {
-    let matters = |cluster: &&Arc<Cluster>| {
+/// A cluster, and which way it is.
+pub type Aimed = (Direction, Arc<Cluster>);
+
+/// The workload's own, and those that it calls.
+pub fn clusters(plan: &Plan) -> Vec<Aimed> {
+    let own = plan.inbound.iter().flat_map(|(_, rule)| &rule.destinations);
+    let own = own.map(|destination| (Direction::Inbound, destination.cluster.clone()));
+    own.chain(plan.clusters.values().map(|called| (Direction::Outbound, called.clone()))).collect()
+}
+
+/// Writes ejections and breakers of those clusters that have seen a request, or are not well.
+pub fn write_health(clusters: &[Aimed], exposition: &mut Exposition) {
+    let matters = |(_, cluster): &&Aimed| {
         let endpoints = cluster.endpoints.load();
         let used = || endpoints.entries().iter().any(|entry| entry.endpoint.requests() > 0);
         cluster.load.health.is_troubled() || used()
     };
-    for cluster in plan.clusters.values().filter(matters) {
-        write_ejections(cluster, exposition);
-        write_breaker(cluster, exposition);
-        write_zones(cluster, exposition);
-        write_subset(cluster, exposition);
-        write_budget(cluster, exposition);
-        write_limits(cluster, Direction::Outbound, exposition);
-    }
-    let own = plan.inbound.iter().flat_map(|(_, rule)| &rule.destinations);
-    for cluster in own.map(|destination| &destination.cluster).filter(matters) {
-        write_limits(cluster, Direction::Inbound, exposition);
+    for (direction, cluster) in clusters.iter().filter(matters) {
+        if *direction == Direction::Outbound {
+            write_ejections(cluster, exposition);
+            write_breaker(cluster, exposition);
+            write_zones(cluster, exposition);
+            write_subset(cluster, exposition);
+            write_budget(cluster, exposition);
+        }
+        write_limits(cluster, *direction, exposition);
     }
 }
 

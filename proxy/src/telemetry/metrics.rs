@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use outrigger_certs::problem::Problem;
 
 use super::connections::ConnectionShard;
+use super::fading::Fading;
+use super::kinds::{Finished, Kinds, Room};
 use super::turn::Turns;
 use crate::cluster::balance::PICK_REASONS;
 use crate::connect::TlsFailure;
@@ -54,6 +56,16 @@ impl Counter {
     /// Takes off; only the owning worker may call it.
     pub fn subtract(&self, count: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_sub(count), Relaxed);
+    }
+
+    /// Becomes this; only the owning worker may call it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Begins anew; only the owning worker may call it.
+    pub fn clear(&self) {
+        self.set(0);
     }
 
     /// The value.
@@ -103,6 +115,8 @@ pub struct RequestLabels {
 pub struct RequestStats {
     /// What they are.
     pub labels: RequestLabels,
+    /// Whether any came lately.
+    pub fading: Fading,
     shards: Box<[RequestShard]>,
 }
 
@@ -113,10 +127,8 @@ pub struct RequestShard {
     pub classes: [Counter; 6],
     /// Not over yet.
     pub in_flight: Counter,
-    /// From the request head to the last byte of the response.
-    pub duration: [Counter; DURATION_BOUNDS_NS.len() + 1],
-    /// Sum of all durations.
-    pub duration_ns: Counter,
+    /// From the request head to the last byte of the response, once there is one.
+    kinds: OnceLock<Box<Kinds>>,
     /// From the request head to the first try.
     pub overhead: [Counter; OVERHEAD_BOUNDS_NS.len() + 1],
     /// Sum of that.
@@ -152,7 +164,8 @@ pub struct Seldom {
 impl RequestStats {
     /// All zero.
     pub fn new(labels: RequestLabels, workers: usize) -> Self {
-        Self { labels, shards: (0..workers).map(|_| RequestShard::default()).collect() }
+        let shards = (0..workers).map(|_| RequestShard::default()).collect();
+        Self { labels, fading: Fading::default(), shards }
     }
 
     /// One worker's part.
@@ -167,14 +180,17 @@ impl RequestStats {
 }
 
 impl RequestShard {
-    /// Counts a request that is over. `status` is `None` if it never got one.
-    pub fn finish(&self, status: Option<u16>, duration_ns: u64) {
+    /// Counts a request that is over; whether there is room for its kind.
+    pub fn finish(&self, finished: &Finished, room: &Arc<Room>) -> bool {
         self.in_flight.subtract(1);
-        let class = usize::from(status.unwrap_or(0) / 100).min(5);
+        let class = usize::from(finished.status.unwrap_or(0) / 100).min(5);
         self.classes[class].add(1);
-        let bucket = DURATION_BOUNDS_NS.iter().position(|bound| duration_ns <= *bound);
-        self.duration[bucket.unwrap_or(DURATION_BOUNDS_NS.len())].add(1);
-        self.duration_ns.add(duration_ns);
+        self.kinds.get_or_init(|| Box::new(Kinds::new(Some(room.clone())))).count(finished)
+    }
+
+    /// Durations by kind, if there was a request.
+    pub fn kinds(&self) -> Option<&Kinds> {
+        self.kinds.get().map(|kinds| &**kinds)
     }
 
     /// What few requests meet.
@@ -224,6 +240,10 @@ pub struct WorkerStats {
     pub local_replies: LocalReplies,
     /// Requests that met no rule, inbound then outbound.
     pub unrouted: [RequestShard; 2],
+    /// Series of durations of this process.
+    pub room: Arc<Room>,
+    /// Durations for whose kind there was no room, inbound then outbound.
+    pub beyond: Beyond,
     /// Connections that met no rule, inbound then outbound.
     pub unrouted_connections: [ConnectionShard; 2],
     /// Requests that a fault held up.
@@ -265,9 +285,38 @@ impl WorkerStats {
         }
     }
 
+    /// One worker's, of a process whose series of durations take their place in `room`.
+    pub fn sharing(room: Arc<Room>) -> Self {
+        Self { room, ..Self::default() }
+    }
+
+    /// Counts a request that is over, of the rule and cluster whose shard that is.
+    pub fn finish(&self, direction: Direction, shard: &RequestShard, finished: &Finished) {
+        if !shard.finish(finished, &self.room) {
+            self.beyond.requests.add(1);
+            self.beyond.kinds[direction as usize]
+                .count(&Finished { kind: finished.kind.beyond(), ..*finished });
+        }
+    }
+
     /// Open downstream connections.
     pub fn open_connections(&self) -> u64 {
         self.downstream_connections.iter().map(Counter::value).sum()
+    }
+}
+
+/// Durations that have no series of their own.
+#[derive(Debug)]
+pub struct Beyond {
+    /// By class of status, inbound then outbound.
+    pub kinds: [Kinds; 2],
+    /// How many there are.
+    pub requests: Counter,
+}
+
+impl Default for Beyond {
+    fn default() -> Self {
+        Self { kinds: [Kinds::new(None), Kinds::new(None)], requests: Counter::default() }
     }
 }
 

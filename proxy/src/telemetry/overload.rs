@@ -7,7 +7,7 @@ use outrigger_snapshot::name::ClusterName;
 use super::exposition::Exposition;
 use super::metrics::WorkerStats;
 use crate::lineage::Lineages;
-use crate::memory::{Memory, resident_bytes};
+use crate::memory::Memory;
 use crate::overload::counts::WAIT_BOUNDS_NS;
 use crate::overload::priority::CLASSES;
 use crate::overload::{Cause, Overload};
@@ -82,11 +82,8 @@ pub fn write_lineages(lineages: &Lineages, workers: &[Arc<WorkerStats>], exposit
         .sample(&[], discouraged);
 }
 
-/// Writes how much memory the process has, and may have.
+/// Writes how much memory the process may have.
 pub fn write_memory(memory: &Memory, exposition: &mut Exposition) {
-    exposition
-        .gauge("outrigger_memory_bytes", "Memory of the process: its resident set.")
-        .sample(&[], resident_bytes().unwrap_or_default());
     exposition
         .gauge("outrigger_memory_max_bytes", "Memory that the process may have; 0: nobody says.")
         .sample(&[], memory.max_bytes().unwrap_or_default());
