@@ -1,6 +1,6 @@
 //! The text formats: that of Prometheus, version 0.0.4, and OpenMetrics 1.0, which has exemplars.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 
 use super::{Distribution, Exemplar, Family, Format, Kind, Value};
@@ -16,8 +16,9 @@ pub(super) fn family(family: &Family, page: &mut Vec<u8>) {
         (Format::OpenMetrics, Kind::Counter) => name.trim_end_matches("_total"),
         _ => name,
     };
-    let help = Escaped { text: help, quote: family.format == Format::OpenMetrics };
-    push(page, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    push(page, format_args!("# HELP {name} "));
+    escaped(page, help, family.format == Format::OpenMetrics);
+    push(page, format_args!("\n# TYPE {name} {kind}\n"));
     page.extend_from_slice(samples);
 }
 
@@ -52,15 +53,20 @@ fn line(
     exemplar: Option<&Exemplar>,
 ) {
     let (name, page) = (family.name, &mut family.samples);
-    push(page, format_args!("{name}{suffix}"));
+    // A page may have a hundred thousand of these: pieces are copied, not formatted.
+    page.extend_from_slice(name.as_bytes());
+    page.extend_from_slice(suffix.as_bytes());
     let bound = bound.map(|bound| ("le", bound));
-    let mut opening = '{';
+    let mut opening = b'{';
     for (label, text) in labels.iter().copied().chain(bound) {
-        let text = Escaped { text, quote: true };
-        push(page, format_args!("{opening}{label}=\"{text}\""));
-        opening = ',';
+        page.push(opening);
+        page.extend_from_slice(label.as_bytes());
+        page.extend_from_slice(b"=\"");
+        escaped(page, text, true);
+        page.push(b'"');
+        opening = b',';
     }
-    if opening == ',' {
+    if opening == b',' {
         page.push(b'}');
     }
     push(page, format_args!(" {value}"));
@@ -82,22 +88,17 @@ impl fmt::Display for Value {
     }
 }
 
-struct Escaped<'a> {
-    text: &'a str,
-    quote: bool,
-}
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.text.chars() {
-            match character {
-                '\\' => formatter.write_str("\\\\")?,
-                '\n' => formatter.write_str("\\n")?,
-                '"' if self.quote => formatter.write_str("\\\"")?,
-                other => formatter.write_char(other)?,
-            }
+fn escaped(page: &mut Vec<u8>, text: &str, quote: bool) {
+    let special = |byte: &u8| matches!(byte, b'\\' | b'\n') || quote && *byte == b'"';
+    if !text.as_bytes().iter().any(special) {
+        return page.extend_from_slice(text.as_bytes());
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => page.extend_from_slice(b"\\n"),
+            _ if special(&byte) => page.extend_from_slice(&[b'\\', byte]),
+            _ => page.push(byte),
         }
-        Ok(())
     }
 }
 
