@@ -3,19 +3,18 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use outrigger_certs::files::FilesError;
 use outrigger_filters::RateLimits;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::listeners::{Listeners, announce};
-use crate::admin::{self, AdminState, ServerInfo, Surface};
+use self::telling::{serve_admin, server_info, start_reports, start_traces};
 use crate::applier::{Applier, Keepers};
 use crate::certificates::Certificates;
 use crate::config::{self, Config};
@@ -30,15 +29,16 @@ use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
 use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
-use crate::report::{Calls, Reporter, Traffic, latest};
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
+use crate::traces::export::{Export, ExportError};
 use crate::trust::Trusted;
-use crate::worker::{CurrentPlan, Phase};
+use crate::worker::{CurrentPlan, Phase, Shared};
 
 mod listeners;
+mod telling;
 
 /// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
@@ -79,6 +79,9 @@ pub enum AppError {
     /// The certificate.
     #[error("cannot prove the identity of --identity-cert and --identity-key")]
     Identity(#[from] FilesError),
+    /// Where traces go.
+    #[error("cannot tell of requests in traces")]
+    Traces(#[from] ExportError),
     /// The library of TLS.
     #[error("cannot set up TLS")]
     Tls(#[from] tokio_rustls::rustls::Error),
@@ -93,7 +96,7 @@ impl AppError {
         match self {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
-            Self::Key(_) | Self::Store(_) | Self::Identity(_) | Self::Root => Exit::Usage,
+            Self::Key(_) | Self::Store(_) | Self::Identity(_) | Self::Traces(_) | Self::Root => Exit::Usage,
             Self::State(_) | Self::Resolve(_) | Self::Tls(_) | Self::System(_) => Exit::Failed,
         }
     }
@@ -113,7 +116,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let memory = Arc::new(Memory::new(max_bytes).giving_back(give_back));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = prove(&config, &state)?;
-    let crew = start_crew(&config, &plan, &memory, &identity)?;
+    let traces = start_traces(&config)?;
+    let crew = start_crew(&config, &plan, &memory, &identity, traces.as_ref())?;
     let keepers = keepers(&config, identity, &crew)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
@@ -137,6 +141,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
+        traces: traces.as_ref().map(|traces| traces.shared().handing),
         plan,
         keepers,
         status: source.status(),
@@ -160,13 +165,19 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         () = told_to_end(&mut signals, &overview) => {
             end_in_order(&state);
             tell(Turn::Stopping);
-            return Ok(crew.stop());
+            return Ok(stop(crew, traces));
         }
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
     let in_order = carry(listeners, &config, &crew, &overview, &mut signals, &poll_now, &state).await?;
-    Ok(crew.stop() && in_order)
+    Ok(stop(crew, traces) && in_order)
+}
+
+/// Stops the workers, then whoever tells of what they did; whether each thread ended well.
+fn stop(crew: Crew, traces: Option<Export>) -> bool {
+    let stopped = crew.stop();
+    traces.is_none_or(Export::end) && stopped
 }
 
 /// Takes calls until there is a reason to end; whether nothing was cut that was to be finished.
@@ -213,10 +224,19 @@ fn start_crew(
     plan: &CurrentPlan,
     memory: &Arc<Memory>,
     identity: &Keeper,
+    traces: Option<&Export>,
 ) -> std::io::Result<Crew> {
-    let (proxies, trusted) = (Trusted::new(&config.proxy_protocol_from), Trusted::new(&config.trusted));
-    let limits = config.downstream.into();
-    Crew::start(config.workers.get(), plan, memory, identity.shared(), limits, proxies, trusted)
+    let shared = Shared {
+        plan: plan.clone(),
+        lineages: Arc::default(),
+        memory: memory.clone(),
+        limits: config.downstream.into(),
+        identity: identity.shared().clone(),
+        proxies: Arc::new(Trusted::new(&config.proxy_protocol_from)),
+        trusted: Trusted::new(&config.trusted),
+        traces: traces.map(Export::shared),
+    };
+    Crew::start(config.workers.get(), shared)
 }
 
 /// What looks after certificates, and after the ports of a gateway.
@@ -257,24 +277,6 @@ fn local(config: &Config) -> Local {
     }
 }
 
-/// Says what runs here to whoever the flags name, if anyone.
-fn start_reports(config: &Config, overview: &Rc<Overview>) {
-    if let Some(target) = config.report.clone() {
-        let status = overview.status.clone();
-        let calls = Calls::new(overview.plan.clone());
-        let traffic = Traffic::new(overview.registry.clone(), config.workers.get());
-        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
-            .with_traffic(traffic)
-            .with_failures({
-                let overview = overview.clone();
-                move || latest(overview.failures(), overview.clocks())
-            })
-            .with_certificates(overview.keepers.identity.clone(), overview.keepers.certificates.clone());
-        let _ = overview.reports.set(reporter.counts()); // empty until here
-        tokio::task::spawn_local(reporter.run());
-    }
-}
-
 /// Has global rate limits counted with the store that the flags name, if any.
 fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<StoreStatus> {
     let store = config.rate_limit_store.clone()?;
@@ -283,29 +285,6 @@ fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<S
     let stored = move || limits.borrow().rate_limits.stored();
     tokio::task::spawn_local(rate_limit_store::run(store, status.clone(), stored));
     Some(status)
-}
-
-fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> ServerInfo {
-    ServerInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        service: config.service.to_string(),
-        node: config.node.clone(),
-        zone: config.zone.clone(),
-        process: std::process::id(),
-        started_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
-        workers: config.workers.get(),
-        listeners: listeners.addresses(),
-        store: config.store.clone(),
-        state_dir: state.path().display().to_string(),
-    }
-}
-
-fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {
-    for (listener, surface) in [(&listeners.admin, Surface::Admin), (&listeners.metrics, Surface::Metrics)] {
-        let listener = TcpListener::from_std(listener.try_clone()?)?;
-        tokio::task::spawn_local(admin::serve(listener, surface, overview.clone() as Rc<dyn AdminState>));
-    }
-    Ok(())
 }
 
 /// Waits until someone wants the process to end that has not begun to serve.

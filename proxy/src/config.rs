@@ -11,6 +11,7 @@ mod layers;
 mod place;
 mod rate_limit_store;
 mod target;
+mod traces;
 mod transparent;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ pub use layers::Origin;
 pub use place::Place;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
+pub use traces::{Otlp, Traces};
 pub use transparent::{Transparent, UnknownDestinations};
 
 /// What a proxy needs to know before it has seen a snapshot.
@@ -80,6 +82,8 @@ pub struct Config {
     pub report: Option<ReportTarget>,
     /// Where global rate limits are counted, if anywhere.
     pub rate_limit_store: Option<RateLimitStore>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<Traces>,
     /// How long a downstream connection may take for what.
     pub downstream: Downstream,
     /// How the end goes.

@@ -52,6 +52,7 @@ pub mod story;
 pub mod sweep;
 pub mod telemetry;
 pub mod termination;
+pub mod traces;
 pub mod transport;
 pub mod trust;
 pub mod upstream_tls;

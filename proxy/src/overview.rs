@@ -32,6 +32,7 @@ use crate::telemetry::health::{write_checks, write_health};
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::overload::{write_faults, write_lineages, write_memory, write_overload};
 use crate::telemetry::rate_limit::write_limits;
+use crate::traces::{self, handing::Handing};
 use crate::worker::{CurrentPlan, Phase};
 
 /// Everything that can be looked at, on the control thread.
@@ -63,6 +64,8 @@ pub struct Overview {
     pub shutdown: Rc<Notify>,
     /// What became of reports, if any are made.
     pub reports: OnceCell<Arc<Counts>>,
+    /// What became of traces, if they are told.
+    pub traces: Option<Arc<Handing>>,
     /// How it stands with the store of global rate limits, if there is one.
     pub rate_limit_store: Option<StoreStatus>,
     /// Who this proxy is to others, what it shows to strangers, and where they come in.
@@ -136,6 +139,9 @@ impl AdminState for Overview {
         }
         write_checks(&self.checks, exposition);
         write_discovery(&self.names, exposition);
+        if let Some(handing) = &self.traces {
+            traces::metrics::write(handing, exposition);
+        }
         if let Some(counts) = self.reports.get() {
             counts.write(exposition);
         }

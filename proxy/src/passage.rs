@@ -234,6 +234,9 @@ impl Drop for Record {
             if told.is_failure(self.status) {
                 self.worker.stats.failures.keep(Failure::of(&told, self.status, now_ns));
             }
+            if let Some(traces) = &self.worker.traces {
+                traces.over(&told, self.status, now_ns, || self.worker.random());
+            }
         }
         self.worker.stories.end(&self.story);
     }

@@ -160,7 +160,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let Call { request, body, direction, port, addressed, peer, caller, client, edge, started_ns, .. } = call;
     let Normalized { mut head, upgrade, trailers, grpc, timed, mut marked, named, .. } = request?;
     let story = record.story().clone();
-    story.is_named(&head, named, grpc);
+    story.is_named(&head, named, grpc, worker.traces.as_ref());
     if let Some(edge) = &edge {
         edge.enter(&mut head, &peer, marked, &worker.trusted)?;
     }
@@ -193,6 +193,10 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let certificate = certificate(direction, edge.as_deref(), caller.as_deref(), client.as_deref());
     let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
     story.ends_by(deadline_ns);
+    if let Some(traces) = &worker.traces {
+        let stranger = edge.is_some() && !worker.trusted.contains(&peer);
+        traces.decide(&story, &mut head, stranger, worker.random());
+    }
     add_forwarded(&mut head, &peer, certificate, story.made());
     match direction {
         Direction::Inbound => record.remember(&head, bequeath(&head, marked, deadline_ns)),

@@ -20,6 +20,7 @@ use crate::pool::Pools;
 use crate::story::Stories;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::traces::{self, Traces};
 use crate::trust::Trusted;
 
 /// The plan that is in force; `None` before the first.
@@ -104,6 +105,8 @@ pub struct Shared {
     pub proxies: Arc<Trusted>,
     /// Whose word counts at a gateway about where a request comes from.
     pub trusted: Trusted,
+    /// Where traces go, if they are told.
+    pub traces: Option<traces::Shared>,
 }
 
 /// See the module.
@@ -135,6 +138,8 @@ pub struct Worker {
     pub proxies: Arc<Trusted>,
     /// Whose word counts at a gateway about where a request comes from.
     pub trusted: Trusted,
+    /// Its traces, if they are told.
+    pub traces: Option<Traces>,
     /// Places for handshakes with callers.
     pub handshakes: Rc<Places>,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
@@ -147,7 +152,7 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, memory, limits, identity, proxies, trusted } = shared;
+        let Shared { plan, lineages, memory, limits, identity, proxies, trusted, traces } = shared;
         let sweep = Sweep::new();
         Rc::new(Self {
             index,
@@ -163,6 +168,7 @@ impl Worker {
             identity,
             proxies,
             trusted,
+            traces: traces.map(Traces::new),
             handshakes: Places::new(HANDSHAKES_MAX),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),

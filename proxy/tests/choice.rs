@@ -122,6 +122,7 @@ impl Rig {
             memory,
             limits,
             trusted: Default::default(),
+            traces: None,
         };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run(worker.stats.clone()));

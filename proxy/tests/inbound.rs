@@ -95,6 +95,7 @@ impl Rig {
                 identity: Default::default(),
                 proxies: Default::default(),
                 trusted: Default::default(),
+                traces: None,
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),

@@ -56,6 +56,7 @@ mod strangers;
 mod streams;
 mod systemd;
 mod thin;
+mod traces;
 mod unix;
 mod why;
 mod workers;

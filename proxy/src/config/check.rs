@@ -13,6 +13,7 @@ use super::forward::{FORWARDS_MAX, InboundPort};
 use super::identity::identity;
 use super::place::Place;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
+use super::traces::traces;
 use super::transparent::transparent;
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 
@@ -73,6 +74,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         identity: identity(&flags)?,
         report: report(&flags)?,
         rate_limit_store: rate_limit_store(&flags)?,
+        traces: traces(&flags, environment)?,
         poll: flags.poll.unwrap_or(if is_folder { FOLDER_POLL } else { OBJECT_STORE_POLL }),
         store,
         service,

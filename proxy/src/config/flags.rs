@@ -30,6 +30,10 @@ pub const OBJECT_STORE_POLL: Duration = Duration::from_secs(10);
 pub const WORKERS_MAX: usize = 256;
 /// Largest `--memory-max`: 1 TiB.
 const MEMORY_MIB_MAX: u64 = 1 << 20;
+/// Shortest `--trace-slow`.
+const SLOW_MIN: Duration = Duration::from_millis(1);
+/// Longest `--trace-slow`.
+const SLOW_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest limit of a downstream connection.
 const DOWNSTREAM_MIN: Duration = Duration::from_millis(100);
 /// Longest limit of a downstream connection.
@@ -202,6 +206,15 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(super) report_ca_file: Option<PathBuf>,
 
+    /// The collector that traces go to by OTLP: http[s]://HOST:PORT, by gRPC if the port is 4317, else by HTTP [default:
+    /// $OTEL_EXPORTER_OTLP_ENDPOINT; the other OTEL_* variables are heard, too]
+    #[arg(long, value_name = "URL")]
+    pub(super) otlp: Option<String>,
+
+    /// What takes longer than this is told of in a trace, whether its trace was drawn or not
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = slow)]
+    pub(super) trace_slow: Duration,
+
     /// Where global rate limits are counted: redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE] of a store that speaks the Redis protocol.
     /// Everyone on the machine can read a command line: pass a password in the environment, or in the file
     #[arg(long, value_name = "URL")]
@@ -253,6 +266,11 @@ fn log_filter(text: &str) -> Result<String, String> {
 fn poll(text: &str) -> Result<Duration, String> {
     let poll = duration::parse(text)?;
     if (POLL_MIN..=POLL_MAX).contains(&poll) { Ok(poll) } else { Err("expected 20ms to 1h".to_owned()) }
+}
+
+fn slow(text: &str) -> Result<Duration, String> {
+    let slow = duration::parse(text)?;
+    if (SLOW_MIN..=SLOW_MAX).contains(&slow) { Ok(slow) } else { Err("expected 1ms to 24h".to_owned()) }
 }
 
 fn downstream(text: &str) -> Result<Duration, String> {

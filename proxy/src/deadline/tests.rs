@@ -90,6 +90,7 @@ fn the_future_of_a_request_stays_small() {
             identity: Default::default(),
             proxies: Default::default(),
             trusted: Default::default(),
+            traces: None,
             plan: Default::default(),
             lineages: Default::default(),
             memory: Default::default(),

@@ -70,6 +70,7 @@ impl Rig {
                     identity: Default::default(),
                     proxies: Default::default(),
                     trusted: Default::default(),
+                    traces: None,
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),
