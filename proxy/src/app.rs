@@ -14,7 +14,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::listeners::{Listeners, announce};
-use self::telling::{serve_admin, server_info, start_reports, start_traces};
+use self::telling::{Tellers, serve_admin, server_info, start_reports};
+use crate::access_log::writer::{LogError, Writer};
 use crate::applier::{Applier, Keepers};
 use crate::certificates::Certificates;
 use crate::config::{self, Config};
@@ -23,6 +24,7 @@ use crate::gateway::Ports;
 use crate::health_check;
 use crate::identity::{self, Keeper};
 use crate::listener::BindError;
+use crate::logging::Logging;
 use crate::memory::{self, Memory};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
@@ -82,6 +84,9 @@ pub enum AppError {
     /// Where traces go.
     #[error("cannot tell of requests in traces")]
     Traces(#[from] ExportError),
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] LogError),
     /// The library of TLS.
     #[error("cannot set up TLS")]
     Tls(#[from] tokio_rustls::rustls::Error),
@@ -96,7 +101,12 @@ impl AppError {
         match self {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
-            Self::Key(_) | Self::Store(_) | Self::Identity(_) | Self::Traces(_) | Self::Root => Exit::Usage,
+            Self::Key(_)
+            | Self::Store(_)
+            | Self::Identity(_)
+            | Self::Traces(_)
+            | Self::AccessLog(_)
+            | Self::Root => Exit::Usage,
             Self::State(_) | Self::Resolve(_) | Self::Tls(_) | Self::System(_) => Exit::Failed,
         }
     }
@@ -104,7 +114,7 @@ impl AppError {
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
 /// `give_back` has the allocator return what is free.
-pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
+pub async fn run(config: Config, logging: Logging, give_back: fn()) -> Result<bool, AppError> {
     let mut signals = Signals::new()?;
     let state = Arc::new(StateDir::open(&config.state, &format!("{} of {}", config.node, config.service))?);
     mark_panics(state.path());
@@ -116,8 +126,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let memory = Arc::new(Memory::new(max_bytes).giving_back(give_back));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = prove(&config, &state)?;
-    let traces = start_traces(&config)?;
-    let crew = start_crew(&config, &plan, &memory, &identity, traces.as_ref())?;
+    let tellers = Tellers::start(&config)?;
+    let crew = start_crew(&config, &plan, &memory, &identity, &tellers)?;
     let keepers = keepers(&config, identity, &crew)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
@@ -141,7 +151,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
-        traces: traces.as_ref().map(|traces| traces.shared().handing),
+        tellers: tellers.overview(),
         plan,
         keepers,
         status: source.status(),
@@ -155,6 +165,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         drain: Rc::default(),
         shutdown: Rc::default(),
         reports: Default::default(),
+        logging,
     });
     start_reports(&config, &overview);
     announce(&listeners);
@@ -165,19 +176,19 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         () = told_to_end(&mut signals, &overview) => {
             end_in_order(&state);
             tell(Turn::Stopping);
-            return Ok(stop(crew, traces));
+            return Ok(stop(crew, tellers));
         }
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
     let in_order = carry(listeners, &config, &crew, &overview, &mut signals, &poll_now, &state).await?;
-    Ok(stop(crew, traces) && in_order)
+    Ok(stop(crew, tellers) && in_order)
 }
 
 /// Stops the workers, then whoever tells of what they did; whether each thread ended well.
-fn stop(crew: Crew, traces: Option<Export>) -> bool {
+fn stop(crew: Crew, tellers: Tellers) -> bool {
     let stopped = crew.stop();
-    traces.is_none_or(Export::end) && stopped
+    tellers.end() && stopped
 }
 
 /// Takes calls until there is a reason to end; whether nothing was cut that was to be finished.
@@ -224,7 +235,7 @@ fn start_crew(
     plan: &CurrentPlan,
     memory: &Arc<Memory>,
     identity: &Keeper,
-    traces: Option<&Export>,
+    tellers: &Tellers,
 ) -> std::io::Result<Crew> {
     let shared = Shared {
         plan: plan.clone(),
@@ -234,7 +245,8 @@ fn start_crew(
         identity: identity.shared().clone(),
         proxies: Arc::new(Trusted::new(&config.proxy_protocol_from)),
         trusted: Trusted::new(&config.trusted),
-        traces: traces.map(Export::shared),
+        traces: tellers.traces.as_ref().map(Export::shared),
+        access_log: tellers.access_log.as_ref().map(Writer::shared),
     };
     Crew::start(config.workers.get(), shared)
 }
@@ -291,7 +303,7 @@ fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<S
 async fn told_to_end(signals: &mut Signals, overview: &Overview) {
     loop {
         tokio::select! {
-            wish = signals.next() => if wish != Wish::PollNow { return },
+            wish = signals.next() => if !matches!(wish, Wish::PollNow | Wish::Reopen) { return },
             () = overview.drain.notified() => return,
             () = overview.shutdown.notified() => return,
         }
@@ -339,6 +351,7 @@ async fn until_the_end(
                     tell(Turn::Ready);
                 }
             }
+            Wish::Reopen => overview.tellers.reopen(),
             Wish::Drain => break,
             Wish::Stop => {
                 end_in_order(state);

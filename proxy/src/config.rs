@@ -2,6 +2,7 @@
 //! `OUTRIGGER_*` variable, the file of `--config`, a default. What comes out is checked: nothing later has to ask again
 //! whether an address or a key makes sense. `main` calls it once, prints [`ConfigError`] and ends with its exit code.
 
+mod access_log;
 mod check;
 mod duration;
 mod flags;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
 
+pub use access_log::AccessLog;
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use forward::{FORWARDS_MAX, Forward, InboundPort};
 pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError, WorkloadSocket};
@@ -82,6 +84,8 @@ pub struct Config {
     pub report: Option<ReportTarget>,
     /// Where global rate limits are counted, if anywhere.
     pub rate_limit_store: Option<RateLimitStore>,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLog>,
     /// Where traces go, if anywhere.
     pub traces: Option<Traces>,
     /// How long a downstream connection may take for what.

@@ -13,7 +13,6 @@ use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
 use crate::deadline::Stage;
 use crate::error::{ProxyError, Timeout};
-use crate::failure::Failure;
 use crate::http::body::Progress;
 use crate::lineage::Inheritance;
 use crate::local_reply::Mishap;
@@ -231,12 +230,7 @@ impl Drop for Record {
                 }
             };
             shard.finish(self.status, now_ns.saturating_sub(told.started_ns));
-            if told.is_failure(self.status) {
-                self.worker.stats.failures.keep(Failure::of(&told, self.status, now_ns));
-            }
-            if let Some(traces) = &self.worker.traces {
-                traces.over(&told, self.status, now_ns, || self.worker.random());
-            }
+            self.worker.tells(&told, self.status, now_ns);
         }
         self.worker.stories.end(&self.story);
     }
@@ -369,6 +363,11 @@ impl Passage {
         if let Some(record) = self.record {
             record.end(now_ns);
         }
+    }
+
+    /// So much of the response goes down.
+    pub fn sends(&self, bytes: usize) {
+        self.record.iter().for_each(|record| record.story.sends(bytes));
     }
 
     /// The response is given up at `now_ns`, not complete.

@@ -117,7 +117,11 @@ where
                     }
                     (reply, None)
                 }
-                Body::Empty | Body::Full(_) | Body::Downstream(_) | Body::Replay(_) => (reply, Some(record)),
+                Body::Full(bytes) => {
+                    record.story().sends(bytes.len());
+                    (reply, Some(record))
+                }
+                Body::Empty | Body::Downstream(_) | Body::Replay(_) => (reply, Some(record)),
             }
         }
         Err(error) => {
@@ -129,6 +133,9 @@ where
                 discourage(worker, &record, &mut reply.head);
             }
             record.status(reply.head.status().as_u16());
+            if let Body::Full(bytes) = &reply.body {
+                record.story().sends(bytes.len());
+            }
             (reply, Some(record))
         }
     }

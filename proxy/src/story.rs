@@ -15,6 +15,7 @@ use outrigger_snapshot::head::RequestHead;
 use crate::caller::Caller;
 use crate::error::ProxyError;
 use crate::grpc;
+use crate::http::body::Progress;
 use crate::http::forwarded::REQUEST_ID;
 use crate::lineage::Names;
 use crate::local_reply::{MISHAPS, Mishap, UPSTREAM_GRPC_STATUS, UPSTREAM_STATUS};
@@ -74,6 +75,10 @@ pub struct Told {
     pub ending: Option<Box<Ending>>,
     /// What it says of itself.
     pub text: Text,
+    /// How much of its body has come, if it has one.
+    body: Option<Rc<Progress>>,
+    /// How much of its answer went down, in bytes.
+    pub bytes_out: u64,
 }
 
 impl Told {
@@ -93,6 +98,8 @@ impl Told {
             tries_omitted: 0,
             ending: None,
             text: Text::default(),
+            body: None,
+            bytes_out: 0,
         }
     }
 
@@ -101,6 +108,11 @@ impl Told {
         let (mut tries, mut text) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.text));
         tries.clear();
         *self = Self { tries, text: text.cleared(), ..Self::new() };
+    }
+
+    /// How much of its body has come, in bytes.
+    pub fn bytes_in(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.bytes.get())
     }
 
     /// The method.
@@ -133,6 +145,16 @@ impl Story {
     /// A request came, as `parts` have it. `made` is for an id, should it need one.
     pub fn arrives(&self, parts: &request::Parts, made: [u64; 2]) {
         self.0.borrow_mut().text.arrives(parts, made);
+    }
+
+    /// Its body is to come.
+    pub fn has_body(&self, progress: Rc<Progress>) {
+        self.0.borrow_mut().body = Some(progress);
+    }
+
+    /// So much of its answer goes down.
+    pub fn sends(&self, bytes: usize) {
+        self.0.borrow_mut().bytes_out += bytes as u64;
     }
 
     /// Who sends it.

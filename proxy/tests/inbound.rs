@@ -96,6 +96,7 @@ impl Rig {
                 proxies: Default::default(),
                 trusted: Default::default(),
                 traces: None,
+                access_log: None,
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),

@@ -43,6 +43,7 @@ const HYPER_MODULES: &[&str] = &[
 
 /// The parts of the proxy that may ask what time of day it is, and only to stamp: starts, applied snapshots, heartbeats.
 const WALL_CLOCK_MODULES: &[&str] = &[
+    "proxy/src/access_log/line.rs",
     "proxy/src/app/telling.rs",
     "proxy/src/applier.rs",
     "proxy/src/certificates.rs",

@@ -1,6 +1,7 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
 mod access;
+mod access_log;
 mod alerts;
 mod armed;
 mod authority;

@@ -5,13 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 
+use super::AppError;
 use super::listeners::Listeners;
+use crate::access_log::writer::Writer;
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::config::Config;
-use crate::overview::Overview;
+use crate::overview::{self, Overview};
 use crate::report::{Calls, Reporter, Traffic, latest};
 use crate::state_dir::StateDir;
-use crate::traces::export::{Export, ExportError, Teller};
+use crate::traces::export::{Export, Teller};
 
 /// Says what runs here to whoever the flags name, if anyone.
 pub(super) fn start_reports(config: &Config, overview: &Rc<Overview>) {
@@ -31,15 +33,40 @@ pub(super) fn start_reports(config: &Config, overview: &Rc<Overview>) {
     }
 }
 
-/// Tells of requests in traces, if the flags say where.
-pub(super) fn start_traces(config: &Config) -> Result<Option<Export>, ExportError> {
-    let teller = Teller {
-        service: config.service.clone(),
-        node: config.node.clone(),
-        zone: config.zone.clone(),
-        gateway: config.gateway.is_some(),
-    };
-    config.traces.as_ref().map(|traces| Export::start(traces, teller)).transpose()
+/// Those who tell of each request.
+#[derive(Debug)]
+pub(super) struct Tellers {
+    pub(super) traces: Option<Export>,
+    pub(super) access_log: Option<Writer>,
+}
+
+impl Tellers {
+    /// Starts those that the flags ask for.
+    pub(super) fn start(config: &Config) -> Result<Self, AppError> {
+        let teller = Teller {
+            service: config.service.clone(),
+            node: config.node.clone(),
+            zone: config.zone.clone(),
+            gateway: config.gateway.is_some(),
+        };
+        let traces = config.traces.as_ref().map(|traces| Export::start(traces, teller)).transpose()?;
+        let log = config.access_log.clone().map(|log| Writer::start(log.target, log.choice)).transpose()?;
+        Ok(Self { traces, access_log: log })
+    }
+
+    /// What became of what they tell.
+    pub(super) fn overview(&self) -> overview::Tellers {
+        overview::Tellers {
+            traces: self.traces.as_ref().map(|traces| traces.shared().handing),
+            access_log: self.access_log.as_ref().map(|log| (log.counts(), log.reopener())),
+        }
+    }
+
+    /// The workers are gone: says the last. Whether each thread ended well.
+    pub(super) fn end(self) -> bool {
+        self.access_log.into_iter().for_each(Writer::end);
+        self.traces.is_none_or(Export::end)
+    }
 }
 
 pub(super) fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> ServerInfo {

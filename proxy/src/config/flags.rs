@@ -16,7 +16,8 @@ use super::place::Place;
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::transparent::UnknownDestinations;
-use super::{check, duration};
+use super::{access_log, check, duration};
+use crate::access_log::Format;
 
 /// Shortest `--poll`.
 pub const POLL_MIN: Duration = Duration::from_millis(20);
@@ -58,7 +59,7 @@ Examples:
   outrigger-proxy --store s3://bucket/mesh --service cart --trust-key ed25519:... --report https://cp.internal:15300
   outrigger-proxy --store ./mesh --service cart --ca https://cp.internal:15301 --join-token-file cart.token
 
-SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now.
+SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now, SIGUSR1 opens the access log anew.
 Exit codes: 0 drained or stopped, 1 failed while running, 2 wrong usage, 3 neither the store nor --state-dir has a
 snapshot to start with, 4 an address is taken.";
 
@@ -214,6 +215,18 @@ pub(super) struct Flags {
     /// What takes longer than this is told of in a trace, whether its trace was drawn or not
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = slow)]
     pub(super) trace_slow: Duration,
+
+    /// Writes a line for each request: to stdout, or at the end of a file, which SIGUSR1 opens anew
+    #[arg(long, value_name = "FILE", value_parser = access_log::target)]
+    pub(super) access_log: Option<PathBuf>,
+
+    /// How a line of the access log is written: json or text [default: json]
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
+    pub(super) access_log_format: Option<Format>,
+
+    /// Of requests that did not fail, so many have a line [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = access_log::percentage)]
+    pub(super) access_log_sampling: Option<u32>,
 
     /// Where global rate limits are counted: redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE] of a store that speaks the Redis protocol.
     /// Everyone on the machine can read a command line: pass a password in the environment, or in the file

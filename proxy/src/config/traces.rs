@@ -110,16 +110,8 @@ pub(super) fn traces(flags: &Flags, environment: &Environment<'_>) -> Result<Opt
         None => Propagators::default(),
         Some(names) => Propagators::read_names(&names).or_else(wrong)?,
     };
-    let number = |name: &str, usual: usize, most: usize| match said(name) {
-        None => Ok(usual),
-        Some(text) => {
-            let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-            number
-                .map_or_else(|| wrong(format!("{name} is {text:?}, expected a number from 1 to {most}")), Ok)
-        }
-    };
-    let queue = number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE, QUEUE_MAX)?;
-    let delay_ms = number("OTEL_BSP_SCHEDULE_DELAY", DELAY.as_millis() as usize, 3_600_000)?;
+    let queue = number(&said, "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE, QUEUE_MAX)?;
+    let delay_ms = number(&said, "OTEL_BSP_SCHEDULE_DELAY", DELAY.as_millis() as usize, 3_600_000)?;
     let slow_ns = flags.trace_slow.as_nanos() as u64;
     Ok(Some(Traces {
         endpoint,
@@ -129,8 +121,20 @@ pub(super) fn traces(flags: &Flags, environment: &Environment<'_>) -> Result<Opt
         choice: Choice { sampler, slow_ns, propagators },
         delay: Duration::from_millis(delay_ms as u64),
         queue,
-        batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH, QUEUE_MAX)?.min(queue),
+        batch: number(&said, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH, QUEUE_MAX)?.min(queue),
     }))
+}
+
+/// A number of a variable, from 1 to `most`.
+fn number(
+    said: &dyn Fn(&str) -> Option<String>,
+    name: &str,
+    usual: usize,
+    most: usize,
+) -> Result<usize, ConfigError> {
+    let Some(text) = said(name) else { return Ok(usual) };
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.map_or_else(|| wrong(format!("{name} is {text:?}, expected a number from 1 to {most}")), Ok)
 }
 
 fn wrong<T>(problem: String) -> Result<T, ConfigError> {

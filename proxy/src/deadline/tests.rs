@@ -91,6 +91,7 @@ fn the_future_of_a_request_stays_small() {
             proxies: Default::default(),
             trusted: Default::default(),
             traces: None,
+            access_log: None,
             plan: Default::default(),
             lineages: Default::default(),
             memory: Default::default(),

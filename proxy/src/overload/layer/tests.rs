@@ -71,6 +71,7 @@ impl Rig {
                     proxies: Default::default(),
                     trusted: Default::default(),
                     traces: None,
+                    access_log: None,
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),
