@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
+use outrigger_snapshot::policy::SHARE_WHOLE;
 use tokio::sync::Notify;
 
 use self::line::Lines;
@@ -29,7 +30,7 @@ const WAIT: Duration = Duration::from_millis(100);
 pub struct Choice {
     /// How it is written.
     pub format: Format,
-    /// Of 10,000 requests that did not fail, so many have a line.
+    /// Of [`SHARE_WHOLE`] requests that did not fail, so many have a line.
     pub share: u32,
 }
 
@@ -72,8 +73,12 @@ impl AccessLog {
 
     /// A request is over at `now_ns`: writes a line, if it has one. `random` decides which have.
     pub fn over(&self, told: &Told, status: Option<u16>, now_ns: u64, random: impl FnOnce() -> u64) {
-        let share = self.shared.choice.share;
-        let drawn = || share >= 10_000 || random() % 10_000 < u64::from(share);
+        let said = told.telemetry();
+        if said.is_some_and(|said| said.access_log == Some(false)) {
+            return;
+        }
+        let share = said.and_then(|said| said.access_log_share).unwrap_or(self.shared.choice.share);
+        let drawn = || share >= SHARE_WHOLE || random() % u64::from(SHARE_WHOLE) < u64::from(share);
         let failed = told.is_failure(status);
         if !failed && !drawn() {
             return;

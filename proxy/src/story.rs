@@ -11,6 +11,7 @@ use std::rc::Rc;
 use http::header::HeaderMap;
 use http::request;
 use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::policy::Telemetry;
 
 use crate::caller::Caller;
 use crate::error::ProxyError;
@@ -108,6 +109,11 @@ impl Told {
         let (mut tries, mut text) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.text));
         tries.clear();
         *self = Self { tries, text: text.cleared(), ..Self::new() };
+    }
+
+    /// What a policy says is told of it, if one does.
+    pub fn telemetry(&self) -> Option<&Telemetry> {
+        self.resolution.as_ref()?.destination()?.cluster.telemetry.as_ref()
     }
 
     /// How much of its body has come, in bytes.

@@ -70,7 +70,11 @@ impl Traces {
     /// what they say that others should be told.
     pub fn decide(&self, story: &Story, head: &mut RequestHead, stranger: bool, random: u64) {
         let Choice { sampler, propagators, .. } = &self.shared.choice;
-        let mut trace = story.told().place();
+        let (mut trace, share) = {
+            let told = story.told();
+            (told.place(), told.telemetry().and_then(|telemetry| telemetry.traces))
+        };
+        let sampler = share.map_or(*sampler, |share| sampler.of(share));
         let (sampled, draw) =
             if stranger { (None, random & sampler::DRAW_MAX) } else { (trace.sampled, trace.id.draw()) };
         if sampler.draws(sampled, draw) {
@@ -90,11 +94,12 @@ impl Traces {
     /// A request is over at `now_ns`: tells of it if it was drawn, or if it ended badly and there is room for such.
     pub fn over(&self, told: &Told, status: Option<u16>, now_ns: u64, random: impl FnOnce() -> u64) {
         let Shared { choice, handing } = &self.shared;
+        let slow_ns = told.telemetry().and_then(|telemetry| telemetry.slow_ms).map(|ms| ms * 1_000_000);
         let mut trace = told.place();
         let why = match () {
             () if trace.span != 0 => Why::Drawn,
             () if told.is_failure(status) => Why::Failed,
-            () if now_ns.saturating_sub(told.started_ns) > choice.slow_ns => Why::Slow,
+            () if now_ns.saturating_sub(told.started_ns) > slow_ns.unwrap_or(choice.slow_ns) => Why::Slow,
             () => return,
         };
         if why != Why::Drawn {

@@ -220,3 +220,44 @@ async fn without_a_wish_nothing_is_told() {
     shop.drain().await;
     assert_eq!(collector.exports(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_says_what_is_told_of_a_service() {
+    let (mesh, app, collector) = (Mesh::new(), App::start("cart").await, Collector::start().await);
+    let policy = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: TelemetryPolicy\nmetadata: {{name: {name}}}\nspec:\n  \
+             targetRefs: [{{kind: Service, name: {name}}}]\n  {spec}"
+        )
+    };
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("quiet", &[app.addr]),
+        policy("quiet", "accessLog: {enabled: false}"),
+        service("told", &[app.addr]),
+        policy("told", "traces: {sampling: 100%}\n  accessLog: {sampling: 0%}"),
+        service("slow", &[app.addr]),
+        policy("slow", "traces: {slow: 1ms}"),
+    ]));
+    let log = mesh.folder().join("access.log");
+    let path = log.display().to_string();
+    let sidecar = Sidecar::beside("shop").with(&["--otlp", &collector.url(), "--access-log", &path]);
+    let shop =
+        Proxy::start(&mesh, sidecar.told(&[SOON, ("OTEL_TRACES_SAMPLER", "parentbased_always_off")])).await;
+    shop.ready().await;
+    for host in ["quiet", "told", "slow"] {
+        client::fetch(shop.outbound, host, "/slow/5").await.unwrap();
+    }
+    let hosts: Vec<_> =
+        spans(&collector, 4).await.iter().map(|span| span.attribute("server.address").to_owned()).collect();
+    assert_eq!(hosts, ["told", "told", "slow", "slow"]);
+    let text = eventually(DEADLINE, "a line", async || {
+        std::fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n'))
+    })
+    .await;
+    assert!(text.lines().count() == 1 && text.contains("\"slow\""), "{text}");
+    let file = mesh.folder().join("config-0.yaml");
+    let explained = mesh.outrigger(["explain", "-f", &file.display().to_string(), "--as", "shop", "told"]);
+    let said = outrigger_integration_tests::mesh::said(&explained);
+    assert!(said.contains("traces of 100%"), "{said}");
+}

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use outrigger_snapshot::policy::SHARE_WHOLE;
+
 use super::ConfigError;
 use super::flags::Flags;
 use crate::access_log::writer::Target;
@@ -29,7 +31,7 @@ pub(super) fn access_log(flags: &Flags) -> Result<Option<AccessLog>, ConfigError
         };
     };
     let target = if target.as_os_str() == "stdout" { Target::Stdout } else { Target::File(target.clone()) };
-    let share = flags.access_log_sampling.unwrap_or(10_000);
+    let share = flags.access_log_sampling.unwrap_or(SHARE_WHOLE);
     let choice = Choice { format: flags.access_log_format.unwrap_or(Format::Json), share };
     Ok(Some(AccessLog { target, choice }))
 }

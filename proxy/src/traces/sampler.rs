@@ -1,5 +1,7 @@
 //! Which traces are told of: the samplers that OpenTelemetry names.
 
+use outrigger_snapshot::policy::SHARE_WHOLE;
+
 /// What a draw is below.
 const DRAWS: u64 = 1 << 56;
 /// The largest draw.
@@ -19,6 +21,12 @@ impl Sampler {
     pub fn ratio(share: f64, by_parent: bool) -> Self {
         let share = share.clamp(0.0, 1.0);
         Self { by_parent, from: ((1.0 - share) * DRAWS as f64) as u64 }
+    }
+
+    /// The same, of another share of [`SHARE_WHOLE`] traces about which nobody has decided.
+    pub fn of(self, share: u32) -> Self {
+        let untold = u128::from(SHARE_WHOLE.saturating_sub(share));
+        Self { from: (u128::from(DRAWS) * untold / u128::from(SHARE_WHOLE)) as u64, ..self }
     }
 
     /// As `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` name it.
@@ -94,5 +102,9 @@ mod tests {
         // Evenly over all draws.
         let drawn = (0..100_000).filter(|nth| sampler.draws(None, nth * (DRAWS / 100_000))).count();
         assert!((999..=1_001).contains(&drawn), "{drawn}");
+        let of = |share| sampler.of(share);
+        assert!(of(SHARE_WHOLE).draws(None, 0) && !of(0).draws(None, DRAW_MAX));
+        let drawn = (0..100_000).filter(|nth| of(50).draws(None, nth * (DRAWS / 100_000))).count();
+        assert!((499..=501).contains(&drawn), "{drawn}");
     }
 }
