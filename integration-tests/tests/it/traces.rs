@@ -256,8 +256,8 @@ async fn a_policy_says_what_is_told_of_a_service() {
     })
     .await;
     assert!(text.lines().count() == 1 && text.contains("\"slow\""), "{text}");
-    let file = mesh.folder().join("config-0.yaml");
-    let explained = mesh.outrigger(["explain", "-f", &file.display().to_string(), "--as", "shop", "told"]);
+    let store = mesh.store().display().to_string();
+    let explained = mesh.outrigger(["explain", "GET", "http://told/", "--store", &store]);
     let said = outrigger_integration_tests::mesh::said(&explained);
-    assert!(said.contains("traces of 100%"), "{said}");
+    assert!(said.contains("traces of 100% (TelemetryPolicy default/told)"), "{said}");
 }
