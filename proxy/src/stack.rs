@@ -200,10 +200,8 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let certificate = certificate(direction, edge.as_deref(), caller.as_deref(), client.as_deref());
     let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
     story.ends_by(deadline_ns);
-    if let Some(traces) = &worker.traces {
-        let stranger = edge.is_some() && !worker.trusted.contains(&peer);
-        traces.decide(&story, &mut head, stranger, worker.random());
-    }
+    let stranger = client.is_some() || edge.is_some() && !worker.trusted.contains(&peer);
+    worker.traces.iter().for_each(|traces| traces.decide(&story, &mut head, stranger, worker.random()));
     add_forwarded(&mut head, &peer, certificate, story.made());
     match direction {
         Direction::Inbound => record.remember(&head, bequeath(&head, marked, deadline_ns)),

@@ -103,7 +103,11 @@ impl Seen<'_> {
         write!(out, "{{\"timestamp\":\"{}.{:06}Z\"", self.time, self.micros)?;
         write!(out, ",\"outrigger.direction\":\"{}\"", told.direction)?;
         text(out, "http.request.method", &told.method());
-        text(out, "server.address", &told.host());
+        let (server, port) = told.text.server();
+        text(out, "server.address", server);
+        if let Some(port) = port {
+            write!(out, ",\"server.port\":{port}")?;
+        }
         text(out, "url.path", &told.path());
         if let Some(status) = self.status {
             write!(out, ",\"http.response.status_code\":{status}")?;

@@ -52,7 +52,8 @@ fn a_line_says_what_became_of_a_request() {
     for (key, value) in [
         ("outrigger.direction", "outbound".into()),
         ("http.request.method", "GET".into()),
-        ("server.address", "cart:80".into()),
+        ("server.address", "cart".into()),
+        ("server.port", 80.into()),
         ("url.path", "/basket".into()),
         ("http.response.status_code", 200.into()),
         ("duration_ms", 1.5.into()),

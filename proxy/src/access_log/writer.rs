@@ -186,7 +186,8 @@ impl Writing {
             self.out.torn = false;
             if batch.text.is_empty() {
                 // The file is to be there for whoever asked.
-                if let Err(error) = self.out.writer() {
+                let opened = self.out.writer().map(drop);
+                if let Err(error) = opened {
                     self.out.fails(&error);
                 }
             }

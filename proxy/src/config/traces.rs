@@ -14,6 +14,8 @@ use crate::traces::sampler::Sampler;
 
 /// The share of traces that are told of where nobody says another.
 const SHARE: f64 = 0.01;
+/// `OTEL_EXPORTER_OTLP_TIMEOUT` where none is given.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// `OTEL_BSP_SCHEDULE_DELAY` where none is given.
 const DELAY: Duration = Duration::from_secs(5);
 /// `OTEL_BSP_MAX_QUEUE_SIZE` where none is given, in requests.
@@ -38,6 +40,8 @@ pub struct Traces {
     pub service_name: Option<String>,
     /// Which requests are told of.
     pub choice: Choice,
+    /// How long an export may take.
+    pub timeout: Duration,
     /// How long a request may wait for others before it is exported.
     pub delay: Duration,
     /// Requests that wait at most.
@@ -112,6 +116,9 @@ pub(super) fn traces(flags: &Flags, environment: &Environment<'_>) -> Result<Opt
     };
     let queue = number(&said, "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE, QUEUE_MAX)?;
     let delay_ms = number(&said, "OTEL_BSP_SCHEDULE_DELAY", DELAY.as_millis() as usize, 3_600_000)?;
+    let timeout = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let timeout = timeout.into_iter().find(|name| said(name).is_some()).unwrap_or(timeout[0]);
+    let timeout_ms = number(&said, timeout, TIMEOUT.as_millis() as usize, 600_000)?;
     let slow_ns = flags.trace_slow.as_nanos() as u64;
     Ok(Some(Traces {
         endpoint,
@@ -119,6 +126,7 @@ pub(super) fn traces(flags: &Flags, environment: &Environment<'_>) -> Result<Opt
         ca_file: of_signal("CERTIFICATE").map(PathBuf::from),
         service_name: said("OTEL_SERVICE_NAME"),
         choice: Choice { sampler, slow_ns, propagators },
+        timeout: Duration::from_millis(timeout_ms as u64),
         delay: Duration::from_millis(delay_ms as u64),
         queue,
         batch: number(&said, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH, QUEUE_MAX)?.min(queue),

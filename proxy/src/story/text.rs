@@ -67,6 +67,16 @@ impl Text {
         String::from_utf8_lossy(self.part(self.ends[0], self.ends[1]))
     }
 
+    /// The same in two: name or address, and port.
+    pub fn server(&self) -> (&str, Option<u16>) {
+        let host = std::str::from_utf8(self.part(self.ends[0], self.ends[1])).unwrap_or_default();
+        match host.rsplit_once(':') {
+            // What ends with a bracket is an IPv6 address.
+            Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+            _ => (host, None),
+        }
+    }
+
     /// The path without the query, which may hold what nobody should read; cut where it is long.
     pub fn path(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.part(self.ends[1], self.ends[2]))

@@ -196,9 +196,11 @@ impl Drop for Unsaid<'_> {
 
 fn exporter(settings: &Traces, teller: &Teller) -> Result<SpanExporter, ExportError> {
     let (endpoint, secure) = (settings.endpoint.as_str(), settings.endpoint.starts_with("https:"));
+    let timeout = settings.timeout;
     let mut exporter = match settings.protocol {
         Otlp::Grpc => {
-            let mut builder = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+            let mut builder =
+                SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(timeout);
             if secure {
                 builder = builder.with_tls_config(roots(settings.ca_file.as_deref())?);
             }
@@ -206,7 +208,7 @@ fn exporter(settings: &Traces, teller: &Teller) -> Result<SpanExporter, ExportEr
         }
         Otlp::Http => {
             // Where the collector is, the operator says; what an application is told of proxies is not for this one.
-            let mut client = reqwest::Client::builder().no_proxy();
+            let mut client = reqwest::Client::builder().no_proxy().timeout(timeout);
             if let Some(path) = settings.ca_file.as_deref().filter(|_| secure) {
                 let roots = reqwest::Certificate::from_pem_bundle(&read(path)?)?;
                 client = client.tls_certs_only(roots);
@@ -215,6 +217,7 @@ fn exporter(settings: &Traces, teller: &Teller) -> Result<SpanExporter, ExportEr
                 .with_http()
                 .with_protocol(Protocol::HttpBinary)
                 .with_endpoint(endpoint)
+                .with_timeout(timeout)
                 .with_http_client(client.build()?)
                 .build()?
         }

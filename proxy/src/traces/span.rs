@@ -124,11 +124,7 @@ fn named(kept: &Kept) -> Vec<KeyValue> {
     if method(&said).is_none() {
         attributes.push(KeyValue::new("http.request.method_original", said.into_owned()));
     }
-    let host = kept.text.host();
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !name.ends_with(':') => (name, port.parse::<u16>().ok()),
-        _ => (&*host, None),
-    };
+    let (name, port) = kept.text.server();
     attributes.push(KeyValue::new("server.address", name.to_owned()));
     attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
     attributes
