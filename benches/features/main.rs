@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use outrigger_filters::{Context, FilterChain, RateLimits};
+use outrigger_proxy::access_log::{self, AccessLog, Format};
 use outrigger_proxy::clock;
 use outrigger_proxy::cluster::balance::{EndpointSet, Entry};
 use outrigger_proxy::cluster::breaker::{Admit, ClusterBreaker};
@@ -19,9 +20,14 @@ use outrigger_proxy::overload::{Overload, Priority};
 use outrigger_proxy::retry::budget::{Budget, BudgetSettings};
 use outrigger_proxy::retry::pushback::Pushback;
 use outrigger_proxy::retry::{Ended, RetryPolicy};
+use outrigger_proxy::story::{Stories, Story};
 use outrigger_proxy::telemetry::kind::{Ending, Kind, Verb};
 use outrigger_proxy::telemetry::kinds::Finished;
 use outrigger_proxy::telemetry::metrics::{Direction, RequestLabels, RequestStats, WorkerStats};
+use outrigger_proxy::traces::context::Propagators;
+use outrigger_proxy::traces::handing::Handing;
+use outrigger_proxy::traces::sampler::Sampler;
+use outrigger_proxy::traces::{self, Traces};
 use outrigger_proxy::upstream_tls::Tls;
 use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::{Backend, Balance, Filter, Protocol, RateKey, RateLimit, Retry};
@@ -224,7 +230,55 @@ fn counting() {
     });
 }
 
+/// What telling of requests costs, be it few of them or all.
+fn telling() {
+    let stories = Stories::default();
+    let turn = |head: &mut RequestHead, now_ns: u64, tell: &dyn Fn(&Story, &mut RequestHead)| {
+        let story = stories.begin(Direction::Outbound, now_ns);
+        let mut request = Request::new(());
+        *request.method_mut() = head.method().clone();
+        *request.uri_mut() = Uri::from_static("/a/b");
+        story.arrives(&request.into_parts().0, [now_ns, 1]);
+        story.is_sent(([127, 0, 0, 1], 9_000).into(), now_ns, false);
+        tell(&story, head);
+        stories.end(&story);
+    };
+    let mut untraced = head();
+    untraced.remove_header(&HeaderName::from_static("traceparent"));
+    cost("a story alone", |now_ns, _| turn(&mut untraced, now_ns, &|_, _| {}));
+    for (what, share) in [("1 % of traces", 0.01), ("all traces", 1.0)] {
+        let (handing, mut taken) = Handing::new(2_048, 512);
+        let choice = traces::Choice {
+            sampler: Sampler::ratio(share, true),
+            slow_ns: u64::MAX,
+            propagators: Propagators::default(),
+        };
+        let traces = Traces::new(traces::Shared { choice, handing: Arc::new(handing) });
+        cost(what, |now_ns, random| {
+            turn(&mut untraced, now_ns, &|story, head| {
+                story.is_named(head, true, false, Some(&traces));
+                traces.decide(story, head, true, random);
+                if let Some(trace) = story.traced() {
+                    traces.tell_try(&trace, 0, &mut HeaderMap::new());
+                }
+                traces.over(&story.told(), Some(200), now_ns, || random);
+            });
+            while taken.try_recv().is_ok() {}
+        });
+    }
+    for (what, format) in [("a line of JSON", Format::Json), ("a line of words", Format::Text)] {
+        let (out, batches) = std::sync::mpsc::sync_channel(64);
+        let choice = access_log::Choice { format, share: 10_000 };
+        let log = AccessLog::new(access_log::Shared { choice, out, counts: Arc::default() });
+        cost(what, |now_ns, _| {
+            turn(&mut untraced, now_ns, &|story, _| log.over(&story.told(), Some(200), now_ns, || 0));
+            while batches.try_recv().is_ok() {}
+        });
+    }
+}
+
 fn main() {
+    telling();
     cost("for scale: the clock is read", |_, _| {
         black_box(clock::now_ns());
     });

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod binaries;
 pub mod client;
+pub mod collector;
 pub mod enrol;
 pub mod frames;
 pub mod gateway;

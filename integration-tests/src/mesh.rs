@@ -128,9 +128,9 @@ fn holds(folder: &Path, text: &str) -> bool {
     })
 }
 
-fn spawn(name: &str, arguments: &[OsString]) -> Process {
+fn spawn(name: &str, arguments: &[OsString], variables: &[(String, String)]) -> Process {
     let mut command = program(binaries::proxy());
-    command.args(arguments);
+    command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
     Process::start(&format!("proxy {name}"), &mut command)
 }
 
@@ -139,7 +139,10 @@ pub fn program(path: PathBuf) -> Command {
     let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("OUTRIGGER_") || text.eq_ignore_ascii_case("http_proxy") {
+        if text.starts_with("OUTRIGGER_")
+            || text.starts_with("OTEL_")
+            || text.eq_ignore_ascii_case("http_proxy")
+        {
             command.env_remove(&name);
         }
     }
@@ -195,12 +198,20 @@ pub struct Sidecar {
     app: Option<String>,
     workers: u32,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Sidecar {
     /// Outbound only, one worker.
     pub fn beside(service: &str) -> Self {
-        Self { service: service.to_owned(), node: None, app: None, workers: 1, arguments: Vec::new() }
+        Self {
+            service: service.to_owned(),
+            node: None,
+            app: None,
+            workers: 1,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+        }
     }
 
     /// Takes calls to the application at `app`, too; with port 0, by the target ports of its service.
@@ -235,6 +246,13 @@ impl Sidecar {
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// With variables of the environment.
+    #[must_use]
+    pub fn told(mut self, variables: &[(&str, &str)]) -> Self {
+        self.variables.extend(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         self
     }
 
@@ -278,6 +296,7 @@ pub struct Proxy {
     /// `/metrics`.
     pub metrics: SocketAddr,
     command: Vec<OsString>,
+    variables: Vec<(String, String)>,
     name: String,
     state: PathBuf,
 }
@@ -309,9 +328,19 @@ impl Proxy {
             }
         }
         let name = sidecar.name().to_owned();
-        let process = spawn(&name, &command);
+        let process = spawn(&name, &command, &sidecar.variables);
         let state = mesh.state(&name);
-        let mut proxy = Self { process, outbound, inbound, admin, metrics, command, name, state };
+        let mut proxy = Self {
+            process,
+            outbound,
+            inbound,
+            admin,
+            metrics,
+            command,
+            variables: sidecar.variables,
+            name,
+            state,
+        };
         proxy.listens().await;
         proxy
     }
@@ -324,13 +353,13 @@ impl Proxy {
                 command.extend([flag.into(), "127.0.0.1:0".into()]);
             }
         }
-        spawn(sidecar.name(), &command)
+        spawn(sidecar.name(), &command, &sidecar.variables)
     }
 
     /// Starts again, on the same ports and state, after its process has ended.
     pub async fn restart(&mut self) {
         assert!(!self.process.is_running(), "{} is still running", self.name);
-        self.process = spawn(&self.name, &self.command);
+        self.process = spawn(&self.name, &self.command, &self.variables);
         self.listens().await;
     }
 

@@ -79,6 +79,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// SIGUSR1: files are to be opened anew.
+    pub fn user1(&self) {
+        self.signal(Signal::USR1);
+    }
+
     /// SIGINT: the quick end.
     pub fn interrupt(&self) {
         self.signal(Signal::INT);

@@ -90,6 +90,10 @@ pub trait AdminState {
     fn failures(&self) -> Vec<Arc<Failure>>;
     /// All metrics but the source's, in parts that are written one after the other.
     fn metrics(&self) -> Vec<Part<'_>>;
+    /// What is logged.
+    fn log_filter(&self) -> String;
+    /// Logs something else from now on; the error says why not.
+    fn set_log_filter(&self, filter: &str) -> Result<(), String>;
     /// Begins a drain. Does nothing if one has begun.
     fn drain(&self);
     /// Stops at once.
@@ -126,6 +130,10 @@ async fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> A
             state.shutdown();
             Answer::text(StatusCode::ACCEPTED, "shutting down\n")
         }
+        (Surface::Admin, "/logging") if reads => {
+            Answer::text(StatusCode::OK, format!("{}\n", state.log_filter()))
+        }
+        (Surface::Admin, "/logging") if asked.method == Method::POST => logging(state, asked.query),
         (Surface::Admin, "/drain" | "/shutdown") => Answer::method_not_allowed("POST"),
         (_, path) if is_known(surface, path) => Answer::method_not_allowed("GET, HEAD"),
         (Surface::Admin, path) => Answer::text(StatusCode::NOT_FOUND, format!("there is no {path}\n{INDEX}")),
@@ -146,6 +154,7 @@ GET  /debug/failures  why requests have failed (?id=, ?reason=, ?route=, ?count=
 GET  /server_info   version, node, listeners
 POST /drain         finish what runs, then exit
 POST /shutdown      exit now
+POST /logging       log ?level= from now on, as in RUST_LOG; GET says what is logged
 ";
 
 fn is_known(surface: Surface, path: &str) -> bool {
@@ -159,8 +168,17 @@ fn is_known(surface: Surface, path: &str) -> bool {
         "/metrics",
         "/stats/prometheus",
     ];
-    let admin = ["/config_dump", "/clusters", "/debug/failures", "/server_info", "/"];
+    let admin = ["/config_dump", "/clusters", "/debug/failures", "/server_info", "/logging", "/"];
     read_only.contains(&path) || surface == Surface::Admin && admin.contains(&path)
+}
+
+fn logging(state: &dyn AdminState, query: &str) -> Answer {
+    let level = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "level");
+    let wished = level.map(|(_, level)| level).unwrap_or_default();
+    match state.set_log_filter(&wished) {
+        Ok(()) => Answer::text(StatusCode::OK, format!("{wished}\n")),
+        Err(why) => Answer::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+    }
 }
 
 fn ready(state: &dyn AdminState) -> Answer {

@@ -3,19 +3,19 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use outrigger_certs::files::FilesError;
 use outrigger_filters::RateLimits;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::listeners::{Listeners, announce};
-use crate::admin::{self, AdminState, ServerInfo, Surface};
+use self::telling::{Tellers, serve_admin, server_info, start_reports};
+use crate::access_log::writer::{LogError, Writer};
 use crate::applier::{Applier, Keepers};
 use crate::certificates::Certificates;
 use crate::config::{self, Config};
@@ -24,21 +24,23 @@ use crate::gateway::Ports;
 use crate::health_check;
 use crate::identity::{self, Keeper};
 use crate::listener::BindError;
+use crate::logging::Logging;
 use crate::memory::{self, Memory};
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
 use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
-use crate::report::{Calls, Reporter, Traffic, latest};
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
+use crate::traces::export::{Export, ExportError};
 use crate::trust::Trusted;
-use crate::worker::{CurrentPlan, Phase};
+use crate::worker::{CurrentPlan, Phase, Shared};
 
 mod listeners;
+mod telling;
 
 /// How long the start waits for the first answers of DNS, so that the first requests find endpoints.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
@@ -79,6 +81,12 @@ pub enum AppError {
     /// The certificate.
     #[error("cannot prove the identity of --identity-cert and --identity-key")]
     Identity(#[from] FilesError),
+    /// Where traces go.
+    #[error("cannot tell of requests in traces")]
+    Traces(#[from] ExportError),
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] LogError),
     /// The library of TLS.
     #[error("cannot set up TLS")]
     Tls(#[from] tokio_rustls::rustls::Error),
@@ -93,7 +101,12 @@ impl AppError {
         match self {
             Self::Bind(_) => Exit::AddressTaken,
             Self::Start(StartError::NoSnapshot { .. }) => Exit::NoSnapshot,
-            Self::Key(_) | Self::Store(_) | Self::Identity(_) | Self::Root => Exit::Usage,
+            Self::Key(_)
+            | Self::Store(_)
+            | Self::Identity(_)
+            | Self::Traces(_)
+            | Self::AccessLog(_)
+            | Self::Root => Exit::Usage,
             Self::State(_) | Self::Resolve(_) | Self::Tls(_) | Self::System(_) => Exit::Failed,
         }
     }
@@ -101,7 +114,7 @@ impl AppError {
 
 /// Runs a proxy until it is told to end; on the control thread's local runtime. Whether it ended in order.
 /// `give_back` has the allocator return what is free.
-pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
+pub async fn run(config: Config, logging: Logging, give_back: fn()) -> Result<bool, AppError> {
     let mut signals = Signals::new()?;
     let state = Arc::new(StateDir::open(&config.state, &format!("{} of {}", config.node, config.service))?);
     mark_panics(state.path());
@@ -113,7 +126,8 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let memory = Arc::new(Memory::new(max_bytes).giving_back(give_back));
     tokio::task::spawn_local(memory.clone().watch());
     let identity = prove(&config, &state)?;
-    let crew = start_crew(&config, &plan, &memory, &identity)?;
+    let tellers = Tellers::start(&config)?;
+    let crew = start_crew(&config, &plan, &memory, &identity, &tellers)?;
     let keepers = keepers(&config, identity, &crew)?;
     let registry = Rc::new(RefCell::new(Registry::new(config.workers.get())));
     let resolver = resolver(&config, &state)?;
@@ -137,6 +151,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
     let overview = Rc::new(Overview {
         info: server_info(&config, &listeners, &state),
         rate_limit_store: count_together(&config, &registry),
+        tellers: tellers.overview(),
         plan,
         keepers,
         status: source.status(),
@@ -150,6 +165,7 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         drain: Rc::default(),
         shutdown: Rc::default(),
         reports: Default::default(),
+        logging,
     });
     start_reports(&config, &overview);
     announce(&listeners);
@@ -160,13 +176,19 @@ pub async fn run(config: Config, give_back: fn()) -> Result<bool, AppError> {
         () = told_to_end(&mut signals, &overview) => {
             end_in_order(&state);
             tell(Turn::Stopping);
-            return Ok(crew.stop());
+            return Ok(stop(crew, tellers));
         }
     };
     warm_up(&names).await;
     tokio::task::spawn_local(source.run(started));
     let in_order = carry(listeners, &config, &crew, &overview, &mut signals, &poll_now, &state).await?;
-    Ok(crew.stop() && in_order)
+    Ok(stop(crew, tellers) && in_order)
+}
+
+/// Stops the workers, then whoever tells of what they did; whether each thread ended well.
+fn stop(crew: Crew, tellers: Tellers) -> bool {
+    let stopped = crew.stop();
+    tellers.end() && stopped
 }
 
 /// Takes calls until there is a reason to end; whether nothing was cut that was to be finished.
@@ -213,10 +235,20 @@ fn start_crew(
     plan: &CurrentPlan,
     memory: &Arc<Memory>,
     identity: &Keeper,
+    tellers: &Tellers,
 ) -> std::io::Result<Crew> {
-    let (proxies, trusted) = (Trusted::new(&config.proxy_protocol_from), Trusted::new(&config.trusted));
-    let limits = config.downstream.into();
-    Crew::start(config.workers.get(), plan, memory, identity.shared(), limits, proxies, trusted)
+    let shared = Shared {
+        plan: plan.clone(),
+        lineages: Arc::default(),
+        memory: memory.clone(),
+        limits: config.downstream.into(),
+        identity: identity.shared().clone(),
+        proxies: Arc::new(Trusted::new(&config.proxy_protocol_from)),
+        trusted: Trusted::new(&config.trusted),
+        traces: tellers.traces.as_ref().map(Export::shared),
+        access_log: tellers.access_log.as_ref().map(Writer::shared),
+    };
+    Crew::start(config.workers.get(), shared)
 }
 
 /// What looks after certificates, and after the ports of a gateway.
@@ -258,23 +290,6 @@ fn local(config: &Config) -> Local {
     }
 }
 
-/// Says what runs here to whoever the flags name, if anyone.
-fn start_reports(config: &Config, overview: &Rc<Overview>) {
-    if let Some(target) = config.report.clone() {
-        let status = overview.status.clone();
-        let calls = Calls::new(overview.plan.clone());
-        let told = overview.clone();
-        let told = move || latest(told.failures(), told.clocks());
-        let traffic = Traffic::new(overview.registry.clone(), config.workers.get());
-        let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
-            .with_traffic(traffic)
-            .with_failures(told)
-            .with_certificates(overview.keepers.identity.clone(), overview.keepers.certificates.clone());
-        let _ = overview.reports.set(reporter.counts()); // empty until here
-        tokio::task::spawn_local(reporter.run());
-    }
-}
-
 /// Has global rate limits counted with the store that the flags name, if any.
 fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<StoreStatus> {
     let store = config.rate_limit_store.clone()?;
@@ -285,34 +300,11 @@ fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<S
     Some(status)
 }
 
-fn server_info(config: &Config, listeners: &Listeners, state: &StateDir) -> ServerInfo {
-    ServerInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        service: config.service.to_string(),
-        node: config.node.clone(),
-        zone: config.zone.clone(),
-        process: std::process::id(),
-        started_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
-        workers: config.workers.get(),
-        listeners: listeners.addresses(),
-        store: config.store.clone(),
-        state_dir: state.path().display().to_string(),
-    }
-}
-
-fn serve_admin(listeners: &Listeners, overview: &Rc<Overview>) -> std::io::Result<()> {
-    for (listener, surface) in [(&listeners.admin, Surface::Admin), (&listeners.metrics, Surface::Metrics)] {
-        let listener = TcpListener::from_std(listener.try_clone()?)?;
-        tokio::task::spawn_local(admin::serve(listener, surface, overview.clone() as Rc<dyn AdminState>));
-    }
-    Ok(())
-}
-
 /// Waits until someone wants the process to end that has not begun to serve.
 async fn told_to_end(signals: &mut Signals, overview: &Overview) {
     loop {
         tokio::select! {
-            wish = signals.next() => if wish != Wish::PollNow { return },
+            wish = signals.next() => if !matches!(wish, Wish::PollNow | Wish::Reopen) { return },
             () = overview.drain.notified() => return,
             () = overview.shutdown.notified() => return,
         }
@@ -360,6 +352,7 @@ async fn until_the_end(
                     tell(Turn::Ready);
                 }
             }
+            Wish::Reopen => overview.tellers.reopen(),
             Wish::Drain => break,
             Wish::Stop => {
                 end_in_order(state);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use outrigger_snapshot::policy::{Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Timeouts};
+use outrigger_snapshot::policy::{
+    Backend, Balance, HealthCheck, Hedge, Limits, Protocol, Retry, Telemetry, Timeouts,
+};
 
 use self::balance::subset::{SubsetStats, Subsetting};
 use self::balance::zones::{Preference, ZonePicks};
@@ -57,6 +59,8 @@ pub struct Cluster {
     pub health_check: Option<HealthCheck>,
     /// Whether endpoints of the own zone are preferred.
     pub preference: Option<Preference>,
+    /// What is told of its requests, where a policy says so.
+    pub telemetry: Option<Telemetry>,
     /// Which of many endpoints are this proxy's.
     pub subsetting: Option<Subsetting>,
     /// Where it is. Replaced in place when DNS says something new or a subset is to have another size, by the thread that builds plans.
@@ -93,6 +97,7 @@ impl Cluster {
             health_check: backend.health_check.clone(),
             rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
             preference: None,
+            telemetry: backend.telemetry,
             subsetting: None,
             endpoints: ArcSwap::from_pointee(nowhere),
             load,

@@ -2,6 +2,7 @@
 //! `OUTRIGGER_*` variable, the file of `--config`, a default. What comes out is checked: nothing later has to ask again
 //! whether an address or a key makes sense. `main` calls it once, prints [`ConfigError`] and ends with its exit code.
 
+mod access_log;
 mod check;
 mod duration;
 mod flags;
@@ -11,6 +12,7 @@ mod layers;
 mod place;
 mod rate_limit_store;
 mod target;
+mod traces;
 mod transparent;
 
 use std::ffi::OsString;
@@ -24,6 +26,7 @@ use outrigger_snapshot::name::ServiceName;
 
 use crate::telemetry::detail::Detail;
 
+pub use access_log::AccessLog;
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use forward::{FORWARDS_MAX, Forward, InboundPort};
 pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError, WorkloadSocket};
@@ -31,6 +34,7 @@ pub use layers::Origin;
 pub use place::Place;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
+pub use traces::{Otlp, Traces};
 pub use transparent::{Transparent, UnknownDestinations};
 
 /// What a proxy needs to know before it has seen a snapshot.
@@ -82,6 +86,10 @@ pub struct Config {
     pub report: Option<ReportTarget>,
     /// Where global rate limits are counted, if anywhere.
     pub rate_limit_store: Option<RateLimitStore>,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLog>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<Traces>,
     /// How long a downstream connection may take for what.
     pub downstream: Downstream,
     /// How the end goes.

@@ -20,17 +20,14 @@ use crate::connection::{self, Intercepted, Interceptor};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::gateway;
-use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::listener::{Bound, Listener, accept, accept_queued};
-use crate::memory::Memory;
 use crate::opaque::{self, Forward};
 use crate::stack::stack;
 use crate::telemetry::kinds::Room;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::transport::{Detached, Socket};
-use crate::trust::Trusted;
-use crate::worker::{CurrentPlan, DownstreamLimits, Phase, Shared, Worker};
+use crate::worker::{Phase, Shared, Worker};
 
 mod acceptor;
 
@@ -146,20 +143,9 @@ struct Member {
 
 impl Crew {
     /// Starts `count` workers, which serve nothing until there is a listener.
-    pub fn start(
-        count: usize,
-        plan: &CurrentPlan,
-        memory: &Arc<Memory>,
-        identity: &Arc<Identity>,
-        limits: DownstreamLimits,
-        proxies: Trusted,
-        trusted: Trusted,
-    ) -> io::Result<Self> {
+    pub fn start(count: usize, shared: Shared) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
-        let lineages = Arc::<Lineages>::default();
-        let (plan, memory, identity) = (plan.clone(), memory.clone(), identity.clone());
-        let proxies = Arc::new(proxies);
-        let shared = Shared { plan, lineages: lineages.clone(), memory, limits, identity, proxies, trusted };
+        let lineages = shared.lineages.clone();
         let room = Arc::<Room>::default();
         let start = |index| {
             let stats = Arc::new(WorkerStats::sharing(room.clone()));

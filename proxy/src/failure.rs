@@ -80,7 +80,7 @@ impl Failure {
         };
         Self {
             id: told.id().into_owned(),
-            trace: told.trace.map(|trace| trace.to_string()),
+            trace: told.trace.map(|trace| trace.id.to_string()),
             started_ns: told.started_ns,
             ended_ns,
             direction: told.direction,

@@ -1,5 +1,6 @@
 //! The data plane. The request's way through it is told in [`stack`].
 
+pub mod access_log;
 pub mod admin;
 pub mod app;
 pub mod applier;
@@ -29,6 +30,7 @@ pub mod identity;
 pub mod lineage;
 pub mod listener;
 pub mod local_reply;
+pub mod logging;
 pub mod memory;
 pub mod opaque;
 pub mod original_dst;
@@ -52,6 +54,7 @@ pub mod story;
 pub mod sweep;
 pub mod telemetry;
 pub mod termination;
+pub mod traces;
 pub mod transport;
 pub mod trust;
 pub mod upstream_tls;

@@ -1,14 +1,14 @@
 //! `outrigger-proxy`, the sidecar.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use outrigger_proxy::app;
 use outrigger_proxy::config::{Config, ConfigError};
+use outrigger_proxy::logging::Logging;
 use outrigger_proxy::signals::Exit;
 use outrigger_proxy::source::chain;
 use tokio::runtime::{Builder, LocalOptions};
-use tracing_subscriber::EnvFilter;
 
 mod allocator;
 
@@ -17,14 +17,13 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let logging = Logging::start(&config.log);
     let run = || {
-        Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default())?
-            .block_on(app::run(config, allocator::give_back))
+        Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?.block_on(app::run(
+            config,
+            logging,
+            allocator::give_back,
+        ))
     };
     match run() {
         Ok(true) => Exit::Done.into(),

@@ -9,6 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use outrigger_snapshot::policy::Balance;
 use tokio::sync::Notify;
 
+use crate::access_log::{
+    self,
+    writer::{Counts, Reopener},
+};
 use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, Part, ServerInfo};
 use crate::applier::Keepers;
 use crate::clock;
@@ -19,10 +23,11 @@ use crate::failure::view::Clocks;
 use crate::health_check;
 use crate::identity;
 use crate::lineage::Lineages;
+use crate::logging::Logging;
 use crate::memory::Memory;
 use crate::rate_limit_store::StoreStatus;
 use crate::registry::Registry;
-use crate::report::Counts;
+use crate::report;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
 use crate::telemetry::connections::{write_connections, write_unrouted_connections};
@@ -33,10 +38,32 @@ use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::overload::{write_faults, write_lineages, write_memory, write_overload};
 use crate::telemetry::rate_limit::write_limits;
 use crate::telemetry::requests::{Instants, write_requests, write_unrouted};
+use crate::traces::{self, handing::Handing};
 use crate::worker::{CurrentPlan, Phase};
 
 /// Rules and clusters, or clusters, whose metrics are written without a pause: a fraction of a millisecond.
 const SERIES_AT_A_TIME: usize = 64;
+
+/// What tells of each request: what became of that.
+#[derive(Debug)]
+pub struct Tellers {
+    /// Traces, if they are told.
+    pub traces: Option<Arc<Handing>>,
+    /// The access log, if there is one.
+    pub access_log: Option<(Arc<Counts>, Reopener)>,
+}
+
+impl Tellers {
+    /// Has the file of the access log opened anew.
+    pub fn reopen(&self) {
+        self.access_log.iter().for_each(|(_, reopener)| reopener.reopen());
+    }
+
+    fn write(&self, exposition: &mut Exposition) {
+        self.traces.iter().for_each(|handing| traces::metrics::write(handing, exposition));
+        self.access_log.iter().for_each(|(counts, _)| access_log::metrics::write(counts, exposition));
+    }
+}
 
 /// Everything that can be looked at, on the control thread.
 #[derive(Debug)]
@@ -66,7 +93,11 @@ pub struct Overview {
     /// Someone wants the end.
     pub shutdown: Rc<Notify>,
     /// What became of reports, if any are made.
-    pub reports: OnceCell<Arc<Counts>>,
+    pub reports: OnceCell<Arc<report::Counts>>,
+    /// What this process logs.
+    pub logging: Logging,
+    /// What tells of each request.
+    pub tellers: Tellers,
     /// How it stands with the store of global rate limits, if there is one.
     pub rate_limit_store: Option<StoreStatus>,
     /// Who this proxy is to others, what it shows to strangers, and where they come in.
@@ -144,6 +175,14 @@ impl AdminState for Overview {
         parts
     }
 
+    fn log_filter(&self) -> String {
+        self.logging.filter()
+    }
+
+    fn set_log_filter(&self, filter: &str) -> Result<(), String> {
+        self.logging.set(filter)
+    }
+
     fn drain(&self) {
         self.drain.notify_one();
     }
@@ -180,6 +219,7 @@ impl Overview {
         write_lineages(&self.lineages, &self.workers, exposition);
         write_checks(&self.checks, exposition);
         write_discovery(&self.names, exposition);
+        self.tellers.write(exposition);
         if let Some(counts) = self.reports.get() {
             counts.write(exposition);
         }

@@ -14,14 +14,13 @@ use crate::cluster::endpoint::{Endpoint, InFlight, Outcome};
 use crate::cluster::{ClusterLoad, Gauge};
 use crate::deadline::Stage;
 use crate::error::{ProxyError, Timeout};
-use crate::failure::Failure;
 use crate::grpc;
 use crate::http::body::Progress;
 use crate::lineage::Inheritance;
 use crate::local_reply::{Mishap, row_index};
 use crate::plan::Resolution;
 use crate::pool::Lease;
-use crate::story::Story;
+use crate::story::{Story, Trace};
 use crate::telemetry::kind::{Ending, Kind, Verb};
 use crate::telemetry::kinds::Finished;
 use crate::telemetry::metrics::{Direction, WorkerStats};
@@ -256,12 +255,10 @@ impl Drop for Record {
                 kind: Kind::new(self.verb, self.status, self.ending),
                 duration_ns: now_ns.saturating_sub(told.started_ns),
                 now_ns,
-                trace: None,
+                trace: told.trace.filter(Trace::is_told).map(|trace| trace.id.0),
             };
             self.worker.stats.finish(told.direction, shard, &finished);
-            if told.is_failure(self.status) {
-                self.worker.stats.failures.keep(Failure::of(&told, self.status, now_ns));
-            }
+            self.worker.tells(&told, self.status, now_ns);
         }
         self.worker.stories.end(&self.story);
     }
@@ -394,6 +391,11 @@ impl Passage {
         if let Some(record) = self.record {
             record.end(now_ns);
         }
+    }
+
+    /// So much of the response goes down.
+    pub fn sends(&self, bytes: usize) {
+        self.record.iter().for_each(|record| record.story.sends(bytes));
     }
 
     /// The response is given up at `now_ns`, not complete.

@@ -27,7 +27,7 @@ pub use failure::{FAILURES_MAX, FailureView, latest};
 pub use post::PostError;
 pub(crate) use post::answered;
 pub use tls::TlsError;
-pub(crate) use tls::system_roots;
+pub(crate) use tls::{system_file, system_roots};
 pub use traffic::{ClusterTraffic, TRAFFIC_MAX, Traffic, TrafficView, WINDOW};
 
 use crate::certificates::{Certificates, ShownView};

@@ -17,6 +17,8 @@ pub enum Wish {
     Stop,
     /// Look at the store now.
     PollNow,
+    /// Open files anew that someone has moved away.
+    Reopen,
 }
 
 /// A signal that this process listens to.
@@ -28,6 +30,8 @@ pub enum Heard {
     Interrupt,
     /// SIGHUP.
     HangUp,
+    /// SIGUSR1.
+    User1,
 }
 
 /// What signals mean, one after the other.
@@ -42,6 +46,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user1: Signal,
     meaning: Meaning,
 }
 
@@ -83,6 +88,7 @@ impl Meaning {
             }
             Heard::Terminate | Heard::Interrupt => Wish::Stop,
             Heard::HangUp => Wish::PollNow,
+            Heard::User1 => Wish::Reopen,
         }
     }
 }
@@ -94,6 +100,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
             meaning: Meaning::default(),
         })
     }
@@ -104,6 +111,7 @@ impl Signals {
             _ = self.terminate.recv() => Heard::Terminate,
             _ = self.interrupt.recv() => Heard::Interrupt,
             _ = self.hang_up.recv() => Heard::HangUp,
+            _ = self.user1.recv() => Heard::User1,
         };
         self.meaning.of(heard)
     }
@@ -148,8 +156,9 @@ mod tests {
 
     #[test]
     fn the_second_request_to_go_is_urgent() {
-        use Heard::{HangUp, Interrupt, Terminate};
-        let cases: [(&[Heard], &[Wish]); 4] = [
+        use Heard::{HangUp, Interrupt, Terminate, User1};
+        let cases: [(&[Heard], &[Wish]); 5] = [
+            (&[User1, Terminate, User1], &[Wish::Reopen, Wish::Drain, Wish::Reopen]),
             (&[Terminate, HangUp, Terminate], &[Wish::Drain, Wish::PollNow, Wish::Stop]),
             (&[Terminate, Interrupt], &[Wish::Drain, Wish::Stop]),
             (&[Interrupt], &[Wish::Stop]),

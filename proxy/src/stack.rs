@@ -117,7 +117,11 @@ where
                     }
                     (reply, None)
                 }
-                Body::Empty | Body::Full(_) | Body::Downstream(_) | Body::Replay(_) => (reply, Some(record)),
+                Body::Full(bytes) => {
+                    record.story().sends(bytes.len());
+                    (reply, Some(record))
+                }
+                Body::Empty | Body::Downstream(_) | Body::Replay(_) => (reply, Some(record)),
             }
         }
         Err(error) => {
@@ -129,6 +133,9 @@ where
                 discourage(worker, &record, &mut reply.head);
             }
             record.answered(&reply.head, grpc);
+            if let Body::Full(bytes) = &reply.body {
+                record.story().sends(bytes.len());
+            }
             (reply, Some(record))
         }
     }
@@ -160,7 +167,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let Call { request, body, direction, port, addressed, peer, caller, client, edge, started_ns, .. } = call;
     let Normalized { mut head, upgrade, trailers, grpc, timed, mut marked, named, .. } = request?;
     let story = record.story().clone();
-    story.is_named(&head, named, grpc);
+    story.is_named(&head, named, grpc, worker.traces.as_ref());
     record.method(head.method());
     if let Some(edge) = &edge {
         edge.enter(&mut head, &peer, marked, &worker.trusted)?;
@@ -194,6 +201,8 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let certificate = certificate(direction, edge.as_deref(), caller.as_deref(), client.as_deref());
     let deadline_ns = deadline(&mut head, timed, parent, &resolution, started_ns)?;
     story.ends_by(deadline_ns);
+    let stranger = client.is_some() || edge.is_some() && !worker.trusted.contains(&peer);
+    worker.traces.iter().for_each(|traces| traces.decide(&story, &mut head, stranger, worker.random()));
     add_forwarded(&mut head, &peer, certificate, story.made());
     match direction {
         Direction::Inbound => record.remember(&head, bequeath(&head, marked, deadline_ns)),

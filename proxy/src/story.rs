@@ -3,38 +3,38 @@
 //! A request's story is written while it goes its way, into room that its worker uses again and again: nothing is allocated for it, and
 //! nothing of it is anyone else's memory. What few requests meet stands in boxes.
 
+use std::borrow::Cow;
 use std::cell::{Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::header::{self, HeaderMap};
+use http::header::HeaderMap;
 use http::request;
 use outrigger_snapshot::head::RequestHead;
+use outrigger_snapshot::policy::Telemetry;
 
 use crate::caller::Caller;
 use crate::error::ProxyError;
 use crate::grpc;
-use crate::http::forwarded::{REQUEST_ID, made_id};
+use crate::http::body::Progress;
+use crate::http::forwarded::REQUEST_ID;
 use crate::lineage::Names;
 use crate::local_reply::{MISHAPS, Mishap, UPSTREAM_GRPC_STATUS, UPSTREAM_STATUS};
 use crate::plan::Resolution;
 use crate::telemetry::metrics::Direction;
+use crate::traces::{Traces, context};
 
 pub use self::attempt::{Attempted, Culprit, Milestones};
 pub use self::ending::{Ending, Fired};
-pub use self::trace::TraceId;
+pub use self::text::Text;
+pub use self::trace::{Trace, TraceId, named};
 
 mod attempt;
 mod ending;
+mod text;
 mod trace;
 
-/// Bytes of a path that are kept; what is longer is cut.
-const PATH_BYTES_MAX: usize = 512;
-/// The same of a host, which is no longer where it is valid (RFC 1035 §2.3.4).
-const HOST_BYTES_MAX: usize = 255;
-/// The same of a request id.
-const ID_BYTES_MAX: usize = 128;
-/// The same of what a server says of a call that it failed.
+/// Bytes that are kept of what a server says of a call that it failed.
 const GRPC_BYTES_MAX: usize = 256;
 /// Tries that are kept; no retry policy allows more.
 const TRIES_MAX: usize = 16;
@@ -64,8 +64,8 @@ pub struct Told {
     pub release: (u64, u64),
     /// When nobody waits any more; `u64::MAX`: there is no such time.
     pub deadline_ns: u64,
-    /// The trace that it is part of.
-    pub trace: Option<TraceId>,
+    /// Its place in the trace that it is part of.
+    pub trace: Option<Trace>,
     /// Whether it is a gRPC call.
     pub grpc: bool,
     /// Every time it was sent, in the order of beginning.
@@ -74,12 +74,12 @@ pub struct Told {
     pub tries_omitted: u32,
     /// What became of it, where that is not simply an answer.
     pub ending: Option<Box<Ending>>,
-    /// Method, host, path and id, one after the other.
-    text: Vec<u8>,
-    /// Where the first three of them end.
-    ends: [u16; 3],
-    /// What the id is made of, where the client brought none.
-    made: [u64; 2],
+    /// What it says of itself.
+    pub text: Text,
+    /// How much of its body has come, if it has one.
+    body: Option<Rc<Progress>>,
+    /// How much of its answer went down, in bytes.
+    pub bytes_out: u64,
 }
 
 impl Told {
@@ -98,9 +98,9 @@ impl Told {
             tries: Vec::new(),
             tries_omitted: 0,
             ending: None,
-            text: Vec::new(),
-            ends: [0; 3],
-            made: [0; 2],
+            text: Text::default(),
+            body: None,
+            bytes_out: 0,
         }
     }
 
@@ -108,37 +108,37 @@ impl Told {
     fn clear(&mut self) {
         let (mut tries, mut text) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.text));
         tries.clear();
-        text.clear();
-        *self = Self { tries, text, ..Self::new() };
+        *self = Self { tries, text: text.cleared(), ..Self::new() };
     }
 
-    fn part(&self, from: usize, to: usize) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(self.text.get(from..to).unwrap_or_default())
+    /// What a policy says is told of it, if one does.
+    pub fn telemetry(&self) -> Option<&Telemetry> {
+        self.resolution.as_ref()?.destination()?.cluster.telemetry.as_ref()
+    }
+
+    /// How much of its body has come, in bytes.
+    pub fn bytes_in(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.bytes.get())
     }
 
     /// The method.
-    pub fn method(&self) -> std::borrow::Cow<'_, str> {
-        self.part(0, self.ends[0].into())
+    pub fn method(&self) -> Cow<'_, str> {
+        self.text.method()
     }
 
     /// The host that it asks for, with the port if that was said.
-    pub fn host(&self) -> std::borrow::Cow<'_, str> {
-        self.part(self.ends[0].into(), self.ends[1].into())
+    pub fn host(&self) -> Cow<'_, str> {
+        self.text.host()
     }
 
-    /// The path without the query, which may hold what nobody should read; cut where it is long.
-    pub fn path(&self) -> std::borrow::Cow<'_, str> {
-        self.part(self.ends[1].into(), self.ends[2].into())
+    /// The path without the query.
+    pub fn path(&self) -> Cow<'_, str> {
+        self.text.path()
     }
 
     /// Its `x-request-id`, brought or made.
-    pub fn id(&self) -> std::borrow::Cow<'_, str> {
-        let start = usize::from(self.ends[2]);
-        if self.text.len() > start {
-            return self.part(start, self.text.len());
-        }
-        let made = made_id(self.made);
-        String::from_utf8_lossy(&made).into_owned().into()
+    pub fn id(&self) -> Cow<'_, str> {
+        self.text.id()
     }
 }
 
@@ -150,16 +150,17 @@ impl Story {
 
     /// A request came, as `parts` have it. `made` is for an id, should it need one.
     pub fn arrives(&self, parts: &request::Parts, made: [u64; 2]) {
-        let told = &mut *self.0.borrow_mut();
-        told.made = made;
-        told.text.extend_from_slice(parts.method.as_str().as_bytes());
-        told.ends[0] = told.text.len() as u16;
-        let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
-        let host = named.or_else(|| parts.headers.get(header::HOST).map(|host| host.as_bytes()));
-        told.text.extend(cut(host.unwrap_or_default(), HOST_BYTES_MAX));
-        told.ends[1] = told.text.len() as u16;
-        told.text.extend(cut(parts.uri.path().as_bytes(), PATH_BYTES_MAX));
-        told.ends[2] = told.text.len() as u16;
+        self.0.borrow_mut().text.arrives(parts, made);
+    }
+
+    /// Its body is to come.
+    pub fn has_body(&self, progress: Rc<Progress>) {
+        self.0.borrow_mut().body = Some(progress);
+    }
+
+    /// So much of its answer goes down.
+    pub fn sends(&self, bytes: usize) {
+        self.0.borrow_mut().bytes_out += bytes as u64;
     }
 
     /// Who sends it.
@@ -168,23 +169,32 @@ impl Story {
         (told.source, told.caller) = (Some(source), caller.cloned());
     }
 
-    /// Its head has been found in order, and has names for it or not.
-    pub fn is_named(&self, head: &RequestHead, named: bool, grpc: bool) {
+    /// Its head has been found in order, and has names for it or not. `traces` reads that of its trace; W3C's where nobody is told of traces.
+    pub fn is_named(&self, head: &RequestHead, named: bool, grpc: bool, traces: Option<&Traces>) {
         let told = &mut *self.0.borrow_mut();
         told.grpc = grpc;
         if !named {
             return;
         }
-        told.trace = trace::of(head);
+        told.trace = traces.map_or_else(|| context::w3c(head), |traces| traces.read(head));
         if let Some(id) = head.header(&REQUEST_ID) {
-            told.text.truncate(told.ends[2].into());
-            told.text.extend(cut(id.as_bytes(), ID_BYTES_MAX));
+            told.text.is_named(id);
         }
+    }
+
+    /// Its place in its trace is known.
+    pub fn is_placed(&self, trace: Trace) {
+        self.0.borrow_mut().trace = Some(trace);
+    }
+
+    /// Its place in its trace, if that is told of.
+    pub fn traced(&self) -> Option<Trace> {
+        self.0.borrow().trace.filter(|trace| trace.span != 0)
     }
 
     /// What its id is made of, where it brought none.
     pub fn made(&self) -> [u64; 2] {
-        self.0.borrow().made
+        self.0.borrow().text.made()
     }
 
     /// By which release it was looked for.
@@ -264,11 +274,6 @@ impl Story {
             told.ending = Some(Box::new(ending(told)));
         }
     }
-}
-
-/// The first bytes of `text`, as far as there is room.
-fn cut(text: &[u8], room: usize) -> &[u8] {
-    &text[..text.len().min(room)]
 }
 
 /// Room for the stories of one worker.

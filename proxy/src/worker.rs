@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Cache};
 
+use crate::access_log::{self, AccessLog};
 use crate::clock;
 use crate::config::Downstream;
+use crate::failure::Failure;
 use crate::handshakes::{HANDSHAKES_MAX, Places};
 use crate::http::replay::ReplayPool;
 use crate::identity::Identity;
@@ -17,9 +19,10 @@ use crate::memory::Memory;
 use crate::opaque::{Means, Pipes};
 use crate::plan::Plan;
 use crate::pool::Pools;
-use crate::story::Stories;
+use crate::story::{Stories, Told};
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::traces::{self, Traces};
 use crate::trust::Trusted;
 
 /// The plan that is in force; `None` before the first.
@@ -104,6 +107,10 @@ pub struct Shared {
     pub proxies: Arc<Trusted>,
     /// Whose word counts at a gateway about where a request comes from.
     pub trusted: Trusted,
+    /// Where traces go, if they are told.
+    pub traces: Option<traces::Shared>,
+    /// Where the access log goes, if there is one.
+    pub access_log: Option<access_log::Shared>,
 }
 
 /// See the module.
@@ -135,6 +142,10 @@ pub struct Worker {
     pub proxies: Arc<Trusted>,
     /// Whose word counts at a gateway about where a request comes from.
     pub trusted: Trusted,
+    /// Its traces, if they are told.
+    pub traces: Option<Traces>,
+    /// Its access log, if there is one.
+    pub access_log: Option<Rc<AccessLog>>,
     /// Places for handshakes with callers.
     pub handshakes: Rc<Places>,
     plan: RefCell<Cache<CurrentPlan, Option<Arc<Plan>>>>,
@@ -147,7 +158,8 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, memory, limits, identity, proxies, trusted } = shared;
+        let Shared { plan, lineages, memory, limits, identity, proxies, trusted, traces, access_log } =
+            shared;
         let sweep = Sweep::new();
         Rc::new(Self {
             index,
@@ -163,6 +175,8 @@ impl Worker {
             identity,
             proxies,
             trusted,
+            traces: traces.map(Traces::new),
+            access_log: access_log.map(AccessLog::new),
             handshakes: Places::new(HANDSHAKES_MAX),
             plan: RefCell::new(Cache::new(plan)),
             random: Cell::new(seed),
@@ -184,7 +198,12 @@ impl Worker {
     /// Looks after what no request looks after, for as long as the worker runs: connections that are idle for too long, or whose places other
     /// workers want, and a plan that is out of force, which an idle worker would hold for good.
     pub async fn keep_house(&self) {
-        tokio::join!(self.tidy(), self.pools.give_way(), self.part());
+        let log = async {
+            if let Some(log) = &self.access_log {
+                log.keep_going().await;
+            }
+        };
+        tokio::join!(self.tidy(), self.pools.give_way(), self.part(), log);
     }
 
     /// Lets every connection know when somebody is believed no more.
@@ -219,6 +238,19 @@ impl Worker {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A request is over at `now_ns`: tells of it whoever is to know.
+    pub fn tells(&self, told: &Told, status: Option<u16>, now_ns: u64) {
+        if told.is_failure(status) {
+            self.stats.failures.keep(Failure::of(told, status, now_ns));
+        }
+        if let Some(traces) = &self.traces {
+            traces.over(told, status, now_ns, || self.random());
+        }
+        if let Some(log) = &self.access_log {
+            log.over(told, status, now_ns, || self.random());
+        }
     }
 
     /// Where it is on its way out.

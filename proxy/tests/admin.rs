@@ -11,6 +11,7 @@ use outrigger_proxy::admin::{
     AdminState, CONNECTIONS_MAX, ClusterView, DnsView, EndpointView, Part, Phase, ServerInfo, Surface, serve,
 };
 use outrigger_proxy::failure::Failure;
+use outrigger_proxy::logging::Logging;
 use outrigger_proxy::source::{Content, Running, View};
 use outrigger_proxy::state_dir::Taken;
 use outrigger_proxy::telemetry::exposition::Exposition;
@@ -23,6 +24,7 @@ struct Proxy {
     unproved: RefCell<Option<String>>,
     drains: Cell<u32>,
     shutdowns: Cell<u32>,
+    logging: Logging,
 }
 
 impl AdminState for Proxy {
@@ -74,6 +76,14 @@ impl AdminState for Proxy {
             dns: Some(dns),
             endpoints: vec![endpoint],
         }]
+    }
+
+    fn log_filter(&self) -> String {
+        self.logging.filter()
+    }
+
+    fn set_log_filter(&self, filter: &str) -> Result<(), String> {
+        self.logging.set(filter)
     }
 
     fn failures(&self) -> Vec<Arc<Failure>> {
@@ -131,6 +141,7 @@ async fn with(surface: Surface, test: impl AsyncFnOnce(SocketAddr, Rc<Proxy>)) {
         unproved: RefCell::default(),
         drains: Cell::new(0),
         shutdowns: Cell::new(0),
+        logging: Logging::new("info", |_| true),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -180,6 +191,21 @@ async fn readiness_says_why_not() {
             assert_eq!(ask(address, "GET", "/ready").await.0, 503);
             assert_eq!(ask(address, "GET", "/live").await.0, 200);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_logged_changes_at_run_time() {
+    with(Surface::Admin, async |address, _| {
+        assert_eq!(ask(address, "GET", "/logging").await, (200, "info\n".to_owned()));
+        for (level, status) in [("debug", 200), ("warn,hyper=trace", 200), ("", 400), ("cart%3Dlouder", 400)]
+        {
+            let path = format!("/logging?level={level}");
+            assert_eq!(ask(address, "POST", &path).await.0, status, "{level}");
+        }
+        assert_eq!(ask(address, "GET", "/logging").await, (200, "warn,hyper=trace\n".to_owned()));
+        assert_eq!(ask(address, "DELETE", "/logging").await.0, 405);
     })
     .await;
 }

@@ -122,6 +122,8 @@ impl Rig {
             memory,
             limits,
             trusted: Default::default(),
+            traces: None,
+            access_log: None,
         };
         let worker = Worker::new(0, shared, Default::default(), 5);
         tokio::task::spawn_local(worker.sweep.clone().run(worker.stats.clone()));

@@ -95,6 +95,8 @@ impl Rig {
                 identity: Default::default(),
                 proxies: Default::default(),
                 trusted: Default::default(),
+                traces: None,
+                access_log: None,
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),

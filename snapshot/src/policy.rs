@@ -22,6 +22,7 @@ pub use inbound::{Abort, Delay, Fault, Inbound, InboundTls, RateKey, RateLimit, 
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
 };
+pub use telemetry::{SHARE_WHOLE, Telemetry};
 
 mod authorization;
 mod backend;
@@ -29,6 +30,7 @@ mod connection;
 mod gateway;
 mod inbound;
 mod resilience;
+mod telemetry;
 
 /// The schema this build writes and reads.
 pub const SCHEMA: u32 = 1;

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use serde::de::DeserializeOwned;
 
 use crate::policy::{
-    Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA,
-    SUBSET_ENDPOINTS_MIN, Service, Subset,
+    Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, SHARE_WHOLE,
+    SUBSET_ENDPOINTS_MIN, Service, Subset, Telemetry,
 };
 
 mod connection;
@@ -44,6 +44,7 @@ pub const FEATURES: &[&str] = &[
     INBOUND_TLS,
     SUBSETS,
     SLOW_EJECTION,
+    TELEMETRY,
 ];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
@@ -78,6 +79,8 @@ pub const INBOUND_TLS: &str = "inbound_tls";
 pub const SUBSETS: &str = "subsets";
 /// Endpoints that are ejected because they are slow.
 pub const SLOW_EJECTION: &str = "slow_ejection";
+/// What is told of requests to a port.
+pub const TELEMETRY: &str = "telemetry";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;
@@ -256,6 +259,17 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
     Ok(())
 }
 
+fn check_telemetry(place: &str, telemetry: &Telemetry) -> Result<(), Invalid> {
+    let shares = [telemetry.traces, telemetry.access_log_share];
+    if shares.into_iter().flatten().any(|share| share > SHARE_WHOLE) {
+        return Err(invalid(
+            place,
+            format!("tells of more than all requests: a share is at most {SHARE_WHOLE}"),
+        ));
+    }
+    telemetry.slow_ms.map_or(Ok(()), |slow_ms| check_timeout(place, slow_ms))
+}
+
 fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
     let t = &backend.timeouts;
     let idle = [t.idle_ms, t.body_stall_ms, t.tunnel_idle_ms, backend.slow_start_ms];
@@ -270,6 +284,7 @@ fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
         return Err(invalid(place, "a limit of 0 connections or requests".into()));
     }
     check_choice(place, backend)?;
+    backend.telemetry.as_ref().map_or(Ok(()), |telemetry| check_telemetry(place, telemetry))?;
     resilience::check(place, backend)
 }
 

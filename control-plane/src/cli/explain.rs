@@ -7,6 +7,7 @@ mod no_route;
 mod origin;
 mod settings;
 mod subset;
+mod telemetry;
 mod verdict;
 
 use clap::Args;

@@ -19,7 +19,7 @@ pub(super) fn service(
 }
 
 fn port(index: &Index<'_>, view: Option<&str>, name: &ServiceName, port: &Port) -> policy::Port {
-    let backend = index.layers.effective(name, &port.name, port.protocol);
+    let backend = index.backend(name, port);
     let attached = index.attached(view, name, port.port);
     let is_http = port.protocol.is_http();
     let rules = || attached.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
@@ -57,7 +57,7 @@ pub(super) fn bare(index: &Index<'_>, name: &ServiceName, service: &Service) -> 
         protocol: port.protocol,
         rules: Vec::new(),
         connections: Vec::new(),
-        backend: index.layers.effective(name, &port.name, port.protocol),
+        backend: index.backend(name, port),
         inbound: None,
         proxy_protocol: port.proxy_protocol,
     };

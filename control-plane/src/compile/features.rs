@@ -9,7 +9,7 @@ use outrigger_snapshot::policy::{
 use outrigger_snapshot::validate::{
     AUTHORIZATION, CONNECTION_ACCESS, GATEWAY, GATEWAY_INBOUND, GRPC_RULES, IDENTITY_KEYS, INBOUND_TLS,
     MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES, PROXY_PROTOCOL, SLOW_EJECTION, SOURCE_CONDITIONS, SUBSETS,
-    UPSTREAM_TLS,
+    TELEMETRY, UPSTREAM_TLS,
 };
 
 use crate::config::model as config;
@@ -56,6 +56,7 @@ pub(super) fn of_policy(
         (IDENTITY_KEYS, limits.any(by_identity)),
         (SUBSETS, ports().any(|port| !Subset::is_default(&port.backend.subset))),
         (SLOW_EJECTION, ports().any(|port| port.backend.ejection.minds_slow())),
+        (TELEMETRY, ports().any(|port| port.backend.telemetry.is_some())),
         (PROXY_PROTOCOL, ports().any(|port| port.proxy_protocol.is_some())),
     ];
     used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()

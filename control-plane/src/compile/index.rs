@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{CertificateName, Mtls};
+use outrigger_snapshot::policy::{Backend, CertificateName, Mtls};
 
 use crate::config::layers::Layers;
 use crate::config::model::{
-    BackendTlsPolicy, Carried, Gateway, InboundSettings, Mesh, Route, RouteFilter, Rule, Service, Spec,
-    Target,
+    BackendTlsPolicy, Carried, Gateway, InboundSettings, Mesh, Port, Route, RouteFilter, Rule, Service, Spec,
+    Target, TelemetrySettings,
 };
 use crate::config::{Checked, Resource, parent_ports, service_name};
 
@@ -58,6 +58,8 @@ pub(super) struct Index<'a> {
     pub(super) layers: Layers<'a>,
     /// What is done about requests that come to each port.
     pub(super) inbound: Layers<'a, InboundSettings>,
+    /// What is told of requests to each port.
+    pub(super) telemetry: Layers<'a, TelemetrySettings>,
     /// What holds for all services.
     pub(super) mesh: Option<&'a Mesh>,
     /// The filters that routes name, by namespace and name.
@@ -73,7 +75,8 @@ impl<'a> Index<'a> {
     pub(super) fn new(checked: &'a Checked) -> Self {
         let resources = checked.resources();
         let (layers, inbound) = (Layers::backend(resources), Layers::inbound(resources));
-        let mut index = Self { layers, inbound, ..Self::default() };
+        let telemetry = Layers::telemetry(resources);
+        let mut index = Self { layers, inbound, telemetry, ..Self::default() };
         for resource in resources {
             if let (Spec::Service(service), Some(name)) = (resource.spec(), service_name(resource)) {
                 index.services.insert(name, service);
@@ -120,6 +123,12 @@ impl<'a> Index<'a> {
             }
         }
         index
+    }
+
+    /// How a port is used, and what is told of that.
+    pub(super) fn backend(&self, service: &ServiceName, port: &Port) -> Backend {
+        let telemetry = self.telemetry.effective(service, &port.name).filter(|_| port.protocol.is_http());
+        Backend { telemetry, ..self.layers.effective(service, &port.name, port.protocol) }
     }
 
     /// What the sidecars of a service ask of callers; `None`: nothing.

@@ -62,6 +62,7 @@ pub fn check(resources: &[Resource]) -> Result<Checked, Problems> {
             Spec::BackendPolicy(_)
             | Spec::XBackendTrafficPolicy(_)
             | Spec::InboundPolicy(_)
+            | Spec::TelemetryPolicy(_)
             | Spec::RouteFilter(_)
             | Spec::Gateway(_)
             | Spec::BackendTlsPolicy(_)

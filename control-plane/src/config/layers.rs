@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use outrigger_snapshot::name::ServiceName;
-use outrigger_snapshot::policy::{Backend, Inbound, Protocol};
+use outrigger_snapshot::policy::{Backend, Inbound, Protocol, Telemetry};
 
-use super::model::{InboundSettings, Policy, Settings, Spec};
+use super::model::{InboundSettings, Policy, Settings, Spec, TelemetrySettings};
 use super::problem::Spot;
 use super::resource::Resource;
 
@@ -25,7 +25,7 @@ impl<S> Clone for Layer<'_, S> {
 impl<S> Copy for Layer<'_, S> {}
 
 impl<S> Layer<'_, S> {
-    /// Where it says something about a field, named by its path below `spec` of a `BackendPolicy` or an `InboundPolicy`.
+    /// Where it says something about a field, named by its path below `spec` of a policy.
     pub(crate) fn spot(&self, field: &str) -> Option<Spot> {
         self.policy.written.get(field).copied()
     }
@@ -64,6 +64,20 @@ impl<'a> Layers<'a, InboundSettings> {
         let layers = self.of(service, port_name);
         let settings = layers.iter().map(|layer| &layer.policy.settings);
         (!layers.is_empty()).then(|| InboundSettings::effective(settings))
+    }
+}
+
+impl<'a> Layers<'a, TelemetrySettings> {
+    /// Those of what is told of requests.
+    pub(crate) fn telemetry(resources: &'a [Resource]) -> Self {
+        Self::new(resources, Spec::telemetry_policy)
+    }
+
+    /// What is told of requests to a port; `None`: no policy says anything.
+    pub(crate) fn effective(&self, service: &ServiceName, port_name: &str) -> Option<Telemetry> {
+        let layers = self.of(service, port_name);
+        let settings = layers.iter().map(|layer| &layer.policy.settings);
+        (!layers.is_empty()).then(|| TelemetrySettings::effective(settings))
     }
 }
 

@@ -14,10 +14,12 @@ pub(crate) use inbound::InboundSettings;
 pub(crate) use settings::{
     BreakerSettings, EjectionSettings, HealthCheckSettings, HedgeSettings, RetrySettings, Settings, Switch,
 };
+pub(crate) use telemetry::TelemetrySettings;
 
 mod gateway;
 mod inbound;
 mod settings;
+mod telemetry;
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
@@ -39,6 +41,7 @@ pub(crate) enum Spec {
     BackendPolicy(BackendPolicy),
     XBackendTrafficPolicy(BackendPolicy),
     InboundPolicy(InboundPolicy),
+    TelemetryPolicy(TelemetryPolicy),
     RouteFilter(RouteFilter),
     Mesh(Mesh),
     Gateway(Gateway),
@@ -63,11 +66,20 @@ impl Spec {
         }
     }
 
+    /// What it says is told of requests to services, if it is a policy about that.
+    pub(crate) fn telemetry_policy(&self) -> Option<&TelemetryPolicy> {
+        match self {
+            Self::TelemetryPolicy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
     /// What it is attached to, if it is a policy.
     pub(crate) fn targets(&self) -> &[Target] {
         match self {
             Self::BackendPolicy(policy) | Self::XBackendTrafficPolicy(policy) => &policy.targets,
             Self::InboundPolicy(policy) => &policy.targets,
+            Self::TelemetryPolicy(policy) => &policy.targets,
             Self::BackendTlsPolicy(policy) => &policy.targets,
             Self::Service(_)
             | Self::HttpRoute(_)
@@ -258,6 +270,8 @@ pub(crate) struct RouteFilter {
 pub(crate) type BackendPolicy = Policy<Settings>;
 /// What is done about requests that come to services.
 pub(crate) type InboundPolicy = Policy<InboundSettings>;
+/// What is told of requests to services.
+pub(crate) type TelemetryPolicy = Policy<TelemetrySettings>;
 
 #[derive(Debug)]
 pub(crate) struct Policy<S> {

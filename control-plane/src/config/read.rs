@@ -29,6 +29,7 @@ mod route;
 mod route_filter;
 mod route_match;
 mod service;
+mod telemetry_policy;
 mod traffic_policy;
 
 /// Kinds of the Gateway API that people will try.
@@ -110,6 +111,9 @@ fn read_spec(node: &Node, kind: Kind, namespace: &str, report: &mut Report<'_>) 
             Spec::XBackendTrafficPolicy(traffic_policy::read(spec, &path, namespace, report))
         }
         Kind::InboundPolicy => Spec::InboundPolicy(inbound_policy::read(spec, &path, namespace, report)),
+        Kind::TelemetryPolicy => {
+            Spec::TelemetryPolicy(telemetry_policy::read(spec, &path, namespace, report))
+        }
         Kind::Mesh => Spec::Mesh(mesh::read(spec, &path, report)),
         Kind::RouteFilter => Spec::RouteFilter(route_filter::read(spec, &path, report)),
         Kind::Gateway => Spec::Gateway(gateway::read(spec, &path, namespace, report)),

@@ -12,7 +12,8 @@ use super::model::Spec;
 use super::problem::{Problem, Spot};
 use super::shape::{
     Object, Shape, backend_policy, backend_tls_policy, config_map, connection_route, gateway, grpc_route,
-    http_route, ignored, inbound_policy, mesh, required, resource, route_filter, service, traffic_policy,
+    http_route, ignored, inbound_policy, mesh, required, resource, route_filter, service, telemetry_policy,
+    traffic_policy,
 };
 use super::text::Text;
 
@@ -39,6 +40,8 @@ pub enum Kind {
     XBackendTrafficPolicy,
     /// `outrigger.dev/v1alpha1`: what is done about requests that come to a service.
     InboundPolicy,
+    /// `outrigger.dev/v1alpha1`: what is told of requests to a service.
+    TelemetryPolicy,
     /// `outrigger.dev/v1alpha1`: a filter that routes name.
     RouteFilter,
     /// `outrigger.dev/v1alpha1`: what holds for all services.
@@ -54,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Service,
         Self::HttpRoute,
         Self::GrpcRoute,
@@ -63,6 +66,7 @@ impl Kind {
         Self::BackendPolicy,
         Self::XBackendTrafficPolicy,
         Self::InboundPolicy,
+        Self::TelemetryPolicy,
         Self::RouteFilter,
         Self::Mesh,
         Self::Gateway,
@@ -81,6 +85,7 @@ impl Kind {
             Self::BackendPolicy => "BackendPolicy",
             Self::XBackendTrafficPolicy => "XBackendTrafficPolicy",
             Self::InboundPolicy => "InboundPolicy",
+            Self::TelemetryPolicy => "TelemetryPolicy",
             Self::RouteFilter => "RouteFilter",
             Self::Mesh => "Mesh",
             Self::Gateway => "Gateway",
@@ -92,9 +97,12 @@ impl Kind {
     /// The text in `apiVersion`.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Service | Self::BackendPolicy | Self::InboundPolicy | Self::RouteFilter | Self::Mesh => {
-                "outrigger.dev/v1alpha1"
-            }
+            Self::Service
+            | Self::BackendPolicy
+            | Self::InboundPolicy
+            | Self::TelemetryPolicy
+            | Self::RouteFilter
+            | Self::Mesh => "outrigger.dev/v1alpha1",
             Self::HttpRoute
             | Self::GrpcRoute
             | Self::TcpRoute
@@ -147,6 +155,9 @@ impl Kind {
                 whole!("gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", traffic_policy::SPEC)
             }
             Self::InboundPolicy => whole!("outrigger.dev/v1alpha1", "InboundPolicy", inbound_policy::SPEC),
+            Self::TelemetryPolicy => {
+                whole!("outrigger.dev/v1alpha1", "TelemetryPolicy", telemetry_policy::SPEC)
+            }
             Self::RouteFilter => whole!("outrigger.dev/v1alpha1", "RouteFilter", route_filter::SPEC),
             Self::Mesh => whole!("outrigger.dev/v1alpha1", "Mesh", mesh::SPEC),
             Self::Gateway => whole!("gateway.networking.k8s.io/v1", "Gateway", gateway::SPEC),

@@ -18,6 +18,7 @@ pub(crate) mod mesh;
 pub(crate) mod resource;
 pub(crate) mod route_filter;
 pub(crate) mod service;
+pub(crate) mod telemetry_policy;
 #[cfg(test)]
 mod tests;
 pub(crate) mod traffic_policy;

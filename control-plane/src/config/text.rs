@@ -3,6 +3,7 @@
 use outrigger_snapshot::head::Authority;
 use outrigger_snapshot::identity::{DOMAIN_BYTES_MAX, ID_BYTES_MAX, SpiffePattern, TrustDomain};
 use outrigger_snapshot::name::{LABEL_BYTES_MAX, check_label};
+use outrigger_snapshot::policy::SHARE_WHOLE;
 use outrigger_snapshot::validate::{TRUST_BYTES_MAX, network};
 
 #[cfg(test)]
@@ -48,6 +49,8 @@ pub(crate) enum Text {
     CookieName,
     /// A duration (GEP-2257).
     Duration,
+    /// A part of a whole, to the hundredth of a per cent.
+    Percent,
     /// An address with or without port.
     Address,
     /// An address or a network.
@@ -78,6 +81,7 @@ impl Text {
             Self::HeaderName | Self::CookieName => is_token(text) && text.len() <= HEADER_NAME_BYTES_MAX,
             Self::HeaderValue => is_header_value(text),
             Self::Duration => duration_ms(text).is_some(),
+            Self::Percent => percent_share(text).is_some(),
             // Judged where the address is read, which can say more than yes or no.
             Self::Address => text.len() <= HOST_BYTES_MAX + ":65535".len(),
             Self::Network => text.len() <= NETWORK_BYTES_MAX && network(text).is_some(),
@@ -118,6 +122,7 @@ impl Text {
                 )
             }
             Self::Duration => "a duration like 10s, 1m30s or 250ms, without fractions".to_owned(),
+            Self::Percent => "0% to 100%, with at most two digits after the point, like 0.5%".to_owned(),
             Self::Address => "ADDRESS or ADDRESS:PORT".to_owned(),
             Self::Network => "an address or a network, like 10.1.0.7, 10.1.0.0/16 or fd00::/8".to_owned(),
             Self::Method => "a method in upper case, like GET".to_owned(),
@@ -148,6 +153,7 @@ impl Text {
             Self::HostPattern => Some("^(\\*\\.)?[^A-Z*:/ ]+$"),
             Self::HeaderName | Self::CookieName => Some("^[A-Za-z0-9!#$%&'*+\\-.^_`|~]+$"),
             Self::Duration => Some("^([0-9]{1,5}(h|m|s|ms)){1,4}$"),
+            Self::Percent => Some("^[0-9]{1,3}(\\.[0-9]{1,2})?%$"),
             Self::Method => Some("^[A-Z0-9!#$%&'*+\\-.^_`|~]+$"),
             Self::TrustDomain => Some("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
             Self::SpiffePattern => Some("^spiffe://[a-z0-9.-]+/.+$"),
@@ -173,7 +179,9 @@ impl Text {
             Self::TrustDomain => Some(DOMAIN_BYTES_MAX),
             Self::SpiffePattern => Some(ID_BYTES_MAX),
             Self::Pem => Some(TRUST_BYTES_MAX),
-            Self::Only(_) | Self::Label | Self::Service | Self::Duration | Self::Address => None,
+            Self::Only(_) | Self::Label | Self::Service | Self::Duration | Self::Percent | Self::Address => {
+                None
+            }
         }
     }
 }
@@ -205,6 +213,29 @@ pub(crate) fn duration_ms(text: &str) -> Option<u64> {
         parts += 1;
     }
     (parts > 0).then_some(total)
+}
+
+/// Of [`SHARE_WHOLE`], what a percentage such as `0.5%` is.
+pub(crate) fn percent_share(text: &str) -> Option<u32> {
+    let number = text.strip_suffix('%')?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let digits =
+        |text: &str, most| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole, 3) || !digits(part, 2) {
+        return None;
+    }
+    let hundredths = part.parse::<u32>().ok()? * if part.len() == 1 { 10 } else { 1 };
+    let share = whole.parse::<u32>().ok()? * 100 + hundredths;
+    (share <= SHARE_WHOLE).then_some(share)
+}
+
+/// The inverse of [`percent_share`].
+pub(crate) fn percent_text(share: u32) -> String {
+    match (share / 100, share % 100) {
+        (whole, 0) => format!("{whole}%"),
+        (whole, part) if part % 10 == 0 => format!("{whole}.{}%", part / 10),
+        (whole, part) => format!("{whole}.{part:02}%"),
+    }
 }
 
 /// A duration as people write it; the inverse of [`duration_ms`].

@@ -172,6 +172,7 @@ fn kinds_are_found_as_people_name_them() {
         ("grpcroutes", Some(Kind::GrpcRoute)),
         ("XBackendTrafficPolicies", Some(Kind::XBackendTrafficPolicy)),
         ("inboundpolicies", Some(Kind::InboundPolicy)),
+        ("telemetrypolicies", Some(Kind::TelemetryPolicy)),
         ("RouteFilters", Some(Kind::RouteFilter)),
         ("pod", None),
     ] {

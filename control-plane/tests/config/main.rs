@@ -13,6 +13,7 @@ mod narrower;
 mod problems;
 mod properties;
 mod resilience;
+mod telemetry;
 
 /// One file of this text, checked and on its own.
 fn load_text(text: &str) -> Result<Checked, Problems> {

@@ -60,6 +60,10 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     let (db, nobody) = (port::free(), port::free());
     let forward = format!("{db}=db:80,{nobody}=nobody:80");
     let sidecar = Sidecar::beside("shop").inbound_to(app.addr).with(&[
+        "--access-log",
+        "/dev/null",
+        "--otlp",
+        "http://127.0.0.1:9",
         "--rate-limit-store",
         &nowhere,
         "--zone",

@@ -43,7 +43,8 @@ const HYPER_MODULES: &[&str] = &[
 
 /// The parts of the proxy that may ask what time of day it is, and only to stamp: starts, applied snapshots, heartbeats.
 const WALL_CLOCK_MODULES: &[&str] = &[
-    "proxy/src/app.rs",
+    "proxy/src/access_log/line.rs",
+    "proxy/src/app/telling.rs",
     "proxy/src/applier.rs",
     "proxy/src/certificates.rs",
     "proxy/src/identity.rs",
@@ -53,6 +54,7 @@ const WALL_CLOCK_MODULES: &[&str] = &[
     "proxy/src/identity/source/workload_api.rs",
     "proxy/src/source.rs",
     "proxy/src/overview.rs",
+    "proxy/src/traces/span.rs",
 ];
 
 /// Types that tell the time of day.

@@ -1,6 +1,7 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
 mod access;
+mod access_log;
 mod alerts;
 mod armed;
 mod authority;
@@ -56,6 +57,7 @@ mod strangers;
 mod streams;
 mod systemd;
 mod thin;
+mod traces;
 mod unix;
 mod why;
 mod workers;

@@ -8,11 +8,13 @@ use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::validate::TRUSTED_MAX;
 
+use super::access_log::access_log;
 use super::flags::{FOLDER_POLL, Flags, MetricsBy, OBJECT_STORE_POLL};
 use super::forward::{FORWARDS_MAX, InboundPort};
 use super::identity::identity;
 use super::place::Place;
 use super::target::{self, Collector, ReportTarget, ReportUrl};
+use super::traces::traces;
 use super::transparent::transparent;
 use super::{Config, ConfigError, Downstream, Drain, Inbound, RateLimitStore, StateFolder};
 use crate::telemetry::detail::Detail;
@@ -51,13 +53,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         Some(path) => StateFolder { path: path.clone(), persistent: true },
         None => default_state(&store, &service, &node, environment),
     };
-    if !state.persistent && flags.trust_key.is_empty() {
-        return Err(ConfigError::Combination(
-            "neither --trust-key nor a lasting place for state is given: the key of a folder can be believed at first sight only \
-             if it is remembered; give --trust-key KEY or --state-dir DIR"
-                .to_owned(),
-        ));
-    }
+    check_memory(&flags, &state)?;
     let inbound = inbound(&flags)?;
     let outbound = gateway.is_none().then(|| flags.outbound.clone().unwrap_or(OUTBOUND.into()));
     check_admin(&flags)?;
@@ -74,6 +70,8 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         identity: identity(&flags)?,
         report: report(&flags)?,
         rate_limit_store: rate_limit_store(&flags)?,
+        traces: traces(&flags, environment)?,
+        access_log: access_log(&flags)?,
         poll: flags.poll.unwrap_or(if is_folder { FOLDER_POLL } else { OBJECT_STORE_POLL }),
         store,
         service,
@@ -265,6 +263,18 @@ fn check_proxies(flags: &Flags) -> Result<(), ConfigError> {
         "--proxy-protocol-from goes with --app or --gateway: without, nobody connects but the application itself"
             .to_owned(),
     ))
+}
+
+/// What is believed at first sight must be remembered.
+fn check_memory(flags: &Flags, state: &StateFolder) -> Result<(), ConfigError> {
+    if state.persistent || !flags.trust_key.is_empty() {
+        return Ok(());
+    }
+    Err(ConfigError::Combination(
+            "neither --trust-key nor a lasting place for state is given: the key of a folder can be believed at first sight only \
+             if it is remembered; give --trust-key KEY or --state-dir DIR"
+                .to_owned(),
+        ))
 }
 
 fn drain(flags: &Flags) -> Result<Drain, ConfigError> {

@@ -16,7 +16,8 @@ use super::place::Place;
 use super::rate_limit_store::StoreUrl;
 use super::target::{App, ReportUrl};
 use super::transparent::UnknownDestinations;
-use super::{check, duration};
+use super::{access_log, check, duration};
+use crate::access_log::Format;
 
 /// Shortest `--poll`.
 pub const POLL_MIN: Duration = Duration::from_millis(20);
@@ -30,6 +31,10 @@ pub const OBJECT_STORE_POLL: Duration = Duration::from_secs(10);
 pub const WORKERS_MAX: usize = 256;
 /// Largest `--memory-max`: 1 TiB.
 const MEMORY_MIB_MAX: u64 = 1 << 20;
+/// Shortest `--trace-slow`.
+const SLOW_MIN: Duration = Duration::from_millis(1);
+/// Longest `--trace-slow`.
+const SLOW_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest limit of a downstream connection.
 const DOWNSTREAM_MIN: Duration = Duration::from_millis(100);
 /// Longest limit of a downstream connection.
@@ -54,7 +59,7 @@ Examples:
   outrigger-proxy --store s3://bucket/mesh --service cart --trust-key ed25519:... --report https://cp.internal:15300
   outrigger-proxy --store ./mesh --service cart --ca https://cp.internal:15301 --join-token-file cart.token
 
-SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now.
+SIGTERM drains, SIGINT stops at once, SIGHUP reads the store now, SIGUSR1 opens the access log anew.
 Exit codes: 0 drained or stopped, 1 failed while running, 2 wrong usage, 3 neither the store nor --state-dir has a
 snapshot to start with, 4 an address is taken.";
 
@@ -206,6 +211,27 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(super) report_ca_file: Option<PathBuf>,
 
+    /// The collector that traces go to by OTLP: http[s]://HOST:PORT, by gRPC if the port is 4317, else by HTTP [default:
+    /// $OTEL_EXPORTER_OTLP_ENDPOINT; the other OTEL_* variables are heard, too]
+    #[arg(long, value_name = "URL")]
+    pub(super) otlp: Option<String>,
+
+    /// What takes longer than this is told of in a trace, whether its trace was drawn or not
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = slow)]
+    pub(super) trace_slow: Duration,
+
+    /// Writes a line for each request: to stdout, or at the end of a file, which SIGUSR1 opens anew
+    #[arg(long, value_name = "FILE", value_parser = access_log::target)]
+    pub(super) access_log: Option<PathBuf>,
+
+    /// How a line of the access log is written: json or text [default: json]
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
+    pub(super) access_log_format: Option<Format>,
+
+    /// Of requests that did not fail, so many have a line [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = access_log::percentage)]
+    pub(super) access_log_sampling: Option<u32>,
+
     /// Where global rate limits are counted: redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE] of a store that speaks the Redis protocol.
     /// Everyone on the machine can read a command line: pass a password in the environment, or in the file
     #[arg(long, value_name = "URL")]
@@ -264,6 +290,11 @@ fn log_filter(text: &str) -> Result<String, String> {
 fn poll(text: &str) -> Result<Duration, String> {
     let poll = duration::parse(text)?;
     if (POLL_MIN..=POLL_MAX).contains(&poll) { Ok(poll) } else { Err("expected 20ms to 1h".to_owned()) }
+}
+
+fn slow(text: &str) -> Result<Duration, String> {
+    let slow = duration::parse(text)?;
+    if (SLOW_MIN..=SLOW_MAX).contains(&slow) { Ok(slow) } else { Err("expected 1ms to 24h".to_owned()) }
 }
 
 fn downstream(text: &str) -> Result<Duration, String> {

@@ -90,6 +90,8 @@ fn the_future_of_a_request_stays_small() {
             identity: Default::default(),
             proxies: Default::default(),
             trusted: Default::default(),
+            traces: None,
+            access_log: None,
             plan: Default::default(),
             lineages: Default::default(),
             memory: Default::default(),

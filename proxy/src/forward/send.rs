@@ -89,6 +89,7 @@ pub(super) async fn send(
         lease.may_switch(outgoing.switches);
         let Some(mut request) = outgoing.take() else { break };
         outgoing.tell(&mut request, attempt.deadline_ns(), now_ns);
+        outgoing.tell_trace(worker, &mut request);
         outgoing.stage.set(Some(Stage::Head));
         match watch.limit(pin!(lease.send(*request))).await {
             Ok(Ok(response)) => return Ok(Answer::new(lease, response)),

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::Request;
+
 use super::Prepared;
 use super::hedge::Sent;
 use super::outgoing::Outgoing;
@@ -12,8 +14,10 @@ use crate::cluster::endpoint::{Endpoint, Outcome};
 use crate::cluster::health::describe;
 use crate::forward::answered::outcome;
 use crate::grpc;
+use crate::http::body::Body;
 use crate::local_reply::{ROWS, UPSTREAM_GRPC_STATUS, UPSTREAM_STATUS, reason_of, row_index};
 use crate::story::{Culprit, Milestones};
+use crate::worker::Worker;
 
 /// Of what an upstream says of a failure, so many bytes are kept.
 const SAID_BYTES_MAX: usize = 256;
@@ -31,6 +35,15 @@ impl Outgoing {
         self.story.attempt(self.try_number.get(), |attempted| {
             (attempted.tcp_ns, attempted.tls_ns) = (milestones.tcp_ns.get(), milestones.tls_ns.get());
         });
+    }
+
+    /// Tells the upstream which try of a request this is, if its trace is told of.
+    pub(super) fn tell_trace(&self, worker: &Worker, request: &mut Request<Body>) {
+        if let Some(traces) = &worker.traces
+            && let Some(trace) = self.story.traced()
+        {
+            traces.tell_try(&trace, self.try_number.get(), request.headers_mut());
+        }
     }
 
     /// It has a connection.

@@ -64,6 +64,8 @@ pub struct Progress {
     pub wanted: Cell<bool>,
     /// Whether it has ended.
     pub ended: Cell<bool>,
+    /// How much of it has come.
+    pub bytes: Cell<u64>,
 }
 
 /// A request body.
@@ -77,7 +79,8 @@ impl DownstreamBody {
     /// Wraps what hyper receives.
     pub fn new(incoming: Incoming, now_ns: u64) -> Self {
         let since_ns = Cell::new(now_ns);
-        let progress = Rc::new(Progress { since_ns, wanted: Cell::new(false), ended: Cell::new(false) });
+        let (wanted, ended, bytes) = Default::default();
+        let progress = Rc::new(Progress { since_ns, wanted, ended, bytes });
         Self { incoming, progress }
     }
 
@@ -107,6 +110,7 @@ impl DownstreamBody {
         if !wanted {
             self.progress.wanted.set(false);
             self.progress.ended.set(self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)));
+            self.progress.bytes.set(self.progress.bytes.get() + length(&polled));
         }
         polled.map_ok(normalized).map_err(BodyError::Downstream)
     }
@@ -247,6 +251,9 @@ impl UpstreamBody {
                 {
                     passage.record.iter_mut().for_each(|record| record.called(grpc::status(trailers)));
                 }
+                if let (Some(data), Some(passage)) = (frame.data_ref(), &self.passage) {
+                    passage.sends(data.len());
+                }
                 if !self.incoming.is_end_stream() {
                     self.await_client(clock::now_ns());
                 } else if let Some(passage) = self.passage.take() {
@@ -281,6 +288,14 @@ impl UpstreamBody {
             self.timer.arm(at_ns, context.waker());
         }
         Poll::Pending
+    }
+}
+
+/// How many bytes have come.
+fn length<E>(polled: &Poll<Option<Result<Frame<Bytes>, E>>>) -> u64 {
+    match polled {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, |data| data.len() as u64),
+        _ => 0,
     }
 }
 

@@ -135,6 +135,7 @@ impl Downstream {
             false => {
                 let body = DownstreamBody::new(incoming, started_ns);
                 self.activity.body_begins(body.progress());
+                story.has_body(body.progress());
                 Body::Downstream(body)
             }
         };

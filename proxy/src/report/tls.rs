@@ -72,7 +72,8 @@ pub(crate) fn system_roots() -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates.map_err(|error| TlsError::Unreadable(path, error))
 }
 
-fn system_file() -> Option<PathBuf> {
+/// The file with the certificates that the system trusts.
+pub(crate) fn system_file() -> Option<PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(SYSTEM_FILES.map(PathBuf::from)).find(|path| path.is_file())
 }

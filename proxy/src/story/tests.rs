@@ -1,5 +1,6 @@
 use http::{HeaderMap, HeaderValue, Method, Request};
 
+use super::text::{ID_BYTES_MAX, PATH_BYTES_MAX};
 use super::*;
 
 fn arrived(path: &str, id: Option<&str>, traceparent: Option<&str>) -> Rc<Story> {
@@ -11,7 +12,7 @@ fn arrived(path: &str, id: Option<&str>, traceparent: Option<&str>) -> Rc<Story>
         value.into_iter().for_each(|value| drop(headers.insert(name, HeaderValue::from_str(value).unwrap())));
     }
     let head = RequestHead::new(Method::GET, "cart:80".parse().unwrap(), "/".parse().unwrap(), headers);
-    story.is_named(&head, id.is_some() || traceparent.is_some(), false);
+    story.is_named(&head, id.is_some() || traceparent.is_some(), false, None);
     story
 }
 
@@ -42,13 +43,17 @@ fn a_trace_is_known_by_a_name_that_is_one() {
         (format!("00-{ID}-00f067aa0ba902b7-01"), true),
         (format!("cc-{ID}-00f067aa0ba902b7-01-more"), true),
         (format!("00-{ID}-00f067aa0ba902b7"), false),
+        (format!("00-{ID}-00f067aa0ba902b7-01-more"), false),
+        (format!("ff-{ID}-00f067aa0ba902b7-01"), false),
+        (format!("00-{ID}-0000000000000000-01"), false),
+        (format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()), false),
         (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
         (format!("00-{}-00f067aa0ba902b7-01", "g".repeat(32)), false),
         (format!("00_{ID}_00f067aa0ba902b7_01"), false),
         ("x".repeat(70_000), false),
         (String::new(), false),
     ] {
-        let trace = arrived("/", None, Some(&value)).told().trace.map(|trace| trace.to_string());
+        let trace = arrived("/", None, Some(&value)).told().trace.map(|trace| trace.id.to_string());
         assert_eq!(trace.as_deref(), known.then_some(ID), "{value:.60}");
     }
 }

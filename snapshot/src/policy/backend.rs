@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Breaker, CertificateName, Ejection, HealthCheck, Hedge, Protocol, Retry};
+use super::{Breaker, CertificateName, Ejection, HealthCheck, Hedge, Protocol, Retry, Telemetry};
 
 /// The fewest endpoints that a caller has: with fewer, the better of two is often the worse of all.
 pub const SUBSET_ENDPOINTS_MIN: u32 = 12;
@@ -39,6 +39,9 @@ pub struct Backend {
     /// What is shown to endpoints that are dialled by TLS and ask for a certificate; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<CertificateName>,
+    /// What is told of its requests; `None`: what each proxy was started to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
 }
 
 /// Requests stay in the zone that they come from, as far as every endpoint keeps its share of them.
@@ -176,6 +179,7 @@ impl Backend {
             zone_preference: None,
             subset: Subset::by_default(),
             client_certificate: None,
+            telemetry: None,
         }
     }
 }

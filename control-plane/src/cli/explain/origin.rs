@@ -3,7 +3,7 @@
 use outrigger_snapshot::name::ServiceName;
 
 use crate::config::layers::Layers;
-use crate::config::model::{InboundSettings, Rule, RuleFilter};
+use crate::config::model::{InboundSettings, Rule, RuleFilter, TelemetrySettings};
 use crate::config::{Key, Kind, Resource, parent_ports};
 
 /// What people wrote, if that is at hand.
@@ -15,6 +15,7 @@ struct Written<'a> {
     resources: &'a [Resource],
     layers: Layers<'a>,
     inbound: Layers<'a, InboundSettings>,
+    telemetry: Layers<'a, TelemetrySettings>,
 }
 
 /// A port whose values are explained.
@@ -30,6 +31,7 @@ impl<'a> Origins<'a> {
             resources,
             layers: Layers::backend(resources),
             inbound: Layers::inbound(resources),
+            telemetry: Layers::telemetry(resources),
         }))
     }
 
@@ -44,6 +46,13 @@ impl<'a> Origins<'a> {
     pub(super) fn inbound_field(&self, place: Place<'_>, field: &str, is_default: bool) -> String {
         let Some(written) = &self.0 else { return unknown(is_default) };
         let layer = written.inbound.origin(place.service, place.port_name, field);
+        layer.map_or_else(|| "default".to_owned(), |layer| layer.resource.key().to_string())
+    }
+
+    /// The same, for a field of a `TelemetryPolicy`.
+    pub(super) fn telemetry_field(&self, place: Place<'_>, field: &str, is_default: bool) -> String {
+        let Some(written) = &self.0 else { return unknown(is_default) };
+        let layer = written.telemetry.origin(place.service, place.port_name, field);
         layer.map_or_else(|| "default".to_owned(), |layer| layer.resource.key().to_string())
     }
 

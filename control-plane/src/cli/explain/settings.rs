@@ -7,7 +7,7 @@ use outrigger_snapshot::policy::{
 };
 
 use super::origin::{Origins, Parts, Place};
-use super::subset;
+use super::{subset, telemetry};
 use crate::config::grpc_status;
 use crate::config::text::duration_text;
 
@@ -52,6 +52,7 @@ impl<'a> Settings<'a> {
             ("zones", self.zones()),
             ("subset", self.subset()),
         ];
+        lines.extend(telemetry::line(self));
         if self.backend.on_empty == OnEmpty::Drain {
             let mut parts = Parts::default();
             parts.add("an empty DNS answer is believed at once", self.origin("discovery.onEmpty", false));

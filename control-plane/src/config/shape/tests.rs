@@ -128,6 +128,7 @@ fn the_reference_is_what_the_parser_does() {
         Kind::Service,
         Kind::BackendPolicy,
         Kind::InboundPolicy,
+        Kind::TelemetryPolicy,
         Kind::RouteFilter,
         Kind::ConfigMap,
     ] {

@@ -13,7 +13,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Text("kind: Service"),
         &[
-            "m.yaml:5:1: apiVersion: is missing; expected one of outrigger.dev/v1alpha1 (Service), gateway.networking.k8s.io/v1 (HTTPRoute), gateway.networking.k8s.io/v1 (GRPCRoute), gateway.networking.k8s.io/v1 (TCPRoute), gateway.networking.k8s.io/v1 (TLSRoute), outrigger.dev/v1alpha1 (BackendPolicy), gateway.networking.x-k8s.io/v1alpha1 (XBackendTrafficPolicy), outrigger.dev/v1alpha1 (InboundPolicy), outrigger.dev/v1alpha1 (RouteFilter), outrigger.dev/v1alpha1 (Mesh), gateway.networking.k8s.io/v1 (Gateway), gateway.networking.k8s.io/v1 (BackendTLSPolicy), v1 (ConfigMap)",
+            "m.yaml:5:1: apiVersion: is missing; expected one of outrigger.dev/v1alpha1 (Service), gateway.networking.k8s.io/v1 (HTTPRoute), gateway.networking.k8s.io/v1 (GRPCRoute), gateway.networking.k8s.io/v1 (TCPRoute), gateway.networking.k8s.io/v1 (TLSRoute), outrigger.dev/v1alpha1 (BackendPolicy), gateway.networking.x-k8s.io/v1alpha1 (XBackendTrafficPolicy), outrigger.dev/v1alpha1 (InboundPolicy), outrigger.dev/v1alpha1 (TelemetryPolicy), outrigger.dev/v1alpha1 (RouteFilter), outrigger.dev/v1alpha1 (Mesh), gateway.networking.k8s.io/v1 (Gateway), gateway.networking.k8s.io/v1 (BackendTLSPolicy), v1 (ConfigMap)",
         ],
     ),
     (
@@ -23,7 +23,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Text("apiVersion: outrigger.dev/v1alpha1\nkind: BackendPolice"),
         &[
-            r#"m.yaml:6:7: kind: "BackendPolice" is not a known kind; expected one of outrigger.dev/v1alpha1 (Service), gateway.networking.k8s.io/v1 (HTTPRoute), gateway.networking.k8s.io/v1 (GRPCRoute), gateway.networking.k8s.io/v1 (TCPRoute), gateway.networking.k8s.io/v1 (TLSRoute), outrigger.dev/v1alpha1 (BackendPolicy), gateway.networking.x-k8s.io/v1alpha1 (XBackendTrafficPolicy), outrigger.dev/v1alpha1 (InboundPolicy), outrigger.dev/v1alpha1 (RouteFilter), outrigger.dev/v1alpha1 (Mesh), gateway.networking.k8s.io/v1 (Gateway), gateway.networking.k8s.io/v1 (BackendTLSPolicy), v1 (ConfigMap); did you mean "BackendPolicy"?"#,
+            r#"m.yaml:6:7: kind: "BackendPolice" is not a known kind; expected one of outrigger.dev/v1alpha1 (Service), gateway.networking.k8s.io/v1 (HTTPRoute), gateway.networking.k8s.io/v1 (GRPCRoute), gateway.networking.k8s.io/v1 (TCPRoute), gateway.networking.k8s.io/v1 (TLSRoute), outrigger.dev/v1alpha1 (BackendPolicy), gateway.networking.x-k8s.io/v1alpha1 (XBackendTrafficPolicy), outrigger.dev/v1alpha1 (InboundPolicy), outrigger.dev/v1alpha1 (TelemetryPolicy), outrigger.dev/v1alpha1 (RouteFilter), outrigger.dev/v1alpha1 (Mesh), gateway.networking.k8s.io/v1 (Gateway), gateway.networking.k8s.io/v1 (BackendTLSPolicy), v1 (ConfigMap); did you mean "BackendPolicy"?"#,
         ],
     ),
     (
@@ -35,7 +35,7 @@ const CASES: &[(Wrong, &[&str])] = &[
     (
         Wrong::Text("apiVersion: gateway.networking.k8s.io/v1\nkind: UDPRoute"),
         &[
-            "m.yaml:6:7: kind: UDPRoute is not supported by Outrigger yet; expected one of outrigger.dev/v1alpha1 (Service), gateway.networking.k8s.io/v1 (HTTPRoute), gateway.networking.k8s.io/v1 (GRPCRoute), gateway.networking.k8s.io/v1 (TCPRoute), gateway.networking.k8s.io/v1 (TLSRoute), outrigger.dev/v1alpha1 (BackendPolicy), gateway.networking.x-k8s.io/v1alpha1 (XBackendTrafficPolicy), outrigger.dev/v1alpha1 (InboundPolicy), outrigger.dev/v1alpha1 (RouteFilter), outrigger.dev/v1alpha1 (Mesh), gateway.networking.k8s.io/v1 (Gateway), gateway.networking.k8s.io/v1 (BackendTLSPolicy), v1 (ConfigMap)",
+            "m.yaml:6:7: kind: UDPRoute is not supported by Outrigger yet; expected one of outrigger.dev/v1alpha1 (Service), gateway.networking.k8s.io/v1 (HTTPRoute), gateway.networking.k8s.io/v1 (GRPCRoute), gateway.networking.k8s.io/v1 (TCPRoute), gateway.networking.k8s.io/v1 (TLSRoute), outrigger.dev/v1alpha1 (BackendPolicy), gateway.networking.x-k8s.io/v1alpha1 (XBackendTrafficPolicy), outrigger.dev/v1alpha1 (InboundPolicy), outrigger.dev/v1alpha1 (TelemetryPolicy), outrigger.dev/v1alpha1 (RouteFilter), outrigger.dev/v1alpha1 (Mesh), gateway.networking.k8s.io/v1 (Gateway), gateway.networking.k8s.io/v1 (BackendTLSPolicy), v1 (ConfigMap)",
         ],
     ),
     (

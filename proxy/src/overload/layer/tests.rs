@@ -70,6 +70,8 @@ impl Rig {
                     identity: Default::default(),
                     proxies: Default::default(),
                     trusted: Default::default(),
+                    traces: None,
+                    access_log: None,
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),

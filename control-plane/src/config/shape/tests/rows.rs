@@ -139,6 +139,11 @@ fn samples(kind: Kind) -> Vec<Value> {
                 })
             })
             .to_vec(),
+        Kind::TelemetryPolicy => vec![json!({
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
+            "traces": { "sampling": "0.5%", "slow": "250ms" },
+            "accessLog": { "enabled": true, "sampling": "10%" },
+        })],
         Kind::RouteFilter => {
             let limits = KEYS.map(|key| json!({ "rateLimit": rate_limit(key) }));
             let fault = json!({ "fault": {

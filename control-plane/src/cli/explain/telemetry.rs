@@ -1,0 +1,26 @@
+//! What is told of requests to a port, and by whose word.
+
+use outrigger_snapshot::policy::Telemetry;
+
+use super::origin::Parts;
+use super::settings::Settings;
+use crate::config::text::{duration_text, percent_text};
+
+/// A line, where a policy says anything.
+pub(super) fn line(settings: &Settings<'_>) -> Option<(&'static str, String)> {
+    let Settings { origins, place, backend, .. } = settings;
+    let Telemetry { traces, slow_ms, access_log, access_log_share } = backend.telemetry?;
+    let mut parts = Parts::default();
+    let mut add = |field: &str, text: Option<String>| {
+        for text in text {
+            parts.add(text, origins.telemetry_field(*place, field, false));
+        }
+    };
+    add("traces.sampling", traces.map(|share| format!("traces of {}", percent_text(share))));
+    add("traces.slow", slow_ms.map(|ms| format!("slow from {}", duration_text(ms))));
+    let on = access_log.map(|on| if on { "access log where there is one" } else { "no access log" });
+    add("accessLog", on.map(str::to_owned));
+    let share = access_log_share.map(|share| format!("of {} and all that fail", percent_text(share)));
+    add("accessLog.sampling", share);
+    Some(("telemetry", parts.text()))
+}

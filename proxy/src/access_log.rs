@@ -1,0 +1,130 @@
+//! The access log: a line for each request, or for some and for all that failed.
+//!
+//! A worker writes lines into a buffer of its own and hands that on when it is full, or after a tenth of a second, to a thread that writes it out.
+//! Whatever becomes of the file, no request waits: what finds no room is gone, and counted.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use outrigger_snapshot::policy::SHARE_WHOLE;
+use tokio::sync::Notify;
+
+use self::line::Lines;
+use self::writer::{Batch, Counts, Loss};
+use crate::story::Told;
+
+pub mod line;
+pub mod metrics;
+pub mod writer;
+
+/// What is handed on at a time, in bytes; the last line of it may be cut off by no more than itself.
+const BATCH_BYTES: usize = 32 * 1024;
+/// How long a line waits for others.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Which requests have a line, and what it looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// How it is written.
+    pub format: Format,
+    /// Of [`SHARE_WHOLE`] requests that did not fail, so many have a line.
+    pub share: u32,
+}
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// An object of JSON, whose keys are those of OpenTelemetry's conventions.
+    Json,
+    /// Words, for people.
+    Text,
+}
+
+/// What workers share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Which requests have a line.
+    pub choice: Choice,
+    /// Where they go.
+    pub out: SyncSender<Batch>,
+    /// What became of them.
+    pub counts: Arc<Counts>,
+}
+
+/// The access log of one worker.
+#[derive(Debug)]
+pub struct AccessLog {
+    shared: Shared,
+    lines: RefCell<Lines>,
+    count: Cell<u64>,
+    /// There is a line, and nobody waits for others yet.
+    begun: Notify,
+}
+
+impl AccessLog {
+    /// Of a worker that has written nothing.
+    pub fn new(shared: Shared) -> Rc<Self> {
+        let lines = RefCell::new(Lines::new(shared.choice.format));
+        Rc::new(Self { shared, lines, count: Cell::new(0), begun: Notify::new() })
+    }
+
+    /// A request is over at `now_ns`: writes a line, if it has one. `random` decides which have.
+    pub fn over(&self, told: &Told, status: Option<u16>, now_ns: u64, random: impl FnOnce() -> u64) {
+        let said = told.telemetry();
+        if said.is_some_and(|said| said.access_log == Some(false)) {
+            return;
+        }
+        let share = said.and_then(|said| said.access_log_share).unwrap_or(self.shared.choice.share);
+        let drawn = || share >= SHARE_WHOLE || random() % u64::from(SHARE_WHOLE) < u64::from(share);
+        let failed = told.is_failure(status);
+        if !failed && !drawn() {
+            return;
+        }
+        let full = {
+            let lines = &mut *self.lines.borrow_mut();
+            lines.add(told, failed, status, now_ns);
+            lines.bytes() >= BATCH_BYTES
+        };
+        if self.count.replace(self.count.get() + 1) == 0 {
+            self.begun.notify_one();
+        }
+        if full {
+            self.hand_on();
+        }
+    }
+
+    /// Hands on what is there after a while, for as long as the worker runs.
+    pub async fn keep_going(&self) {
+        loop {
+            self.begun.notified().await;
+            tokio::time::sleep(WAIT).await;
+            self.hand_on();
+        }
+    }
+
+    fn hand_on(&self) {
+        let count = self.count.take();
+        if count == 0 {
+            return;
+        }
+        let text = self.lines.borrow_mut().take();
+        match self.shared.out.try_send(Batch { text, count }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.shared.counts.lost(Loss::Queue, count);
+            }
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.hand_on();
+    }
+}
+
+#[cfg(test)]
+mod tests;

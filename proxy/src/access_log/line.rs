@@ -1,0 +1,270 @@
+//! A line of the access log. What clients have written stands in it only so that it can end neither the line nor its own field.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Format;
+use crate::clock;
+use crate::story::Told;
+
+/// Lines, one after the other.
+#[derive(Debug)]
+pub struct Lines {
+    text: String,
+    format: Format,
+    /// What time it was when the first of them began, on both clocks.
+    now: (Duration, u64),
+    second: Second,
+}
+
+/// The last second that was written, and how.
+#[derive(Debug, Default)]
+struct Second {
+    unix: u64,
+    text: String,
+}
+
+impl Lines {
+    /// None.
+    pub fn new(format: Format) -> Self {
+        Self { text: String::new(), format, now: (Duration::ZERO, 0), second: Second::default() }
+    }
+
+    /// How long they are.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Gives all of them away.
+    pub fn take(&mut self) -> Vec<u8> {
+        let room = self.text.len();
+        std::mem::replace(&mut self.text, String::with_capacity(room)).into_bytes()
+    }
+
+    /// One more, of a request that was over at `now_ns`.
+    pub fn add(&mut self, told: &Told, failed: bool, status: Option<u16>, now_ns: u64) {
+        if self.text.is_empty() {
+            // Clocks drift apart: what time it is, anew for each batch.
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.now = (unix, clock::now_ns());
+        }
+        let (unix, at_ns) = self.now;
+        let ago = Duration::from_nanos(at_ns.saturating_sub(told.started_ns));
+        let ahead = Duration::from_nanos(told.started_ns.saturating_sub(at_ns));
+        let came = unix.saturating_sub(ago) + ahead;
+        if self.second.unix != came.as_secs() || self.second.text.is_empty() {
+            self.second = Second { unix: came.as_secs(), text: second(came.as_secs()) };
+        }
+        let seen =
+            Seen { told, failed, status, now_ns, time: &self.second.text, micros: came.subsec_micros() };
+        // A text takes whatever is written into it.
+        let _ = match self.format {
+            Format::Json => seen.json(&mut self.text),
+            Format::Text => seen.words(&mut self.text),
+        };
+        self.text.push('\n');
+    }
+}
+
+struct Seen<'a> {
+    told: &'a Told,
+    failed: bool,
+    status: Option<u16>,
+    now_ns: u64,
+    time: &'a str,
+    micros: u32,
+}
+
+impl Seen<'_> {
+    fn reason(&self) -> Option<&'static str> {
+        let upstream = crate::local_reply::UPSTREAM_STATUS.reason;
+        let ending = self.told.ending.as_deref().map(|ending| ending.reason);
+        ending.or_else(|| self.failed.then_some(upstream))
+    }
+
+    fn took_ms(&self) -> (u64, u64) {
+        let took_us = self.now_ns.saturating_sub(self.told.started_ns) / 1_000;
+        (took_us / 1_000, took_us % 1_000)
+    }
+
+    /// Where the last try went.
+    fn endpoint(&self) -> Option<SocketAddr> {
+        self.told.tries.last().map(|last| last.address)
+    }
+
+    fn tries(&self) -> u64 {
+        self.told.tries.len() as u64 + u64::from(self.told.tries_omitted)
+    }
+
+    fn json(&self, out: &mut String) -> std::fmt::Result {
+        let told = self.told;
+        let (ms, us) = self.took_ms();
+        write!(out, "{{\"timestamp\":\"{}.{:06}Z\"", self.time, self.micros)?;
+        write!(out, ",\"outrigger.direction\":\"{}\"", told.direction)?;
+        text(out, "http.request.method", &told.method());
+        let (server, port) = told.text.server();
+        text(out, "server.address", server);
+        if let Some(port) = port {
+            write!(out, ",\"server.port\":{port}")?;
+        }
+        text(out, "url.path", &told.path());
+        if let Some(status) = self.status {
+            write!(out, ",\"http.response.status_code\":{status}")?;
+        }
+        if let Some(reason) = self.reason() {
+            write!(out, ",\"error.type\":\"{reason}\"")?;
+        }
+        write!(out, ",\"duration_ms\":{ms}.{us:03}")?;
+        write!(out, ",\"http.request.body.size\":{}", told.bytes_in())?;
+        write!(out, ",\"http.response.body.size\":{}", told.bytes_out)?;
+        text(out, "outrigger.request_id", &told.id());
+        if let Some(trace) = &told.trace {
+            write!(out, ",\"trace_id\":\"{}\"", trace.id)?;
+            if trace.span != 0 {
+                write!(out, ",\"span_id\":\"{:016x}\"", trace.span)?;
+            }
+        }
+        if let Some(source) = told.source {
+            write!(out, ",\"client.address\":\"{}\"", source.ip().to_canonical())?;
+        }
+        if let Some(caller) = &told.caller {
+            write!(out, ",\"outrigger.caller\":\"{}\"", caller.identity)?;
+        }
+        if let Some(labels) = told.resolution.as_ref().map(|resolution| &resolution.stats().labels) {
+            text(out, "outrigger.route", &labels.rule);
+            text(out, "outrigger.cluster", &labels.cluster);
+        }
+        write!(out, ",\"outrigger.tries\":{}", self.tries())?;
+        if let Some(endpoint) = self.endpoint() {
+            write!(out, ",\"network.peer.address\":\"{}\"", endpoint.ip().to_canonical())?;
+            write!(out, ",\"network.peer.port\":{}", endpoint.port())?;
+        }
+        write!(out, ",\"outrigger.release\":{}}}", told.release.0)
+    }
+
+    fn words(&self, out: &mut String) -> std::fmt::Result {
+        let told = self.told;
+        let (ms, us) = self.took_ms();
+        write!(out, "{}.{:06}Z {} ", self.time, self.micros, told.direction)?;
+        for said in [told.method(), told.host(), told.path()] {
+            word(out, &said);
+            out.push(' ');
+        }
+        match self.status {
+            Some(status) => write!(out, "{status}")?,
+            None => out.push('-'),
+        }
+        write!(out, " {ms}.{us:03}ms in={} out={}", told.bytes_in(), told.bytes_out)?;
+        write!(out, " tries={} reason={} id=", self.tries(), self.reason().unwrap_or("-"))?;
+        word(out, &told.id());
+        if let Some(trace) = &told.trace {
+            write!(out, " trace={}", trace.id)?;
+        }
+        if let Some(source) = told.source {
+            write!(out, " from={source}")?;
+        }
+        if let Some(caller) = &told.caller {
+            write!(out, " caller={}", caller.identity)?;
+        }
+        if let Some(labels) = told.resolution.as_ref().map(|resolution| &resolution.stats().labels) {
+            out.push_str(" route=");
+            word(out, &labels.rule);
+            out.push_str(" cluster=");
+            word(out, &labels.cluster);
+        }
+        if let Some(endpoint) = self.endpoint() {
+            write!(out, " to={endpoint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A field whose value is anything (RFC 8259 §7); control characters beyond those that must be are escaped, too, for terminals.
+fn text(out: &mut String, name: &str, value: &str) {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":\"");
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+    if value.bytes().all(plain) {
+        out.push_str(value);
+    } else {
+        for character in value.chars() {
+            match character {
+                '"' | '\\' => out.extend(['\\', character]),
+                character if character.is_control() => {
+                    // All of them are below U+00A0.
+                    let _ = write!(out, "\\u{:04x}", u32::from(character));
+                }
+                character => out.push(character),
+            }
+        }
+    }
+    out.push('"');
+}
+
+/// A word without what could end it; `-` is none.
+fn word(out: &mut String, value: &str) {
+    if value.is_empty() {
+        out.push('-');
+    }
+    for byte in value.bytes() {
+        match byte {
+            b'\\' | b'"' | 0..=0x20 | 0x7f.. => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+            _ => out.push(byte as char),
+        }
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS` of a second since 1970 (RFC 3339), by the calendar of Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+fn second(unix: u64) -> String {
+    let (days, rest) = (unix / 86_400, unix % 86_400);
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_those_of_the_calendar() {
+        for (unix, text) in [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_399, "2000-02-28T23:59:59"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (1_709_164_800, "2024-02-29T00:00:00"),
+            (4_107_542_399, "2100-02-28T23:59:59"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+        ] {
+            assert_eq!(second(unix), text);
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_client_writes_ends_its_field_or_its_line() {
+        for value in
+            ["plain", "\"},{\"a\":\"", "a\r\nb", "\u{1b}[2J", "\u{9b}31m", "\\u0000", "ü€😀", "\u{fffd}"]
+        {
+            let mut out = String::from("{\"a\":1");
+            text(&mut out, "url.path", value);
+            out.push('}');
+            assert!(!out.chars().any(char::is_control), "{out:?}");
+            let read: serde_json::Value = serde_json::from_str(&out).unwrap();
+            assert_eq!(read["url.path"], value);
+            let mut out = String::new();
+            word(&mut out, value);
+            assert!(out.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"'), "{out:?}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The thread that writes the access log. It may wait as long as the file does: workers do not.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::{Choice, Shared};
+
+/// Buffers that wait to be written: two mebibytes and a bit.
+const WAITING_MAX: usize = 64;
+/// How long after it could not be written a file is opened anew.
+const AGAIN: Duration = Duration::from_secs(1);
+/// For so long the end of the process waits for what has not been written.
+const LAST_WRITE_MAX: Duration = Duration::from_secs(1);
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// A file, at whose end it is written.
+    File(PathBuf),
+}
+
+/// Lines of a worker.
+#[derive(Debug)]
+pub struct Batch {
+    /// All of them; empty: there are none, and [`Wishes`] say what is to be done.
+    pub text: Vec<u8>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Why a line is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Loss {
+    /// Requests come faster than they can be written.
+    Queue,
+    /// The file cannot be written.
+    Write,
+}
+
+/// Every [`Loss`] as metrics spell it.
+pub const LOSSES: [&str; 2] = ["queue", "write"];
+
+/// What became of lines.
+#[derive(Debug, Default)]
+pub struct Counts {
+    written: AtomicU64,
+    lost: [AtomicU64; LOSSES.len()],
+}
+
+impl Counts {
+    /// So many are gone.
+    pub fn lost(&self, loss: Loss, count: u64) {
+        self.lost[loss as usize].fetch_add(count, Relaxed);
+    }
+
+    /// Lines written.
+    pub fn count_written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    /// Lines that are gone, by [`Loss`].
+    pub fn count_lost(&self) -> [u64; LOSSES.len()] {
+        std::array::from_fn(|index| self.lost[index].load(Relaxed))
+    }
+}
+
+/// Why there is no access log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file.
+    #[error("cannot write the access log {} (--access-log)", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// The system.
+    #[error("the system refused a thread")]
+    Thread(#[from] io::Error),
+}
+
+/// The thread, as those see it who started it.
+#[derive(Debug)]
+pub struct Writer {
+    choice: Choice,
+    reopener: Reopener,
+    counts: Arc<Counts>,
+    over: Receiver<()>,
+}
+
+/// What is to be done beside writing.
+#[derive(Debug, Default)]
+struct Wishes {
+    reopen: AtomicBool,
+    end: AtomicBool,
+}
+
+impl Writer {
+    /// Opens the file and starts the thread.
+    pub fn start(target: Target, choice: Choice) -> Result<Self, LogError> {
+        let file = match &target {
+            Target::Stdout => None,
+            Target::File(path) => Some(open(path).map_err(|error| LogError::File(path.clone(), error))?),
+        };
+        let (out, batches) = sync_channel(WAITING_MAX);
+        let (ending, over) = sync_channel(1);
+        let (counts, wishes) = (Arc::<Counts>::default(), Arc::<Wishes>::default());
+        let mut writing = Writing {
+            out: Out { target, file, torn: false, failed: None },
+            counts: counts.clone(),
+            wishes: wishes.clone(),
+        };
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            while let Ok(batch) = batches.recv() {
+                writing.write(batch);
+                if writing.wishes.end.load(SeqCst) {
+                    batches.try_iter().for_each(|batch| writing.write(batch));
+                    break;
+                }
+            }
+            let _ = ending.send(());
+        })?;
+        Ok(Self { choice, reopener: Reopener { wishes, out }, counts, over })
+    }
+
+    /// What workers need.
+    pub fn shared(&self) -> Shared {
+        Shared { choice: self.choice, out: self.reopener.out.clone(), counts: self.counts.clone() }
+    }
+
+    /// What became of lines.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
+    }
+
+    /// What opens the file anew.
+    pub fn reopener(&self) -> Reopener {
+        self.reopener.clone()
+    }
+
+    /// Waits until all has been written, but no longer than [`LAST_WRITE_MAX`]. The workers are gone.
+    pub fn end(self) {
+        self.reopener.wishes.end.store(true, SeqCst);
+        self.reopener.nudge();
+        if self.over.recv_timeout(LAST_WRITE_MAX) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the last lines of the access log could not be written in time");
+        }
+    }
+}
+
+/// Has the file opened anew, once someone has moved it away.
+#[derive(Debug, Clone)]
+pub struct Reopener {
+    wishes: Arc<Wishes>,
+    out: SyncSender<Batch>,
+}
+
+impl Reopener {
+    /// Before the next line is written.
+    pub fn reopen(&self) {
+        self.wishes.reopen.store(true, SeqCst);
+        self.nudge();
+    }
+
+    fn nudge(&self) {
+        // Where there is no room, someone is about to write anyway.
+        let _ = self.out.try_send(Batch { text: Vec::new(), count: 0 });
+    }
+}
+
+struct Writing {
+    out: Out,
+    counts: Arc<Counts>,
+    wishes: Arc<Wishes>,
+}
+
+impl Writing {
+    fn write(&mut self, batch: Batch) {
+        if self.wishes.reopen.swap(false, SeqCst) {
+            self.out.file = None;
+            self.out.failed = None;
+            self.out.torn = false;
+            if batch.text.is_empty() {
+                // The file is to be there for whoever asked.
+                let opened = self.out.writer().map(drop);
+                if let Err(error) = opened {
+                    self.out.fails(&error);
+                }
+            }
+        }
+        if batch.text.is_empty() {
+            return;
+        }
+        match self.out.write(&batch.text) {
+            Ok(()) => {
+                self.counts.written.fetch_add(batch.count, Relaxed);
+            }
+            Err(error) => {
+                self.counts.lost(Loss::Write, batch.count);
+                self.out.fails(&error);
+            }
+        }
+    }
+}
+
+struct Out {
+    target: Target,
+    file: Option<File>,
+    /// The last line is not whole.
+    torn: bool,
+    /// Since when it cannot be written.
+    failed: Option<Instant>,
+}
+
+impl Out {
+    fn writer(&mut self) -> io::Result<Box<dyn Write + '_>> {
+        let path = match &self.target {
+            Target::Stdout => return Ok(Box::new(io::stdout().lock())),
+            Target::File(path) => path,
+        };
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => open(path)?,
+        };
+        Ok(Box::new(self.file.insert(file)))
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.failed.is_some_and(|failed| failed.elapsed() < AGAIN) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let torn = self.torn;
+        let mut writer = self.writer()?;
+        let written = if torn { writer.write_all(b"\n") } else { Ok(()) };
+        let written = written.and_then(|()| writer.write_all(text)).and_then(|()| writer.flush());
+        drop(writer);
+        self.torn = written.is_err();
+        if written.is_ok() && self.failed.take().is_some() {
+            tracing::info!("the access log is written again");
+        }
+        written
+    }
+
+    fn fails(&mut self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock && self.failed.is_some() {
+            return;
+        }
+        if self.failed.is_none() {
+            tracing::warn!("the access log cannot be written; lines are dropped until it can: {error}");
+        }
+        self.failed = Some(Instant::now());
+        self.file = None;
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}

@@ -1,0 +1,109 @@
+//! What a request says of itself, as far as there is room: method, host, path and id, one after the other.
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderValue};
+use http::request;
+
+use crate::http::forwarded::made_id;
+
+/// Bytes of a path that are kept; what is longer is cut.
+pub(super) const PATH_BYTES_MAX: usize = 512;
+/// The same of a host, which is no longer where it is valid (RFC 1035 §2.3.4).
+const HOST_BYTES_MAX: usize = 255;
+/// The same of a request id.
+pub(super) const ID_BYTES_MAX: usize = 128;
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Text {
+    bytes: Vec<u8>,
+    /// Where the first three end.
+    ends: [u16; 3],
+    /// What the id is made of, where the client brought none.
+    made: [u64; 2],
+}
+
+impl Text {
+    /// The same room, without what stands there.
+    pub(super) fn cleared(mut self) -> Self {
+        self.bytes.clear();
+        Self { bytes: self.bytes, ..Self::default() }
+    }
+
+    pub(super) fn arrives(&mut self, parts: &request::Parts, made: [u64; 2]) {
+        self.made = made;
+        self.bytes.extend_from_slice(parts.method.as_str().as_bytes());
+        self.ends[0] = self.bytes.len() as u16;
+        let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let host = named.or_else(|| parts.headers.get(header::HOST).map(|host| host.as_bytes()));
+        self.bytes.extend(cut(host.unwrap_or_default(), HOST_BYTES_MAX));
+        self.ends[1] = self.bytes.len() as u16;
+        self.bytes.extend(cut(parts.uri.path().as_bytes(), PATH_BYTES_MAX));
+        self.ends[2] = self.bytes.len() as u16;
+    }
+
+    /// Its client has named it.
+    pub(super) fn is_named(&mut self, id: &HeaderValue) {
+        self.bytes.truncate(self.ends[2].into());
+        self.bytes.extend(cut(id.as_bytes(), ID_BYTES_MAX));
+    }
+
+    pub(super) fn made(&self) -> [u64; 2] {
+        self.made
+    }
+
+    fn part(&self, from: u16, to: u16) -> &[u8] {
+        self.bytes.get(from.into()..to.into()).unwrap_or_default()
+    }
+
+    /// The method.
+    pub fn method(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.part(0, self.ends[0]))
+    }
+
+    /// The host that it asks for, with the port if that was said.
+    pub fn host(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.part(self.ends[0], self.ends[1]))
+    }
+
+    /// The same in two: name or address, and port.
+    pub fn server(&self) -> (&str, Option<u16>) {
+        let host = std::str::from_utf8(self.part(self.ends[0], self.ends[1])).unwrap_or_default();
+        match host.rsplit_once(':') {
+            // What ends with a bracket is an IPv6 address.
+            Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+            _ => (host, None),
+        }
+    }
+
+    /// The path without the query, which may hold what nobody should read; cut where it is long.
+    pub fn path(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.part(self.ends[1], self.ends[2]))
+    }
+
+    /// Its `x-request-id`, brought or made.
+    pub fn id(&self) -> Cow<'_, str> {
+        match self.brought() {
+            Some(id) => String::from_utf8_lossy(id),
+            None => String::from_utf8_lossy(&made_id(self.made)).into_owned().into(),
+        }
+    }
+
+    /// The same, byte for byte.
+    pub fn with_id<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        match self.brought() {
+            Some(id) => look(id),
+            None => look(&made_id(self.made)),
+        }
+    }
+
+    fn brought(&self) -> Option<&[u8]> {
+        self.bytes.get(self.ends[2].into()..).filter(|id| !id.is_empty())
+    }
+}
+
+/// The first bytes of `text`, as far as there is room.
+fn cut(text: &[u8], room: usize) -> &[u8] {
+    &text[..text.len().min(room)]
+}
