@@ -23,30 +23,12 @@ use crate::pool::Lease;
 use crate::story::{Story, Trace};
 use crate::telemetry::kind::{Ending, Kind, Verb};
 use crate::telemetry::kinds::Finished;
-use crate::telemetry::metrics::{Direction, WorkerStats};
+use crate::telemetry::metrics::Direction;
 use crate::worker::Worker;
 
-/// Counts a downstream connection for as long as it is open.
-#[derive(Debug)]
-pub struct Accepted {
-    stats: Arc<WorkerStats>,
-    direction: Direction,
-}
+pub use self::accepted::Accepted;
 
-impl Accepted {
-    /// One that was just accepted.
-    pub fn new(stats: &Arc<WorkerStats>, direction: Direction) -> Self {
-        stats.downstream_connections[direction as usize].add(1);
-        stats.downstream_accepted[direction as usize].add(1);
-        Self { stats: stats.clone(), direction }
-    }
-}
-
-impl Drop for Accepted {
-    fn drop(&mut self) {
-        self.stats.downstream_connections[self.direction as usize].subtract(1);
-    }
-}
+mod accepted;
 
 /// What a downstream connection is doing.
 #[derive(Debug)]

@@ -170,7 +170,7 @@ async fn connections_of_a_caller_that_was_taken_back_end_and_no_others() {
         client::request(Method::GET, "cart", "/drip/1000000", ""),
     ));
     eventually(DEADLINE, "all calls are under way", async || {
-        (count(&site.shop, &["outrigger_requests_in_flight", "cart"]).await >= 3).then_some(())
+        (count(&site.shop, &["http_client_active_requests", "cart"]).await >= 3).then_some(())
     })
     .await;
 
@@ -212,7 +212,7 @@ async fn connections_to_a_service_that_was_taken_back_are_retired() {
     let slow = client::request(Method::GET, "cart", "/slow/2000", "");
     let slow = tokio::spawn(client::send(site.shop.outbound, slow));
     eventually(DEADLINE, "the call is under way", async || {
-        (count(&site.cart, &["outrigger_requests_in_flight", "cart"]).await >= 1).then_some(())
+        (count(&site.cart, &["http_server_active_requests", "cart"]).await >= 1).then_some(())
     })
     .await;
     site.revoke();

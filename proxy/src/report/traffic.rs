@@ -185,18 +185,14 @@ impl Totals {
 }
 
 fn of_requests(stats: &Arc<RequestStats>) -> Totals {
-    let (mut totals, mut counted) = (Totals::default(), Counted::default());
+    let (mut totals, mut durations) = (Totals::default(), Counted::default());
     for shard in stats.shards() {
         let [aborted, .., failed] = &shard.classes;
         totals.failures += aborted.value() + failed.value();
         totals.requests += shard.classes.iter().map(|class| class.value()).sum::<u64>();
-        // Since ever: what has been idle for long counts, too.
-        shard
-            .kinds()
-            .into_iter()
-            .for_each(|kinds| kinds.each(0, |_, series, _| counted.add(&series.durations)));
+        shard.kinds().into_iter().for_each(|kinds| kinds.sum_into(&mut durations));
     }
-    totals.durations = counted.classic();
+    totals.durations = durations.classic();
     totals
 }
 
@@ -218,12 +214,16 @@ mod tests {
     use super::*;
     use crate::telemetry::kind::{Ending, Kind, Verb};
     use crate::telemetry::kinds::Finished;
+    use crate::telemetry::metrics::RequestShard;
 
     const SECOND_NS: u64 = 1_000_000_000;
 
-    fn over(status: Option<u16>, duration_ns: u64) -> Finished {
+    /// A request that is over.
+    fn finish(shard: &RequestShard, status: Option<u16>, duration_ns: u64) {
         let kind = Kind::new(Verb::default(), status, Ending::default());
-        Finished { status, kind, duration_ns, now_ns: 0, trace: None }
+        let finished = Finished { status, kind, duration_ns, now_ns: 0, trace: None };
+        shard.in_flight.add(1);
+        assert!(shard.finish(&finished, &Arc::default()));
     }
 
     fn labels(rule: &str, cluster: &str) -> RequestLabels {
@@ -242,9 +242,9 @@ mod tests {
         let (mut traffic, registry) = traffic();
         let one = registry.borrow_mut().requests(labels("one", "default/cart:80"));
         let other = registry.borrow_mut().requests(labels("other", "default/cart:80"));
-        one.shard(0).finish(&over(Some(200), 400_000), &Arc::default());
-        one.shard(1).finish(&over(Some(503), 400_000), &Arc::default());
-        other.shard(0).finish(&over(None, 20 * SECOND_NS), &Arc::default());
+        finish(one.shard(0), Some(200), 400_000);
+        finish(one.shard(1), Some(503), 400_000);
+        finish(other.shard(0), None, 20 * SECOND_NS);
         let told = traffic.lately(10 * SECOND_NS);
         assert_eq!((told.window_ms, told.clusters.len(), told.left_out), (10_000, 1, 0));
         let cart = &told.clusters[0];
@@ -255,7 +255,7 @@ mod tests {
 
         // The window moves on in two steps, and what it has left behind does not count.
         assert_eq!(traffic.lately(16 * SECOND_NS).clusters[0].requests, 3);
-        one.shard(0).finish(&over(Some(200), 400_000), &Arc::default());
+        finish(one.shard(0), Some(200), 400_000);
         assert_eq!(traffic.lately(31 * SECOND_NS).clusters[0].requests, 4);
         let told = traffic.lately(32 * SECOND_NS);
         assert_eq!((told.window_ms, told.clusters[0].requests, told.clusters[0].failures), (16_000, 1, 0));
@@ -267,15 +267,13 @@ mod tests {
     fn a_series_that_began_anew_is_counted_from_nothing() {
         let (mut traffic, registry) = traffic();
         let stats = registry.borrow_mut().requests(labels("one", "default/cart:80"));
-        for _ in 0..5 {
-            stats.shard(0).finish(&over(Some(200), 1), &Arc::default());
-        }
+        (0..5).for_each(|_| finish(stats.shard(0), Some(200), 1));
         traffic.lately(15 * SECOND_NS);
         traffic.lately(30 * SECOND_NS);
         drop(stats);
         registry.borrow_mut().sweep();
         let stats = registry.borrow_mut().requests(labels("one", "default/cart:80"));
-        stats.shard(0).finish(&over(Some(200), 1), &Arc::default());
+        finish(stats.shard(0), Some(200), 1);
         assert_eq!(traffic.lately(31 * SECOND_NS).clusters[0].requests, 1);
     }
 
@@ -285,9 +283,7 @@ mod tests {
         let mut held = Vec::new();
         for number in 0..TRAFFIC_MAX + 3 {
             let stats = registry.borrow_mut().requests(labels("r", &format!("default/s{number:03}:80")));
-            for _ in 0..=number {
-                stats.shard(0).finish(&over(Some(200), 1), &Arc::default());
-            }
+            (0..=number).for_each(|_| finish(stats.shard(0), Some(200), 1));
             held.push(stats);
         }
         let told = traffic.lately(SECOND_NS);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
 
-use super::duration::Durations;
+use super::duration::{Counted, Durations};
 use super::exemplar::Exemplars;
 use super::kind::Kind;
 use super::metrics::Counter;
@@ -120,6 +120,17 @@ impl Kinds {
         true
     }
 
+    /// Adds up the durations of all kinds, idle or not.
+    pub fn sum_into(&self, all: &mut Counted) {
+        self.each(0, |_, series, whole| {
+            let mut counted = Counted::default();
+            counted.add(&series.durations);
+            if whole() {
+                all.merge(&counted);
+            }
+        });
+    }
+
     /// Hands each kind that is not idle to `read`, which must not keep what it finds if this is false afterwards.
     pub fn each(&self, now_ns: u64, mut read: impl FnMut(Kind, &Series, &dyn Fn() -> bool)) {
         for (key, series) in self.keys.iter().zip(&self.series) {
@@ -148,7 +159,6 @@ impl Drop for Kinds {
 
 #[cfg(test)]
 mod tests {
-    use super::super::duration::Counted;
     use super::super::kind::{Ending, Verb};
     use super::*;
 
