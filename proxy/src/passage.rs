@@ -234,6 +234,9 @@ impl Drop for Record {
             if told.is_failure(self.status) {
                 self.worker.stats.failures.keep(Failure::of(&told, self.status, now_ns));
             }
+            if self.worker.stats.taps.watched() {
+                self.worker.stats.taps.show(&told, self.status, now_ns);
+            }
         }
         self.worker.stories.end(&self.story);
     }
