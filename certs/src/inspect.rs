@@ -1,10 +1,13 @@
 //! What a certificate says, for decisions that TLS does not make and for people.
 
+use std::net::IpAddr;
+
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::identity::TrustDomain;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AttributeTypeAndValue;
@@ -16,11 +19,16 @@ pub fn serial(certificate: &[u8]) -> Result<String, Problem> {
     parse(certificate).map(|parsed| parsed.raw_serial_as_string())
 }
 
+/// Names of a certificate that people are told of.
+pub const NAMES_MAX: usize = 100;
+
 /// What people and metrics are told of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Whose, as the certificate's subject says.
     pub subject: String,
+    /// Further names of its own, as in `DNS:shop.example`; the first [`NAMES_MAX`].
+    pub names: Vec<String>,
     /// Who vouches for it.
     pub issuer: String,
     /// Its number, in hexadecimal.
@@ -37,6 +45,7 @@ impl Facts {
         let parsed = parse(certificate)?;
         Ok(Self {
             subject: parsed.subject().to_string(),
+            names: names(&parsed),
             issuer: parsed.issuer().to_string(),
             serial: parsed.raw_serial_as_string(),
             not_before_unix: parsed.validity().not_before.timestamp(),
@@ -122,6 +131,24 @@ pub fn check_outsider(leaf: &CertificateDer<'_>, domain: &TrustDomain) -> Result
         host == Some(domain.as_str())
     };
     if names.valid_uri_names().any(is_member) { Err(Problem::NameConstraint) } else { Ok(()) }
+}
+
+/// Its subject alternative names (RFC 5280 §4.2.1.6), the first of them; of one that cannot be read, none.
+fn names(parsed: &X509Certificate<'_>) -> Vec<String> {
+    let names = parsed.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|names| &names.value.general_names).take(NAMES_MAX);
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => format!("DNS:{}", unambiguous(name)),
+        GeneralName::URI(uri) => format!("URI:{}", unambiguous(uri)),
+        GeneralName::RFC822Name(name) => format!("email:{}", unambiguous(name)),
+        GeneralName::IPAddress(bytes) => match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+            (Ok(bytes), _) => format!("IP:{}", IpAddr::from(bytes)),
+            (_, Ok(bytes)) => format!("IP:{}", IpAddr::from(bytes)),
+            _ => "IP:?".to_owned(),
+        },
+        _ => "other".to_owned(),
+    };
+    names.map(text).collect()
 }
 
 /// The most specific part first (RFC 4514 §2.1).

@@ -17,6 +17,10 @@ mod quarantine;
 mod read;
 mod status;
 mod store;
+mod tap;
+mod times;
+mod top;
+mod traffic;
 mod why;
 
 use std::ffi::OsString;
@@ -86,6 +90,10 @@ enum Verb {
     Explain(explain::Explain),
     /// Tell why requests have failed, as the proxies that carried them saw it
     Why(why::Why),
+    /// Show requests as they end
+    Tap(tap::Tap),
+    /// Show what goes through proxies, per route and per endpoint, as it goes
+    Top(top::Top),
     /// Print the JSON Schema of a kind, or of all
     Schema(local::Schema),
     /// Look into snapshots
@@ -164,6 +172,8 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failed> {
         Verb::Unquarantine(unquarantine) => unquarantine.run(),
         Verb::Explain(explain) => explain.run().await,
         Verb::Why(why) => why.run().await,
+        Verb::Tap(tap) => tap.run().await,
+        Verb::Top(top) => top.run().await,
         Verb::Schema(schema) => schema.run(),
         Verb::Snapshot(snapshot) => snapshot.run().await,
     }

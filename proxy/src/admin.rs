@@ -5,25 +5,33 @@
 //! and nothing here is on it. `docs/OPERATIONS.md` lists the endpoints.
 
 mod answer;
+mod certs;
 mod clusters;
 mod failures;
+mod lines;
+mod listeners;
 mod serve;
+mod stats;
 
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde::Serialize;
 
+pub use certs::{CertView, CertsView, ShownCerts};
 pub use clusters::{ClusterView, DnsView, EndpointView};
 pub use serve::{CONNECTIONS_MAX, serve};
 
 use crate::clock;
+use crate::crew::ListenerView;
 use crate::failure::Failure;
 use crate::failure::view::Clocks;
 use crate::source::{self, View};
+use crate::tap::{self, Crowded, Watch};
 use crate::telemetry::exposition::{Exposition, Format};
 use crate::telemetry::process;
 use answer::Answer;
+use lines::Taken;
 
 /// Which endpoints a listener has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +94,10 @@ pub trait AdminState {
     fn server_info(&self) -> ServerInfo;
     /// Every cluster of the plan, by name.
     fn clusters(&self) -> Vec<ClusterView>;
+    /// Where connections come in.
+    fn listeners(&self) -> Vec<ListenerView>;
+    /// Certificates that are shown, and by which others are believed.
+    fn certs(&self) -> CertsView;
     /// Requests that have failed of late.
     fn failures(&self) -> Vec<Arc<Failure>>;
     /// All metrics but the source's, in parts that are written one after the other.
@@ -94,6 +106,8 @@ pub trait AdminState {
     fn log_filter(&self) -> String;
     /// Logs something else from now on; the error says why not.
     fn set_log_filter(&self, filter: &str) -> Result<(), String>;
+    /// Begins to watch requests end.
+    fn watch(&self, asked: tap::Asked) -> Result<Watch, Crowded>;
     /// Begins a drain. Does nothing if one has begun.
     fn drain(&self);
     /// Stops at once.
@@ -103,12 +117,14 @@ pub trait AdminState {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Asked<'a> {
     method: &'a Method,
     path: &'a str,
     query: &'a str,
     accept: &'a str,
+    /// Of the connection that it is asked on.
+    taken: &'a Taken,
 }
 
 async fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> Answer {
@@ -119,7 +135,13 @@ async fn answer(surface: Surface, asked: Asked<'_>, state: &dyn AdminState) -> A
         (_, "/metrics" | "/stats/prometheus") if reads => metrics(asked.accept, state).await,
         (Surface::Admin, "/config_dump") if reads => config_dump(state),
         (Surface::Admin, "/clusters") if reads => clusters::answer(&state.clusters(), asked.query),
+        (Surface::Admin, "/listeners") if reads => listeners::answer(&state.listeners(), asked.query),
+        (Surface::Admin, "/certs") if reads => Answer::serialized(&state.certs()),
+        (Surface::Admin, "/stats") if reads => {
+            stats::answer(&scrape(Format::Text, state).await.finish(), asked.query)
+        }
         (Surface::Admin, "/debug/failures") if reads => failures(state, asked.query),
+        (Surface::Admin, "/debug/tap") if reads => watch(state, asked),
         (Surface::Admin, "/server_info") if reads => server_info(state),
         (Surface::Admin, "/") if reads => Answer::text(StatusCode::OK, INDEX),
         (Surface::Admin, "/drain") if asked.method == Method::POST => {
@@ -150,7 +172,11 @@ GET  /live          200 while it answers
 GET  /metrics       Prometheus metrics
 GET  /config_dump   the snapshot that runs
 GET  /clusters      endpoints and their load (?format=json)
+GET  /listeners     addresses and connections (?format=json)
+GET  /certs         certificates that are shown and believed
+GET  /stats         metrics, a line each (?filter=REGEX, ?format=json|prometheus)
 GET  /debug/failures  why requests have failed (?id=, ?reason=, ?route=, ?count=)
+GET  /debug/tap     requests as they end (?route=, ?service=, ?status=, ?reason=, ?method=, ?path=, ?rate=)
 GET  /server_info   version, node, listeners
 POST /drain         finish what runs, then exit
 POST /shutdown      exit now
@@ -168,7 +194,18 @@ fn is_known(surface: Surface, path: &str) -> bool {
         "/metrics",
         "/stats/prometheus",
     ];
-    let admin = ["/config_dump", "/clusters", "/debug/failures", "/server_info", "/logging", "/"];
+    let admin = [
+        "/config_dump",
+        "/clusters",
+        "/listeners",
+        "/certs",
+        "/stats",
+        "/debug/failures",
+        "/debug/tap",
+        "/server_info",
+        "/logging",
+        "/",
+    ];
     read_only.contains(&path) || surface == Surface::Admin && admin.contains(&path)
 }
 
@@ -212,6 +249,10 @@ fn without_plan(view: &View) -> String {
 
 async fn metrics(accept: &str, state: &dyn AdminState) -> Answer {
     let format = Format::asked(accept);
+    Answer::of(StatusCode::OK, format.content_type(), scrape(format, state).await.page())
+}
+
+async fn scrape(format: Format, state: &dyn AdminState) -> Exposition {
     let mut exposition = Exposition::of(format);
     let info = state.server_info();
     exposition
@@ -227,7 +268,19 @@ async fn metrics(accept: &str, state: &dyn AdminState) -> Answer {
         tokio::task::yield_now().await;
         part(&mut exposition);
     }
-    Answer::of(StatusCode::OK, format.content_type(), exposition.page())
+    exposition
+}
+
+fn watch(state: &dyn AdminState, asked: Asked<'_>) -> Answer {
+    let wanted = match tap::Asked::read(asked.query) {
+        Ok(wanted) => wanted,
+        Err(why) => return Answer::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+    };
+    let clocks = Clocks { now_ns: clock::now_ns(), now_unix_ms: state.now_ms() };
+    match state.watch(wanted) {
+        Ok(watch) => Answer::lines(lines::Lines::new(watch, clocks, asked.taken.clone())),
+        Err(crowded) => Answer::text(StatusCode::TOO_MANY_REQUESTS, format!("{crowded}\n")),
+    }
 }
 
 fn failures(state: &dyn AdminState, query: &str) -> Answer {

@@ -35,6 +35,7 @@ use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, Resolver
 use crate::signals::{Exit, Signals, Turn, Wish, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
+use crate::tap::Desk;
 use crate::traces::export::{Export, ExportError};
 use crate::trust::Trusted;
 use crate::worker::{CurrentPlan, Phase, Shared};
@@ -155,8 +156,10 @@ pub async fn run(config: Config, logging: Logging, give_back: fn()) -> Result<bo
         plan,
         keepers,
         status: source.status(),
+        usher: crew.usher(),
         registry,
         workers: crew.stats(),
+        desk: Desk::new(crew.stats()),
         lineages: crew.lineages().clone(),
         memory,
         names: names.clone(),

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::rustls;
 
+use crate::admin::{CertView, ShownCerts};
 use crate::plan::Plan;
 use crate::telemetry::exposition::Exposition;
 use crate::worker::CurrentPlan;
@@ -194,6 +195,18 @@ impl Certificates {
             }
         };
         known.iter().map(view).collect()
+    }
+
+    /// The same, with each certificate.
+    pub fn certs(&self) -> Vec<ShownCerts> {
+        let known = self.known.borrow();
+        let certs = |(name, known): (&CertificateName, &Known)| {
+            let leaf = known.pair.iter().map(|pair| CertView::of("leaf", pair.leaf()));
+            let above = known.pair.iter().flat_map(|pair| pair.above());
+            let certificates = leaf.chain(above.map(|facts| CertView::of("intermediate", facts))).collect();
+            ShownCerts { name: name.to_string(), certificates, trouble: known.trouble }
+        };
+        known.iter().map(certs).collect()
     }
 
     /// Writes when certificates end, and whether new ones come.

@@ -1,6 +1,7 @@
 //! The workers' threads. A single worker accepts by itself; with more, a thread of its own accepts and hands each connection to the worker
 //! with the fewest. (The control thread could not: a plan of ten thousand routes keeps it busy for longer than a client should wait.)
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,25 +12,29 @@ use std::thread::JoinHandle;
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tower_service::Service;
 
 use self::acceptor::Acceptor;
+use self::door::{Counted, Tally, Way};
 use crate::clock;
-use crate::connection::{self, Intercepted, Interceptor};
+use crate::connection::{self, Intercepted};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Reply};
 use crate::gateway;
 use crate::lineage::Lineages;
 use crate::listener::{Bound, Listener, accept, accept_queued};
-use crate::opaque::{self, Forward};
+use crate::opaque;
 use crate::stack::stack;
 use crate::telemetry::kinds::Room;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::transport::{Detached, Socket};
 use crate::worker::{Phase, Shared, Worker};
 
+pub use self::door::{Door, ListenerView};
+
 mod acceptor;
+mod door;
 
 /// Connections on their way from the accepting thread to a worker.
 const HANDOVER_MAX: usize = 1_024;
@@ -37,53 +42,13 @@ const HANDOVER_MAX: usize = 1_024;
 /// Downstream connections of one worker; beyond it new ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 20_000;
 
-/// What the connections of a listener are taken for.
-#[derive(Debug)]
-pub struct Door {
-    /// Which way they go.
-    pub direction: Direction,
-    /// Where they go, if they are not looked into.
-    pub forward: Option<Arc<Forward>>,
-    /// The port of the own service that they are for, if the listener is one port's.
-    pub port: Option<u16>,
-    /// The port of the gateway that they came to.
-    pub gateway: Option<u16>,
-    /// The listener is closed when the other side is dropped.
-    pub closed: Option<oneshot::Receiver<()>>,
-    /// How those are treated that were intercepted, if there are such.
-    pub interceptor: Option<Arc<Interceptor>>,
-}
-
-impl From<Direction> for Door {
-    fn from(direction: Direction) -> Self {
-        Self { direction, forward: None, port: None, gateway: None, closed: None, interceptor: None }
-    }
-}
-
-/// Where a connection goes.
-#[derive(Debug, Clone)]
-enum Way {
-    /// To be looked into: which way they go, the port of the own service that they are for, and how those are treated that were intercepted.
-    Calls(Direction, Option<u16>, Option<Arc<Interceptor>>),
-    Forward(Arc<Forward>),
-    Gateway(u16),
-}
-
-impl From<&Door> for Way {
-    fn from(door: &Door) -> Self {
-        match (&door.forward, door.gateway) {
-            (Some(forward), _) => Self::Forward(forward.clone()),
-            (None, Some(port)) => Self::Gateway(port),
-            (None, None) => Self::Calls(door.direction, door.port, door.interceptor.clone()),
-        }
-    }
-}
-
 /// Shows listeners to whoever accepts.
 #[derive(Debug, Clone)]
 pub struct Usher {
     taker: mpsc::Sender<Handover>,
     arrivals: Arc<[AtomicU64; 2]>,
+    /// Of the listeners that were shown: as many as flags and gateways name.
+    tallies: Rc<RefCell<Vec<Arc<Tally>>>>,
 }
 
 impl Usher {
@@ -91,16 +56,24 @@ impl Usher {
     pub async fn listen(&self, listener: impl Into<Bound>, door: impl Into<Door>) {
         let (listener, door) = (listener.into(), door.into());
         let arrival = Arrival::new(&self.arrivals, door.direction);
+        let tally = Tally::new(&listener, &door);
+        self.tallies.borrow_mut().retain(|tally| !tally.is_over());
+        self.tallies.borrow_mut().push(tally.clone());
         // Who takes it is gone only when the process ends.
-        let _ = self.taker.send(Handover::Listener(listener, door, arrival)).await;
+        let _ = self.taker.send(Handover::Listener(listener, door, tally, arrival)).await;
+    }
+
+    /// The listeners that it was shown.
+    pub fn listeners(&self) -> Vec<ListenerView> {
+        self.tallies.borrow().iter().filter(|tally| !tally.is_over()).map(|tally| tally.view()).collect()
     }
 }
 
 /// What a worker is given, and the accepting thread.
 #[derive(Debug)]
 enum Handover {
-    Listener(Bound, Door, Arrival),
-    Connection(Detached, SocketAddr, Way, Arrival),
+    Listener(Bound, Door, Arc<Tally>, Arrival),
+    Connection(Detached, SocketAddr, Way, Counted, Arrival),
 }
 
 /// What may still become a connection: a listener that accepts, or an accepted socket that no worker has counted yet. A drain that did not
@@ -161,7 +134,7 @@ impl Crew {
             (None, Some(only)) => only.handover.clone(),
             (None, None) => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        let usher = Usher { taker, arrivals: arrivals.clone() };
+        let usher = Usher { taker, arrivals: arrivals.clone(), tallies: Rc::default() };
         Ok(Self { members, acceptor, usher, phase, arrivals, lineages })
     }
 
@@ -284,13 +257,13 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
         tokio::select! {
             next = next => match next {
                 None => return,
-                Some((Handover::Connection(stream, peer, way, arrival), place)) => {
+                Some((Handover::Connection(stream, peer, way, counted, arrival), place)) => {
                     if let Ok(stream) = stream.attach() {
-                        take(&worker, &stack, place, stream, peer, way);
+                        take(&worker, &stack, (place, counted), stream, peer, way);
                     }
                     drop(arrival);
                 }
-                Some((Handover::Listener(listener, door, accepting), _)) => {
+                Some((Handover::Listener(listener, door, tally, accepting), _)) => {
                     let Ok(listener) = listener.attach() else { continue };
                     let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
                     let phases = listeners.clone();
@@ -298,10 +271,12 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
                         let way = Way::from(&door);
                         let take = async |stream, peer| {
                             if let Ok(place) = places.clone().acquire_owned().await {
+                                let place = (place, Counted::new(&tally));
                                 take(&worker, &stack, place, stream, peer, way.clone());
                             }
                         };
                         accept_until_drained(listener, door, phases, take).await;
+                        tally.closes();
                         drop(accepting);
                     });
                 }
@@ -321,7 +296,7 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
 fn take<S>(
     worker: &Rc<Worker>,
     stack: &S,
-    place: OwnedSemaphorePermit,
+    place: (OwnedSemaphorePermit, Counted),
     stream: Socket,
     peer: SocketAddr,
     way: Way,

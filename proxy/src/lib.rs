@@ -52,6 +52,7 @@ pub mod stack;
 pub mod state_dir;
 pub mod story;
 pub mod sweep;
+pub mod tap;
 pub mod telemetry;
 pub mod termination;
 pub mod traces;

@@ -13,11 +13,12 @@ use crate::access_log::{
     self,
     writer::{Counts, Reopener},
 };
-use crate::admin::{self, AdminState, ClusterView, DnsView, EndpointView, Part, ServerInfo};
+use crate::admin::{self, AdminState, CertsView, ClusterView, DnsView, EndpointView, Part, ServerInfo};
 use crate::applier::Keepers;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::health::describe;
+use crate::crew::{ListenerView, Usher};
 use crate::failure::Failure;
 use crate::failure::view::Clocks;
 use crate::health_check;
@@ -30,6 +31,7 @@ use crate::registry::Registry;
 use crate::report;
 use crate::resolve::{Metrics as ResolveMetrics, NameMetrics, Query};
 use crate::source::{Status, View};
+use crate::tap::{Asked, Crowded, Desk, Watch};
 use crate::telemetry::connections::{write_connections, write_unrouted_connections};
 use crate::telemetry::export::{write_discovery, write_endpoints, write_workers};
 use crate::telemetry::exposition::Exposition;
@@ -74,10 +76,14 @@ pub struct Overview {
     pub plan: CurrentPlan,
     /// What the source knows.
     pub status: Arc<Status>,
+    /// Who knows the listeners that take connections.
+    pub usher: Usher,
     /// Series of requests.
     pub registry: Rc<RefCell<Registry>>,
     /// What workers count.
     pub workers: Vec<Arc<WorkerStats>>,
+    /// Where watching them end begins.
+    pub desk: Rc<Desk>,
     /// Calls to the workload under way.
     pub lineages: Arc<Lineages>,
     /// How much memory there is.
@@ -146,8 +152,33 @@ impl AdminState for Overview {
         clusters.into_iter().map(view).collect()
     }
 
+    fn listeners(&self) -> Vec<ListenerView> {
+        let mut views = self.usher.listeners();
+        for (name, address) in &self.info.listeners {
+            if views.iter().any(|view| view.address == *address) {
+                continue;
+            }
+            // Those that look after the proxy are served from the start; of the others, those not yet shown to the workers refuse.
+            let own = matches!(*name, "admin" | "metrics");
+            let direction = (!own).then(|| if name.starts_with("inbound") { "inbound" } else { "outbound" });
+            let state = if own { "listening" } else { "bound" };
+            let address = address.clone();
+            views.push(ListenerView { name, address, direction, state, connections: None, accepted: None });
+        }
+        views
+    }
+
+    fn certs(&self) -> CertsView {
+        let Keepers { identity, certificates, .. } = &self.keepers;
+        identity.certs(certificates.certs())
+    }
+
     fn failures(&self) -> Vec<Arc<Failure>> {
         self.workers.iter().flat_map(|worker| worker.failures.all()).collect()
+    }
+
+    fn watch(&self, asked: Asked) -> Result<Watch, Crowded> {
+        self.desk.watch(asked)
     }
 
     fn metrics(&self) -> Vec<Part<'_>> {
@@ -220,6 +251,7 @@ impl Overview {
         write_checks(&self.checks, exposition);
         write_discovery(&self.names, exposition);
         self.tellers.write(exposition);
+        self.desk.write(exposition);
         if let Some(counts) = self.reports.get() {
             counts.write(exposition);
         }

@@ -106,7 +106,7 @@ impl Told {
 
     /// Forgets everything and keeps the room.
     fn clear(&mut self) {
-        let (mut tries, mut text) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.text));
+        let (mut tries, text) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.text));
         tries.clear();
         *self = Self { tries, text: text.cleared(), ..Self::new() };
     }

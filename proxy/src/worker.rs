@@ -251,6 +251,9 @@ impl Worker {
         if let Some(log) = &self.access_log {
             log.over(told, status, now_ns, || self.random());
         }
+        if self.stats.taps.watched() {
+            self.stats.taps.show(told, status, now_ns);
+        }
     }
 
     /// Where it is on its way out.

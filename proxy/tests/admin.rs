@@ -8,12 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use outrigger_proxy::admin::{
-    AdminState, CONNECTIONS_MAX, ClusterView, DnsView, EndpointView, Part, Phase, ServerInfo, Surface, serve,
+    AdminState, CONNECTIONS_MAX, CertsView, ClusterView, DnsView, EndpointView, Part, Phase, ServerInfo,
+    Surface, serve,
 };
+use outrigger_proxy::crew::ListenerView;
 use outrigger_proxy::failure::Failure;
 use outrigger_proxy::logging::Logging;
 use outrigger_proxy::source::{Content, Running, View};
 use outrigger_proxy::state_dir::Taken;
+use outrigger_proxy::tap::{Asked, Crowded, Desk, WATCHERS_MAX, Watch};
 use outrigger_proxy::telemetry::exposition::Exposition;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +28,7 @@ struct Proxy {
     drains: Cell<u32>,
     shutdowns: Cell<u32>,
     logging: Logging,
+    desk: Rc<Desk>,
 }
 
 impl AdminState for Proxy {
@@ -86,6 +90,17 @@ impl AdminState for Proxy {
         self.logging.set(filter)
     }
 
+    fn listeners(&self) -> Vec<ListenerView> {
+        let (name, address) = ("outbound", "127.0.0.1:15001".to_owned());
+        let (connections, accepted) = (Some(3), Some(9));
+        let direction = Some("outbound");
+        vec![ListenerView { name, address, direction, state: "listening", connections, accepted }]
+    }
+
+    fn certs(&self) -> CertsView {
+        CertsView { identity: None, trust_domain: None, certificates: Vec::new(), shown: Vec::new() }
+    }
+
     fn failures(&self) -> Vec<Arc<Failure>> {
         Vec::new()
     }
@@ -99,6 +114,10 @@ impl AdminState for Proxy {
             Box::new(write) as Part<'_>
         };
         vec![one("first", 5), one("second", 6)]
+    }
+
+    fn watch(&self, asked: Asked) -> Result<Watch, Crowded> {
+        self.desk.watch(asked)
     }
 
     fn drain(&self) {
@@ -142,6 +161,7 @@ async fn with(surface: Surface, test: impl AsyncFnOnce(SocketAddr, Rc<Proxy>)) {
         drains: Cell::new(0),
         shutdowns: Cell::new(0),
         logging: Logging::new("info", |_| true),
+        desk: Desk::new(Vec::new()),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -323,6 +343,71 @@ async fn idle_and_broken_connections_do_not_shut_others_out_for_ever() {
             stream.write_all(b"nonsense\r\n\r\n").await.unwrap();
         }
         assert_eq!(ask(address, "GET", "/live").await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn listeners_and_stats_come_as_people_and_as_programs_read_them() {
+    with(Surface::Admin, async |address, _| {
+        let text = ask(address, "GET", "/listeners").await.1;
+        assert_eq!(text, "outbound  127.0.0.1:15001  outbound  listening  connections 3  accepted 9\n");
+        let json = async |path: &str| {
+            serde_json::from_str::<serde_json::Value>(&ask(address, "GET", path).await.1).unwrap()
+        };
+        assert_eq!(json("/listeners?format=json").await[0]["connections"], 3);
+        let all = ask(address, "GET", "/stats").await.1;
+        for line in ["outrigger_test_total: 5", "outrigger_build_info{version=\"1.2.3\"}: 1"] {
+            assert!(all.lines().any(|found| found == line), "no {line} in {all}");
+        }
+        assert_eq!(
+            ask(address, "GET", "/stats?filter=%5Eoutrigger_te.t").await.1,
+            "outrigger_test_total: 5\n"
+        );
+        let stats = json("/stats?format=json&filter=test").await;
+        assert_eq!(stats["stats"], serde_json::json!([{"name": "outrigger_test_total", "value": 5}]));
+        let scraped = ask(address, "GET", "/stats?format=prometheus").await.1;
+        assert!(scraped.contains("# TYPE outrigger_test_total counter\n"), "{scraped}");
+        let long = format!("/stats?filter={}", "a".repeat(600));
+        for path in
+            ["/stats?filter=(", "/stats?filter=%5Cw%7B900%7D", "/stats?format=xml", "/stats?x=1", &long]
+        {
+            assert_eq!(ask(address, "GET", path).await.0, 400, "{path}");
+        }
+        assert_eq!(ask(address, "POST", "/stats").await.0, 405);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_so_many_watch_and_who_goes_makes_room() {
+    with(Surface::Admin, async |address, _| {
+        assert_eq!(ask(address, "GET", "/debug/tap?rate=0").await.0, 400);
+        let mut watching = Vec::new();
+        for _ in 0..WATCHERS_MAX {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream
+                .write_all(format!("GET /debug/tap HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).await.unwrap();
+            assert_eq!(&head, b"HTTP/1.1 200");
+            watching.push(stream);
+        }
+        assert_eq!(ask(address, "GET", "/debug/tap").await.0, 429);
+        drop(watching);
+        let again = async || {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream
+                .write_all(format!("GET /debug/tap HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).await.unwrap();
+            head == *b"HTTP/1.1 200"
+        };
+        while !again().await {}
     })
     .await;
 }

@@ -12,12 +12,14 @@ use crate::policy::{Policy, Port, Rule, Service};
 pub use conditions::{ConditionError, check_regex};
 pub use gateway::GatewayRoutes;
 use table::Table;
+pub use trial::{Trial, Unmet, gateway_trials, trials};
 
 mod conditions;
 mod gateway;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 /// Routes of a scope, each carrying an `R`: what the owner of the router wants to know of a rule.
 #[derive(Debug)]

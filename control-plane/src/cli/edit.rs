@@ -1,11 +1,14 @@
 //! `apply`, `delete`, `diff`, `rollback`: changes through a control plane.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::client::Client;
 use super::difference;
-use super::files::Files;
+use super::files::{self, Files};
 use super::output::{self, Exit, Failed};
+use super::traffic::Traffic;
 use super::{Reason, Server};
 use crate::api::wire::{Change, Difference, History, Push, Pushed, Rollback as RollbackBody, Verb};
 
@@ -42,10 +45,15 @@ struct Edit {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  outrigger diff -f mesh/ --exit-code || outrigger apply -f mesh/")]
+#[command(after_help = "Examples:\n  outrigger diff -f mesh/ --exit-code || outrigger apply -f mesh/\n  \
+                        outrigger diff -f mesh/ --traffic access.log --store ./mesh --service web   which of these requests would go elsewhere\n  \
+                        outrigger diff --traffic access.log --store ./mesh --service web --from 41 --to 42")]
 pub(super) struct Diff {
+    /// A file, a folder (its *.yaml, *.yml and *.json), or - for standard input; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE", required_unless_present = "to", num_args = 1.., env = "OUTRIGGER_FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
-    files: Files,
+    traffic: Traffic,
     /// Exit with 1 if something would change
     #[arg(long, env = "OUTRIGGER_EXIT_CODE")]
     exit_code: bool,
@@ -100,9 +108,16 @@ impl Edit {
 
 impl Diff {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
+        if let Some(log) = self.traffic.log() {
+            let found = self.traffic.run(log, &self.files, &self.server).await?;
+            return Ok(if self.exit_code { found } else { Exit::Done });
+        }
+        if self.files.is_empty() {
+            return Err(Failed::usage("say which files: -f FILE; --to is for --traffic"));
+        }
         let push = Push {
             verb: Verb::Apply,
-            sources: self.files.texts()?,
+            sources: files::texts(&self.files)?,
             base: None,
             author: String::new(),
             message: String::new(),

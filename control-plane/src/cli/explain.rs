@@ -6,6 +6,8 @@ mod inbound;
 mod no_route;
 mod origin;
 mod settings;
+pub(super) mod source;
+mod steps;
 mod subset;
 mod telemetry;
 mod verdict;
@@ -14,16 +16,19 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use outrigger_snapshot::head::{Authority, RequestHead};
 use outrigger_snapshot::name::{DEFAULT_NAMESPACE, ServiceName};
+use outrigger_store::reader::Wanted;
 
-use super::files;
+use self::source::{Explained, Source};
 use super::output::{self, Exit, Failed};
-use super::published::{self, Content};
-use crate::{compile, config};
+use super::store::now_ms;
+use super::times;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exits with 1 and the reason if the request would go nowhere.\n\nExamples:\n  \
                         outrigger explain GET http://cart/checkout -f mesh/\n  \
                         outrigger explain POST http://cart/ -H 'x-canary: yes' --store ./mesh --service web\n  \
+                        outrigger explain GET http://cart/ --proxy 127.0.0.1:15200        what the proxy beside us would do\n  \
+                        outrigger explain GET http://cart/ --store ./mesh --service web --at '10m ago'\n  \
                         outrigger explain tls://db:5432 --server-name db.example -f mesh/\n  \
                         outrigger explain tcp://0.0.0.0:5432 --service edge -f mesh/")]
 pub(super) struct Explain {
@@ -38,8 +43,17 @@ pub(super) struct Explain {
     #[arg(short = 'H', long = "header", value_name = "HEADER", env = "OUTRIGGER_HEADER")]
     headers: Vec<String>,
     /// By what is published in this store
-    #[arg(long, value_name = "URL", env = "OUTRIGGER_STORE", required_unless_present = "files")]
+    #[arg(long, value_name = "URL", env = "OUTRIGGER_STORE", required_unless_present_any = ["files", "proxy"])]
     store: Option<String>,
+    /// By this release of the store
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    version: Option<u64>,
+    /// By the release of the store that was in force then: 2026-05-04T10:00:00Z, or 10m ago
+    #[arg(long, value_name = "TIME", env = "OUTRIGGER_AT")]
+    at: Option<String>,
+    /// By what the proxy with this admin address runs, whatever --store says
+    #[arg(long, value_name = "ADDR", env = "OUTRIGGER_PROXY")]
+    proxy: Option<String>,
     /// By these files instead, whatever --store says: a file, a folder, or - for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE", env = "OUTRIGGER_FILE")]
     files: Vec<std::path::PathBuf>,
@@ -49,15 +63,6 @@ pub(super) struct Explain {
     /// A public key that is believed [default: those that the store offers]
     #[arg(long, value_name = "KEY", env = "OUTRIGGER_TRUST_KEY", value_delimiter = ',')]
     trust_key: Vec<String>,
-}
-
-/// What a sidecar would run.
-struct Explained {
-    /// In words, where it comes from.
-    origin: String,
-    content: Content,
-    /// What people wrote, if that is at hand.
-    written: Option<Vec<config::Resource>>,
 }
 
 impl Explain {
@@ -73,11 +78,15 @@ impl Explain {
     pub(super) async fn run(self) -> Result<Exit, Failed> {
         let (_, url) = self.asked()?;
         let head = self.head()?;
-        let Explained { origin: scope, content, written } = self.content(&head).await?;
-        let namespace = self.service.as_ref().map_or(DEFAULT_NAMESPACE, ServiceName::namespace);
+        let source = self.source()?;
+        let read = source.read(self.service.as_ref(), called(&head)).await?;
+        let Explained { origin, scope, content, written } = read;
+        let proxied = matches!(source, Source::Proxy(_)).then_some(&scope);
+        let service = self.service.as_ref().or(proxied);
+        let namespace = service.map_or(DEFAULT_NAMESPACE, ServiceName::namespace);
         let (policy, facts, written) = (&content.policy, &content.facts, written.as_deref());
         let (authority, host) = (head.authority(), self.server_name.as_deref());
-        let edge = policy.gateway.as_ref().zip(self.service.as_ref());
+        let edge = policy.gateway.as_ref().zip(service);
         let edge = edge.map(|(gateway, name)| gateway::Edge { name, policy, gateway, facts, written });
         let request = || format!("{} {}{}", head.method(), authority.as_str(), head.path_and_query());
         let (what, asked, lines) = match edge {
@@ -97,7 +106,7 @@ impl Explain {
             None => ("request", request(), verdict::verdict(policy, facts, namespace, &head, written)),
         };
         let lines = lines.map_err(|error| Failed::problem("", &error))?;
-        for (name, text) in [(what.to_owned(), asked), ("from".to_owned(), scope)].iter().chain(&lines) {
+        for (name, text) in [(what.to_owned(), asked), ("from".to_owned(), origin)].iter().chain(&lines) {
             output::line(&format!("{name:<12} {text}"));
         }
         Ok(Exit::Done)
@@ -128,51 +137,20 @@ impl Explain {
         Ok(RequestHead::new(method, authority, path, headers))
     }
 
-    async fn content(&self, head: &RequestHead) -> Result<Explained, Failed> {
-        let scope = self.service.clone().or_else(|| called(head));
-        match self.store.as_ref().filter(|_| self.files.is_empty()) {
-            Some(url) => {
-                let scope = scope.ok_or_else(|| {
-                    Failed::usage("say whose sidecar the request goes out through: --service NAME")
-                })?;
-                let (found, written) = published::read_written(url, &self.trust_key, scope.clone()).await?;
-                let n = found.release.serial.n;
-                let content = found.content.ok_or_else(|| {
-                    Failed::refused(format!(
-                        "release {n} has no scope {scope}; name the calling service with --service"
-                    ))
-                })?;
-                let origin = format!("the sidecar of {scope}, release {n} of {url}");
-                Ok(Explained { origin, content, written })
-            }
-            None => self.compiled_here(scope),
+    /// By what it is explained.
+    fn source(&self) -> Result<Source<'_>, Failed> {
+        let wanted = match (self.version, &self.at) {
+            (Some(n), _) => Some(Wanted::Number(n)),
+            (None, Some(at)) => Some(Wanted::At(times::parse(at, now_ms())?)),
+            (None, None) => None,
+        };
+        if wanted.is_some() && (self.store.is_none() || !self.files.is_empty()) {
+            return Err(Failed::usage("--version and --at are about a store: --store URL, and no -f"));
         }
-    }
-
-    fn compiled_here(&self, scope: Option<ServiceName>) -> Result<Explained, Failed> {
-        let checked = config::load(&[], &files::read(&self.files)?).map_err(|problems| {
-            for problem in &problems {
-                output::remark(&problem.to_string());
-            }
-            Failed::refused("the files have problems")
-        })?;
-        let compiled = compile::compile(&checked);
-        let known = |scope: &ServiceName| compiled.scopes.contains_key(scope);
-        let asked_for = self.service.as_ref().filter(|service| !known(service));
-        if let Some(service) = asked_for {
-            return Err(Failed::refused(format!("there is no service {service} (--service) in these files")));
-        }
-        let scope = scope.filter(known).or_else(|| compiled.scopes.keys().next().cloned());
-        let scope = scope.ok_or_else(|| Failed::refused("these files have no service"))?;
-        let policy = compiled.policy(&scope).cloned();
-        let facts = compiled.facts(&scope).cloned();
-        match (policy, facts) {
-            (Some(policy), Some(facts)) => {
-                let origin = format!("the sidecar of {scope}, by these files");
-                let written = Some(checked.resources().to_vec());
-                Ok(Explained { origin, content: Content { policy, facts }, written })
-            }
-            _ => Err(Failed::refused(format!("nothing is compiled for {scope}"))),
+        match (&self.files[..], &self.proxy, &self.store) {
+            ([], Some(address), _) if wanted.is_none() => Ok(Source::Proxy(address)),
+            ([], _, Some(url)) => Ok(Source::Store { url, trust_key: &self.trust_key, wanted }),
+            (files, ..) => Ok(Source::Files(files)),
         }
     }
 }

@@ -31,10 +31,14 @@ impl Files {
 
     /// The same, to be sent.
     pub(super) fn texts(&self) -> Result<Vec<SourceText>, Failed> {
-        let texts =
-            self.read()?.into_iter().map(|source| SourceText { name: source.name, text: source.text });
-        Ok(texts.collect())
+        texts(&self.files)
     }
+}
+
+/// What is in `paths`, to be sent.
+pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<SourceText>, Failed> {
+    let sources = read(paths)?.into_iter();
+    Ok(sources.map(|source| SourceText { name: source.name, text: source.text }).collect())
 }
 
 /// What is in `paths`.

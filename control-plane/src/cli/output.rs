@@ -44,6 +44,12 @@ pub(super) enum Format {
     Table,
 }
 
+impl std::fmt::Display for Failed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
 impl Failed {
     /// Refused, or wrong in itself. Exit code 1.
     pub fn problem(what: &str, error: &(dyn Error + 'static)) -> Self {
@@ -68,8 +74,13 @@ impl Failed {
 
 /// Prints a line. A reader that has gone away (`outrigger get | head`) is no error.
 pub(super) fn line(text: &str) {
+    let _gone = !offer(text);
+}
+
+/// Prints a line, and says whether there was anyone to print it for.
+pub(super) fn offer(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).unwrap_or_default();
+    out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).is_ok()
 }
 
 /// Prints a remark to standard error, so that it doesn't get into what a script reads.
@@ -86,8 +97,13 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Rows in columns.
+/// Prints rows in columns.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    line(&columns(header, rows));
+}
+
+/// Rows in columns.
+pub(super) fn columns(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     for row in rows {
@@ -95,7 +111,7 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     }
     let text = table.to_string();
     let trimmed: Vec<&str> = text.lines().map(str::trim_end).collect();
-    line(&trimmed.join("\n"));
+    trimmed.join("\n")
 }
 
 /// A time span as people say it.

@@ -4,12 +4,15 @@ use outrigger_snapshot::facts::Facts;
 use outrigger_snapshot::keys::TrustedKeys;
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Policy, SCHEMA};
-use outrigger_snapshot::record::Heartbeat;
+use outrigger_snapshot::record::{Heartbeat, Serial};
 use outrigger_store::Store;
-use outrigger_store::reader::{Held, Poll, ReadError, Reader, ReleaseInfo, ScopeSnapshot, Subscriber, Trust};
+use outrigger_store::reader::{
+    Held, Older, Poll, ReadError, Reader, ReleaseInfo, ScopeSnapshot, Subscriber, Trust, Wanted,
+};
 
 use super::output::Failed;
 use super::store::{store_failed, url_failed};
+use super::times;
 use crate::config::Resource;
 use crate::state::trusted;
 
@@ -30,17 +33,18 @@ pub(super) struct Content {
 /// Reads the newest release of the store at `url` for `scope`, believing `trust_keys`, or what the store offers if there are
 /// none.
 pub(super) async fn read(url: &str, trust_keys: &[String], scope: ServiceName) -> Result<Found, Failed> {
-    read_by(&mut reader(url, trust_keys, scope)?, url).await
+    read_by(&mut reader(url, trust_keys, scope)?, url, None).await
 }
 
-/// As [`read`], with the resources that the release was compiled from, if the store still has them.
+/// As [`read`], of the release that is `wanted` if not the newest, and with the resources that the release was compiled from, if the store still has them.
 pub(super) async fn read_written(
     url: &str,
     trust_keys: &[String],
     scope: ServiceName,
+    wanted: Option<Wanted>,
 ) -> Result<(Found, Option<Vec<Resource>>), Failed> {
     let mut reader = reader(url, trust_keys, scope)?;
-    let found = read_by(&mut reader, url).await?;
+    let found = read_by(&mut reader, url, wanted).await?;
     let resources = written(&reader, &found.release).await;
     Ok((found, resources))
 }
@@ -63,8 +67,14 @@ fn reader(url: &str, trust_keys: &[String], scope: ServiceName) -> Result<Reader
     Ok(Reader::new(store, trust, subscriber, None))
 }
 
-async fn read_by(reader: &mut Reader, url: &str) -> Result<Found, Failed> {
-    let poll = reader.poll(&Held::default()).await.map_err(|error| read_failed(&error))?;
+async fn read_by(reader: &mut Reader, url: &str, wanted: Option<Wanted>) -> Result<Found, Failed> {
+    let poll = match wanted {
+        None => reader.poll(&Held::default()).await.map_err(|error| read_failed(&error))?,
+        Some(wanted) => match reader.older(wanted).await.map_err(|error| read_failed(&error))? {
+            Older::Found(poll) => poll,
+            Older::Missing(kept) => return Err(Failed::refused(missing(url, wanted, kept))),
+        },
+    };
     let heartbeat = reader.heartbeat().cloned();
     match poll {
         Poll::Unchanged => Err(Failed::refused(format!("nothing is published in {url} yet"))),
@@ -78,6 +88,18 @@ async fn read_by(reader: &mut Reader, url: &str) -> Result<Found, Failed> {
                 .map_err(|error| Failed::problem("the published facts are invalid", &error))?;
             Ok(Found { release, heartbeat, content: Some(Content { policy, facts }) })
         }
+    }
+}
+
+/// That a release is not there.
+fn missing(url: &str, wanted: Wanted, kept: Option<(Serial, Serial)>) -> String {
+    let what = match wanted {
+        Wanted::Number(n) => format!("{url} has no release {n}"),
+        Wanted::At(time_ms) => format!("{url} has no release that was in force at {}", times::stamp(time_ms)),
+    };
+    match kept {
+        Some((first, last)) => format!("{what}; it keeps {} to {}", first.n, last.n),
+        None => format!("{what}; nothing is published there yet"),
     }
 }
 

@@ -18,19 +18,19 @@ pub(super) struct Why {
     #[arg(value_name = "REQUEST-ID", conflicts_with_all = ["last", "reason", "route"])]
     id: Option<String>,
     /// The last failure, whatever it was
-    #[arg(long)]
+    #[arg(long, env = "OUTRIGGER_LAST")]
     last: bool,
     /// Failures for this reason (docs/ERRORS.md lists them)
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", env = "OUTRIGGER_REASON")]
     reason: Option<String>,
     /// Failures of this route: NAME, NAMESPACE/NAME, or with #RULE
-    #[arg(long, value_name = "ROUTE")]
+    #[arg(long, value_name = "ROUTE", env = "OUTRIGGER_ROUTE")]
     route: Option<String>,
     /// Show so many, the last first [default: 1, or 10 with --reason or --route]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "OUTRIGGER_COUNT")]
     count: Option<u32>,
     /// Print them as JSON
-    #[arg(long)]
+    #[arg(long, env = "OUTRIGGER_JSON")]
     json: bool,
     #[command(flatten)]
     proxies: Proxies,

@@ -102,7 +102,7 @@ async fn each_try_is_a_span_and_those_before_decide() {
     shop.ready().await;
     let call = async |host: &str, path: &str, field: Option<(&'static str, &str)>| {
         let mut request = client::request(Method::GET, host, path, "");
-        for (name, value) in field {
+        if let Some((name, value)) = field {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         client::send(shop.outbound, request).await.unwrap().status

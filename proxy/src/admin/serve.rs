@@ -16,8 +16,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::answer::{Answer, Pieces};
+use super::answer::{Answer, Sent};
+use super::lines::{STALL_MAX, Taken};
 use super::{AdminState, Asked, Surface, answer};
+use crate::clock;
 
 /// Connections to one listener at a time; others wait in its queue.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -51,9 +53,10 @@ pub async fn serve(listener: TcpListener, surface: Surface, state: Rc<dyn AdminS
 }
 
 async fn connection(stream: TcpStream, surface: Surface, is_local: bool, state: Rc<dyn AdminState>) {
+    let taken = Taken::default();
     let service = service_fn(|request| {
-        let state = Rc::clone(&state);
-        async move { Ok::<_, Infallible>(respond(&request, surface, is_local, state.as_ref()).await) }
+        let (state, taken) = (Rc::clone(&state), taken.clone());
+        async move { Ok::<_, Infallible>(respond(&request, surface, is_local, state.as_ref(), &taken).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -62,10 +65,19 @@ async fn connection(stream: TcpStream, surface: Surface, is_local: bool, state: 
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     // What goes wrong on such a connection is its client's to notice.
-    if tokio::time::timeout(CONNECTION_DEADLINE, served.as_mut()).await.is_err() {
+    let mut over = tokio::time::timeout(CONNECTION_DEADLINE, served.as_mut()).await.is_ok();
+    // A stream goes on for as long as somebody takes it.
+    while !over && is_taken(&taken) {
+        over = tokio::time::timeout(STALL_MAX, served.as_mut()).await.is_ok();
+    }
+    if !over {
         served.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(CLOSE_DEADLINE, served).await;
     }
+}
+
+fn is_taken(taken: &Taken) -> bool {
+    taken.get() != 0 && clock::now_ns().saturating_sub(taken.get()) < STALL_MAX.as_nanos() as u64
 }
 
 async fn respond<B>(
@@ -73,7 +85,8 @@ async fn respond<B>(
     surface: Surface,
     is_local: bool,
     state: &dyn AdminState,
-) -> Response<Pieces> {
+    taken: &Taken,
+) -> Response<Sent> {
     if surface == Surface::Admin && is_foreign(request, is_local) {
         let text = "refused: this looks like a web page that reaches for the admin endpoints\n";
         return Answer::text(StatusCode::FORBIDDEN, text).into_response();
@@ -83,6 +96,7 @@ async fn respond<B>(
         path: request.uri().path(),
         query: request.uri().query().unwrap_or_default(),
         accept: request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default(),
+        taken,
     };
     answer(surface, asked, state).await.into_response()
 }

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
-use super::{Arrival, Handover, Member, Way, accept_until_drained, start_thread};
+use super::door::{Counted, Way};
+use super::{Arrival, Handover, Member, accept_until_drained, start_thread};
 use crate::telemetry::metrics::WorkerStats;
 use crate::transport::Socket;
 use crate::worker::Phase;
@@ -59,7 +60,7 @@ async fn work(
     loop {
         tokio::select! {
             handover = handed.recv() => {
-                let Some(Handover::Listener(listener, door, accepting)) = handover else { return };
+                let Some(Handover::Listener(listener, door, tally, accepting)) = handover else { return };
                 let Ok(listener) = listener.attach() else { continue };
                 let (takers, phases, arrivals) = (takers.clone(), listeners.clone(), arrivals.clone());
                 tokio::task::spawn_local(async move {
@@ -68,10 +69,12 @@ async fn work(
                         let least = takers.iter().min_by_key(|taker| connections(taker));
                         if let (Some((_, taker)), Ok(stream)) = (least, stream.detach()) {
                             let arrival = Arrival::new(&arrivals, direction);
-                            let _ = taker.send(Handover::Connection(stream, peer, way.clone(), arrival)).await;
+                            let (way, counted) = (way.clone(), Counted::new(&tally));
+                            let _ = taker.send(Handover::Connection(stream, peer, way, counted, arrival)).await;
                         }
                     };
                     accept_until_drained(listener, door, phases, hand_over).await;
+                    tally.closes();
                     drop(accepting);
                 });
             }

@@ -4,6 +4,7 @@ use outrigger_certs::inspect::Facts;
 use serde::Serialize;
 
 use super::Keeper;
+use crate::admin::{CertView, CertsView, ShownCerts};
 
 /// Who this proxy is to others, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,6 +55,16 @@ impl Keeper {
                 .next()
                 .map(|it| it.why.clone()),
         })
+    }
+
+    /// All that is shown and believed, with what strangers are `shown`.
+    pub fn certs(&self, shown: Vec<ShownCerts>) -> CertsView {
+        CertsView {
+            identity: self.svid.borrow().as_ref().map(|svid| svid.id().to_string()),
+            trust_domain: self.bundle().map(|bundle| bundle.domain().to_string()),
+            certificates: self.each(CertView::of),
+            shown,
+        }
     }
 
     /// What becomes of each certificate and its role.

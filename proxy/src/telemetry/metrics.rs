@@ -18,6 +18,7 @@ use crate::error::LIMITS;
 use crate::failure::log::FailureLog;
 use crate::local_reply::ROWS;
 use crate::retry::{OBSTACLES, REASONS};
+use crate::tap::Taps;
 
 /// Upper bounds of the duration histogram, in nanoseconds; the last bucket has none.
 pub const DURATION_BOUNDS_NS: [u64; 14] = [
@@ -274,6 +275,8 @@ pub struct WorkerStats {
     pub turns: Turns,
     /// Requests that have failed of late.
     pub failures: FailureLog,
+    /// Who watches requests end.
+    pub taps: Taps,
 }
 
 impl WorkerStats {

@@ -121,7 +121,7 @@ fn what_fails_or_is_slow_is_told_of_within_a_budget_per_second() {
         if status >= 500 {
             story.fails(&ProxyError::NoHost, now_ns);
         }
-        traces.over(&{ story.told() }, Some(status), started_ns + now_ns, || 3);
+        traces.over(&story.told(), Some(status), started_ns + now_ns, || 3);
     };
     end(200, 0, SECOND);
     assert!(taken.try_recv().is_err(), "as slow as is usual");

@@ -6,6 +6,7 @@ use http::Method;
 use http::header::HeaderName;
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::trial::Unmet;
 use crate::head::RequestHead;
 use crate::policy::{RouteMatch, TextMatch};
 
@@ -112,6 +113,19 @@ impl Conditions {
         self.method.as_ref().is_none_or(|method| method == head.method())
             && self.headers.iter().all(|(name, condition)| header_holds(head, name, condition))
             && self.query.iter().all(|(name, condition)| query_holds(head, name, condition))
+    }
+}
+
+impl Conditions {
+    /// The first that does not hold.
+    pub(super) fn unmet(&self, head: &RequestHead) -> Option<Unmet> {
+        let header =
+            || self.headers.iter().position(|(name, condition)| !header_holds(head, name, condition));
+        let query = || self.query.iter().position(|(name, condition)| !query_holds(head, name, condition));
+        match &self.method {
+            Some(method) if method != head.method() => Some(Unmet::Method),
+            _ => header().map(Unmet::Header).or_else(|| query().map(Unmet::Query)),
+        }
     }
 }
 

@@ -53,14 +53,11 @@ impl<R> Table<R> {
             prefixes: HashMap::new(),
             prefix_depth_max: 0,
         };
-        let mut matches: Vec<(usize, &Rule, &RouteMatch)> = Vec::new();
-        for (index, (payload, rule)) in rules.into_iter().enumerate() {
+        let kept = rules.into_iter().enumerate().map(|(index, (payload, rule))| {
             table.rules.push(payload);
-            matches.extend(rule.matches.iter().map(|route_match| (index, rule, route_match)));
-        }
-        // Stable: what is equal stays in the operator's order.
-        matches.sort_by_key(|(_, _, route_match)| precedence(route_match));
-        for (index, rule, route_match) in matches {
+            (index, rule)
+        });
+        for (index, rule, route_match) in in_order(kept) {
             let refused = |error| RouterError { rule: rule.name.clone(), error };
             let entry = Entry { conditions: Conditions::compile(route_match).map_err(refused)?, rule: index };
             match &route_match.path {
@@ -106,6 +103,19 @@ impl<R> Table<R> {
             cut = &cut[..cut.rfind('/')?];
         }
     }
+}
+
+/// Every match of some rules, each with its rule and that one's number, in the order in which they are tried.
+pub(super) fn in_order<'a>(
+    rules: impl IntoIterator<Item = (usize, &'a Rule)>,
+) -> Vec<(usize, &'a Rule, &'a RouteMatch)> {
+    let mut matches = Vec::new();
+    for (index, rule) in rules {
+        matches.extend(rule.matches.iter().map(|route_match| (index, rule, route_match)));
+    }
+    // Stable: what is equal stays in the operator's order.
+    matches.sort_by_key(|(_, _, route_match)| precedence(route_match));
+    matches
 }
 
 /// The beginning of `path` that has at most `depth` elements, without a trailing slash.

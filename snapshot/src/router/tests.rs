@@ -263,3 +263,66 @@ fn a_pattern_is_given_up_as_soon_as_it_is_too_large() {
         assert_eq!(error, regex::Error::CompiledTooBig(REGEX_BYTES_MAX), "{pattern}");
     }
 }
+
+/// Rules of all kinds, in an order that is not theirs.
+fn mixed() -> Vec<(&'static str, Vec<RouteMatch>)> {
+    let header = |name: &str| value(name, TextMatch::Exact("1".into()));
+    vec![
+        ("root", vec![prefix("/")]),
+        ("a", vec![prefix("/a/"), exact("/x")]),
+        ("query", vec![RouteMatch { query: vec![header("q")], ..prefix("/a") }]),
+        ("header", vec![RouteMatch { headers: vec![header("h")], ..prefix("/a") }]),
+        ("method", vec![RouteMatch { method: Some("POST".into()), ..prefix("/a") }]),
+        ("longer", vec![prefix("/a/b")]),
+        ("regex", vec![regex("/a/[0-9]+")]),
+        ("exact", vec![RouteMatch { method: Some("GET".into()), ..exact("/a/1") }]),
+    ]
+}
+
+fn rule(name: &str, matches: &[RouteMatch]) -> Rule {
+    port(80, Protocol::Http, &[(name, matches.to_vec())]).rules.remove(0)
+}
+
+#[test]
+fn what_is_tried_ends_where_the_router_goes() {
+    for skipped in 0..8 {
+        let mut rules = mixed();
+        rules.remove(skipped);
+        let router = with_rules(&rules);
+        let rules: Vec<Rule> = rules.iter().map(|(name, matches)| rule(name, matches)).collect();
+        let targets =
+            ["/", "/a", "/a/", "/a//", "/a//b", "/ab", "/a/b/c", "/a/12", "/a/1", "/x", "/x/", "/y", "*"];
+        for target in targets.iter().flat_map(|target| [(*target).to_owned(), format!("{target}?q=1")]) {
+            for (method, headers) in
+                [("GET", &[][..]), ("POST", &[]), ("GET", &[("h", "1")]), ("POST", &[("h", "1")])]
+            {
+                let Ok(_) = target.parse::<http::uri::PathAndQuery>() else { continue };
+                let head = request(method, "cart", &target, headers);
+                let found = router.find(&head).ok().map(|found| found.rule.clone());
+                let tried = trials(&rules, &head).unwrap();
+                let met = tried.last().filter(|last| last.unmet.is_none()).map(|last| last.rule.name.clone());
+                assert_eq!(met, found, "{method} {target} {headers:?} without rule {skipped}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let rules: Vec<Rule> = mixed().iter().map(|(name, matches)| rule(name, matches)).collect();
+    let tried = trials(&rules, &request("PUT", "cart", "/a/1x", &[])).unwrap();
+    let told: Vec<_> = tried.iter().map(|trial| (&*trial.rule.name, trial.unmet)).collect();
+    assert_eq!(
+        told,
+        [
+            ("exact", Some(Unmet::Path)),
+            ("a", Some(Unmet::Path)),
+            ("regex", Some(Unmet::Path)),
+            ("longer", Some(Unmet::Path)),
+            ("method", Some(Unmet::Method)),
+            ("header", Some(Unmet::Header(0))),
+            ("query", Some(Unmet::Query(0))),
+            ("a", None),
+        ]
+    );
+}

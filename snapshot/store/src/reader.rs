@@ -6,6 +6,7 @@
 mod error;
 mod fetch;
 mod newest;
+mod older;
 
 use outrigger_snapshot::digest::Digest;
 use outrigger_snapshot::keys::{KeyError, TRUSTED_KEYS_MAX, TrustedKeys};
@@ -15,6 +16,7 @@ use outrigger_snapshot::record::{Heartbeat, MeshId, Release, Revision, Serial};
 use serde::{Deserialize, Serialize};
 
 pub use error::{ReadError, Refusal};
+pub use older::{Older, Wanted};
 
 use crate::store::Store;
 

@@ -8,7 +8,7 @@ use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{
     ConnectionRule, Gateway, Listener, ListenerProtocol, Policy, Rule, Termination,
 };
-use outrigger_snapshot::router::{GatewayRoutes, Miss};
+use outrigger_snapshot::router::{GatewayRoutes, Miss, gateway_trials};
 
 use super::connection::{asked, no_rule, routed as routed_connection};
 use super::inbound::listener_lines;
@@ -50,7 +50,7 @@ pub(super) fn verdict(
         GatewayRoutes::build(&listener.routes, |rule| rule).map_err(NoRoute::Policy)?;
     let (rule, prefix) = routes.find(head).map_err(|miss| match miss {
         Miss::Host | Miss::Port => no_host(policy, host.to_owned()),
-        Miss::Rule => NoRoute::of_rules(&listener.name, head, routes.rules().iter().copied()),
+        Miss::Rule => NoRoute::of_trials(&listener.name, head, gateway_trials(&listener.routes, head)),
     })?;
     let origins = Origins::new(written);
     let mut lines = Lines::new(&origins, Some(head));
@@ -58,6 +58,7 @@ pub(super) fn verdict(
     if let Some(tls) = &listener.tls {
         lines.add("tls", tls_text(tls));
     }
+    lines.tried(gateway_trials(&listener.routes, head));
     let kind = if rule.grpc { "GRPCRoute" } else { "HTTPRoute" };
     let route = format!("{kind} {}", rule.name.split('#').next().unwrap_or_default());
     routed(&mut lines, rule, prefix, &route, |_| Vec::new(), policy, facts);

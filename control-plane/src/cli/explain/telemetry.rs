@@ -12,7 +12,7 @@ pub(super) fn line(settings: &Settings<'_>) -> Option<(&'static str, String)> {
     let Telemetry { traces, slow_ms, access_log, access_log_share } = backend.telemetry?;
     let mut parts = Parts::default();
     let mut add = |field: &str, text: Option<String>| {
-        for text in text {
+        if let Some(text) = text {
             parts.add(text, origins.telemetry_field(*place, field, false));
         }
     };

@@ -6,12 +6,13 @@ use outrigger_snapshot::name::{ClusterName, ServiceName};
 use outrigger_snapshot::policy::{
     Backend, Filter, HeaderEdit, PathEdit, PathMatch, Policy, Port, RouteMatch, Rule, TextMatch, ValueMatch,
 };
-use outrigger_snapshot::router::{Miss, Router};
+use outrigger_snapshot::router::{Miss, Router, RouterError, Trial, trials};
 
 use super::inbound::{self, limit_text};
 use super::no_route::NoRoute;
 use super::origin::{Origins, Place};
 use super::settings::Settings;
+use super::steps;
 use crate::config::text::duration_text;
 use crate::config::{Resource, grpc_status};
 
@@ -48,6 +49,7 @@ pub(crate) fn verdict(
         lines.cluster(&own, "all", policy, facts, None);
         return Ok(lines.lines);
     };
+    lines.tried(trials(&port.rules, head));
     let place = Place { service, port_name: &port.name };
     let route = origins.route(place, &rule.name);
     let of_filters = |backend| origins.filters(place, &rule.name, backend);
@@ -104,6 +106,14 @@ impl<'a> Lines<'a> {
 
     pub(super) fn add(&mut self, name: &str, text: String) {
         self.lines.push((name.to_owned(), text));
+    }
+
+    /// What was tried before the rule was found.
+    pub(super) fn tried(&mut self, trials: Result<Vec<Trial<'_>>, RouterError>) {
+        let (Ok(trials), Some(head)) = (trials, self.head) else { return };
+        for line in steps::unmet(&trials, head) {
+            self.add("tried", line);
+        }
     }
 
     /// Filters, and where each comes from; where that is not at hand, of `route`.
@@ -163,17 +173,17 @@ impl<'a> Lines<'a> {
 }
 
 impl NoRoute {
-    /// That none of these rules matches.
-    pub(super) fn of_rules<'a>(
+    /// That none of the rules matches that were tried.
+    pub(super) fn of_trials(
         service: &str,
         head: &RequestHead,
-        rules: impl Iterator<Item = &'a Rule>,
+        trials: Result<Vec<Trial<'_>>, RouterError>,
     ) -> Self {
-        let line = |rule: &Rule| {
-            let conditions: Vec<String> = rule.matches.iter().map(match_text).collect();
-            format!("  {}: {}", rule.name, conditions.join(" or "))
+        let rules = match trials {
+            Ok(trials) => steps::unmet(&trials, head),
+            Err(error) => return Self::Policy(error),
         };
-        let rules: Vec<String> = rules.map(line).collect();
+        let rules: Vec<String> = rules.iter().map(|rule| format!("  {rule}")).collect();
         Self::Rule {
             service: service.to_owned(),
             method: head.method().to_string(),
@@ -195,8 +205,13 @@ fn no_route(miss: Miss, policy: &Policy, namespace: &str, head: &RequestHead) ->
             NoRoute::Port { service: name.to_string(), port, known }
         }
         (Miss::Rule, Some((name, service))) => {
-            let rules = service.ports.iter().flat_map(|port| &port.rules);
-            NoRoute::of_rules(&name.to_string(), head, rules)
+            let mut ports = service.ports.iter().filter(|port| port.protocol.is_http());
+            let named = head.authority().port();
+            let numbered = |number| service.ports.iter().find(|port| port.port == number);
+            // As the router has it: a request without a port means port 80 where there is one, else the first.
+            let port = named.or(Some(80)).and_then(numbered).or_else(|| ports.next());
+            let rules = port.iter().flat_map(|port| &port.rules);
+            NoRoute::of_trials(&name.to_string(), head, trials(rules, head))
         }
         _ => no_host(policy, host),
     }
@@ -260,7 +275,7 @@ fn endpoint_text(endpoint: &Endpoint) -> String {
     format!("{}{weight}{zone}", endpoint.address)
 }
 
-fn match_text(condition: &RouteMatch) -> String {
+pub(super) fn match_text(condition: &RouteMatch) -> String {
     let mut parts = vec![match &condition.path {
         PathMatch::Exact(path) => format!("path is {path}"),
         PathMatch::Prefix(path) => format!("path below {path}"),

@@ -137,7 +137,7 @@ impl Reader {
     }
 
     /// Whether `epoch` was really made, and for our mesh.
-    async fn check_epoch(&mut self, epoch: u64, trusted: &TrustedKeys) -> Result<(), ReadError> {
+    pub(super) async fn check_epoch(&mut self, epoch: u64, trusted: &TrustedKeys) -> Result<(), ReadError> {
         let taken = self.position.as_ref().is_some_and(|position| position.release.epoch == epoch);
         if taken || self.epoch_checked.is_some_and(|(_, checked)| checked == epoch) {
             return Ok(());

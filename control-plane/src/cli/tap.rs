@@ -1,0 +1,186 @@
+//! `tap`: requests as they end.
+
+use std::cell::Cell;
+
+use clap::Args;
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+
+use super::admin::{Admin, Proxies, Stream};
+use super::output::{self, Exit, Failed};
+use super::times;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Ends with Ctrl-C, after --count requests, or when no proxy is left.\n\nExamples:\n  \
+                        outrigger tap                                    what goes through the proxy beside us\n  \
+                        outrigger tap --status 5xx --route web --proxy 10.0.0.7:15200 --proxy 10.0.0.8:15200\n  \
+                        outrigger tap --json --count 1000 > traffic.jsonl   requests for `outrigger diff --traffic`"
+)]
+pub(super) struct Tap {
+    /// Requests of this route: NAME, NAMESPACE/NAME, or with #RULE
+    #[arg(long, value_name = "ROUTE", env = "OUTRIGGER_ROUTE")]
+    route: Option<String>,
+    /// Requests that went to this service: NAME, NAMESPACE/NAME, or with :PORT
+    #[arg(long, value_name = "NAME", env = "OUTRIGGER_SERVICE")]
+    service: Option<String>,
+    /// Requests that were answered so: a status like 503, a class like 5xx, or none
+    #[arg(long, value_name = "STATUS", env = "OUTRIGGER_STATUS")]
+    status: Option<String>,
+    /// Requests that failed for this reason (docs/ERRORS.md lists them)
+    #[arg(long, value_name = "CODE", env = "OUTRIGGER_REASON")]
+    reason: Option<String>,
+    /// Requests of this method
+    #[arg(long, value_name = "METHOD", env = "OUTRIGGER_METHOD")]
+    method: Option<String>,
+    /// Requests whose path begins so
+    #[arg(long, value_name = "PATH", env = "OUTRIGGER_PATH")]
+    path: Option<String>,
+    /// Show at most so many in a second, of each proxy [default: 100]
+    #[arg(long, value_name = "N", env = "OUTRIGGER_RATE")]
+    rate: Option<u32>,
+    /// End after so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), env = "OUTRIGGER_COUNT")]
+    count: Option<u64>,
+    /// Print lines of JSON
+    #[arg(long, env = "OUTRIGGER_JSON")]
+    json: bool,
+    #[command(flatten)]
+    proxies: Proxies,
+}
+
+/// A line of the stream.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Omitted { omitted: Causes },
+    Request(Box<Summary>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Causes {
+    rate: u64,
+    slow: u64,
+}
+
+/// What a person is told of a request.
+#[derive(Debug, Deserialize)]
+struct Summary {
+    at_unix_ms: u64,
+    #[serde(rename = "http.response.status_code")]
+    status: Option<u16>,
+    #[serde(rename = "http.request.method")]
+    method: String,
+    #[serde(rename = "server.address")]
+    host: String,
+    #[serde(rename = "server.port", default)]
+    port: Option<u16>,
+    #[serde(rename = "url.path")]
+    path: String,
+    duration_ms: f64,
+    #[serde(rename = "outrigger.direction")]
+    direction: String,
+    #[serde(rename = "outrigger.rule")]
+    rule: String,
+    #[serde(rename = "outrigger.cluster")]
+    cluster: String,
+    #[serde(rename = "outrigger.endpoint", default)]
+    endpoint: Option<String>,
+    #[serde(rename = "outrigger.tries")]
+    tries: u64,
+    #[serde(rename = "outrigger.reason", default)]
+    reason: Option<String>,
+    #[serde(rename = "outrigger.request_id")]
+    id: String,
+}
+
+/// Enough was shown, or nobody reads it any more.
+struct Enough;
+
+impl Tap {
+    pub(super) async fn run(self) -> Result<Exit, Failed> {
+        let rate = self.rate.map(|rate| rate.to_string());
+        let named = [
+            ("route", &self.route),
+            ("service", &self.service),
+            ("status", &self.status),
+            ("reason", &self.reason),
+            ("method", &self.method),
+            ("path", &self.path),
+            ("rate", &rate),
+        ];
+        let query: Vec<_> =
+            named.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+        let addresses = &self.proxies.addresses;
+        let open = async |address: &String| Admin::new(address)?.stream("/debug/tap", &query).await;
+        let streams = try_join_all(addresses.iter().map(open)).await?;
+        let left = Cell::new(self.count.unwrap_or(u64::MAX));
+        let many = addresses.len() > 1;
+        let shows = streams.into_iter().zip(addresses).map(|(stream, address)| {
+            let from = many.then_some(address.as_str());
+            self.show(stream, from, address, &left)
+        });
+        tokio::select! {
+            _ = try_join_all(shows) => {}
+            // Without a handler for it, the signal itself would be the end.
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Shows the requests of one proxy until it ends.
+    async fn show(
+        &self,
+        mut stream: Stream,
+        from: Option<&str>,
+        address: &str,
+        left: &Cell<u64>,
+    ) -> Result<(), Enough> {
+        while let Some(line) = stream.line().await {
+            let shown = match serde_json::from_slice(&line) {
+                Err(_) => continue,
+                Ok(Line::Omitted { omitted: Causes { rate, slow } }) => {
+                    let at = from.map(|from| format!("{from}: ")).unwrap_or_default();
+                    output::remark(&format!(
+                        "{at}left out: {rate} beyond --rate, {slow} that were not read in time"
+                    ));
+                    continue;
+                }
+                Ok(Line::Request(_)) if self.json => output::offer(&String::from_utf8_lossy(&line)),
+                Ok(Line::Request(summary)) => output::offer(&text(&summary, from)),
+            };
+            left.set(left.get().saturating_sub(1));
+            if !shown || left.get() == 0 {
+                return Err(Enough);
+            }
+        }
+        output::remark(&format!("the proxy at {address} has gone"));
+        Ok(())
+    }
+}
+
+fn text(summary: &Summary, from: Option<&str>) -> String {
+    let Summary { at_unix_ms, method, host, path, duration_ms, direction, rule, cluster, id, .. } = summary;
+    let from = from.map(|from| format!("{from}  ")).unwrap_or_default();
+    let status = summary.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
+    let port = summary.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let time = times::clock(*at_unix_ms);
+    let mut text =
+        format!("{from}{time}  {status}  {method} {host}{port}{path}  {duration_ms:.1} ms  {direction}");
+    for (what, said) in [("rule", rule), ("to", cluster)] {
+        if !said.is_empty() {
+            text.push_str(&format!("  {what} {said}"));
+        }
+    }
+    if let Some(endpoint) = &summary.endpoint {
+        text.push_str(&format!(" at {endpoint}"));
+    }
+    if summary.tries > 1 {
+        text.push_str(&format!("  tries {}", summary.tries));
+    }
+    if let Some(reason) = &summary.reason {
+        text.push_str(&format!("  {reason}  {id}"));
+    }
+    // A client chooses host and path: what would move a cursor is not for a terminal.
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}
