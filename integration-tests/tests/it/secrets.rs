@@ -109,7 +109,7 @@ async fn read_until(stream: &mut TcpStream, end: &str, read: &mut String) {
     let reading = async {
         while !read.contains(end) {
             let mut bytes = vec![0; 4_096];
-            let count = stream.read(&mut bytes).await.unwrap();
+            let count = stream.read(&mut bytes).await.expect("the peer speaks");
             assert!(count > 0, "it ends: {read}");
             read.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }

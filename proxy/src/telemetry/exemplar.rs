@@ -71,7 +71,7 @@ impl Slot {
         let trace = self.trace.each_ref().map(|half| u128::from(half.load(Relaxed)));
         let (duration_ns, at_ns) = (self.duration_ns.load(Relaxed), self.at_ns.load(Relaxed));
         fence(Acquire);
-        let whole = version != 0 && version % 2 == 0 && self.version.load(Relaxed) == version;
+        let whole = version != 0 && version.is_multiple_of(2) && self.version.load(Relaxed) == version;
         whole.then_some(Exemplar { bucket, trace: trace[0] << 64 | trace[1], duration_ns, at_ns })
     }
 }

@@ -165,7 +165,7 @@ impl Exporting {
             // Counted as lost until it is not: the end of the process may cut it short.
             let unsaid = Unsaid { handing: &self.handing, count };
             match self.exporter.export(batch).await {
-                Ok(()) => unsaid.is_exported(),
+                Ok(()) => unsaid.exported(),
                 Err(error) => {
                     tracing::warn!(requests = count, "the collector of traces did not take them: {error}")
                 }
@@ -181,7 +181,7 @@ struct Unsaid<'a> {
 }
 
 impl Unsaid<'_> {
-    fn is_exported(mut self) {
+    fn exported(mut self) {
         self.handing.exported(std::mem::take(&mut self.count));
     }
 }

@@ -64,7 +64,7 @@ fn series_that_saw_nothing_for_ten_minutes_are_left_out_and_go_on_where_they_wer
     finish(&workers, 0, &stats, &finished(200, 1, SECOND));
     finish(&workers, 0, &stats, &finished(404, 1, SECOND));
     let has = |now_ns: u64, part: &str| {
-        page(&[stats.clone()], &workers, now_ns, Format::Text)
+        page(std::slice::from_ref(&stats), &workers, now_ns, Format::Text)
             .lines()
             .any(|line| line.contains("shop/cart") && line.contains(part))
     };
