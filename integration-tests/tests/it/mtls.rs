@@ -1,5 +1,6 @@
 //! Mutual TLS between sidecars: who calls, who may, and what goes wrong.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -75,7 +76,7 @@ impl Site {
 }
 
 /// All that is published: the mesh, its services, of which the cart has a port `inbound`, and a policy or nothing.
-fn resources(mesh: String, inbound: u16, policy: String) -> String {
+fn resources(mesh: String, inbound: SocketAddr, policy: String) -> String {
     let mut resources = vec![mesh, service("shop", &[]), service("cart", &[inbound]), service("front", &[])];
     if !policy.is_empty() {
         resources.push(policy);
