@@ -41,8 +41,9 @@ const PAGES: [&str; 14] = [
 async fn secrets_are_told_nowhere() {
     let (mesh, authority, app) = (Mesh::new(), Authority::new(), App::start("cart").await);
     let dead = port::free();
-    let services = [service("shop", &[]), service("cart", &[app.addr]), service("away", &[dead])];
-    mesh.publish(&all(&[&[mesh_of(&[&authority], "Permissive")], &services[..]].concat()));
+    let trust = mesh_of(&[&authority], "Permissive");
+    let documents = [trust, service("shop", &[]), service("cart", &[app.addr]), service("away", &[dead])];
+    mesh.publish(&all(&documents));
     let pair = authority.identify(mesh.folder(), "shop");
     let key = std::fs::read_to_string(&pair.key).expect("the key of the pair is there");
     let token = mesh.file(TOKEN);
