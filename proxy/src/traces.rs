@@ -1,7 +1,7 @@
 //! Traces: which requests are told of, and how those who carry them further learn of it.
 //!
 //! What must be known at the head of a request is decided there: whether its trace is told of, and under which name what comes after it
-//! stands. The rest is made once it is over, out of its [`Story`](crate::story::Story), and handed to a thread that nothing waits for.
+//! stands. The rest is made once it is over, out of its story, and handed to a thread that nothing waits for.
 //! A request that nobody is told of costs no allocation.
 
 use std::cell::Cell;

@@ -29,7 +29,7 @@ pub enum Target {
 /// Lines of a worker.
 #[derive(Debug)]
 pub struct Batch {
-    /// All of them; empty: there are none, and [`Wishes`] say what is to be done.
+    /// All of them; empty: there are none, and `Wishes` say what is to be done.
     pub text: Vec<u8>,
     /// How many.
     pub count: u64,
@@ -142,7 +142,7 @@ impl Writer {
         self.reopener.clone()
     }
 
-    /// Waits until all has been written, but no longer than [`LAST_WRITE_MAX`]. The workers are gone.
+    /// Waits until all has been written, but no longer than `LAST_WRITE_MAX`. The workers are gone.
     pub fn end(self) {
         self.reopener.wishes.end.store(true, SeqCst);
         self.reopener.nudge();

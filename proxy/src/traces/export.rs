@@ -104,7 +104,7 @@ impl Export {
         Shared { choice: self.choice.clone(), handing: self.handing.clone() }
     }
 
-    /// Exports what is left, as far as that takes no longer than [`LAST_EXPORT_MAX`]. Whether the thread ended well.
+    /// Exports what is left, as far as that takes no longer than `LAST_EXPORT_MAX`. Whether the thread ended well.
     pub fn end(self) -> bool {
         self.handing.end();
         self.over.send_replace(true);
