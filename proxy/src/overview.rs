@@ -269,6 +269,8 @@ fn cluster_view(cluster: &Cluster, dns: Option<DnsView>, checks: &health_check::
         own: own.as_ref().map(|own| own.contains(&entry.endpoint.id())),
         zone: entry.zone.as_deref().map(str::to_owned),
         in_flight: entry.endpoint.in_flight().into(),
+        requests: entry.endpoint.requests(),
+        failures: entry.endpoint.failures(),
         health: describe(&entry.endpoint, now_ns, checks.reason(entry.endpoint.key())),
         cost_ms: entry.endpoint.cost_ns(now_ns).map(|cost| cost as f64 / 1e6),
     };

@@ -149,13 +149,13 @@ pub struct Summary {
     #[serde(rename = "outrigger.tries")]
     pub tries: usize,
     /// The code of what went wrong.
-    #[serde(rename = "outrigger.reason", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// Where it came from.
     #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Who its sender had proved to be.
-    #[serde(rename = "outrigger.identity", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "outrigger.caller", skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
     /// Its `x-request-id`.
     #[serde(rename = "outrigger.request_id")]

@@ -66,6 +66,8 @@ impl AdminState for Proxy {
             own: Some(true),
             zone: Some("a".to_owned()),
             in_flight: 3,
+            requests: 9,
+            failures: 2,
             health: "ejected for 9 s more: failures in a row".to_owned(),
             cost_ms: Some(1.25),
         };

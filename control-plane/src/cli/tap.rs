@@ -88,7 +88,7 @@ struct Summary {
     endpoint: Option<String>,
     #[serde(rename = "outrigger.tries")]
     tries: u64,
-    #[serde(rename = "outrigger.reason", default)]
+    #[serde(rename = "error.type", default)]
     reason: Option<String>,
     #[serde(rename = "outrigger.request_id")]
     id: String,

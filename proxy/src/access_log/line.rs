@@ -132,7 +132,7 @@ impl Seen<'_> {
             write!(out, ",\"outrigger.caller\":\"{}\"", caller.identity)?;
         }
         if let Some(labels) = told.resolution.as_ref().map(|resolution| &resolution.stats().labels) {
-            text(out, "outrigger.route", &labels.rule);
+            text(out, "outrigger.rule", &labels.rule);
             text(out, "outrigger.cluster", &labels.cluster);
         }
         write!(out, ",\"outrigger.tries\":{}", self.tries())?;

@@ -51,6 +51,10 @@ pub struct EndpointView {
     pub zone: Option<String>,
     /// Requests in flight.
     pub in_flight: u64,
+    /// Requests sent to it since it is known.
+    pub requests: u64,
+    /// Those of them that it failed, or that could not be sent.
+    pub failures: u64,
     /// How it is, and why.
     pub health: String,
     /// The balancer's estimate of its latency, in milliseconds, where it keeps one.
@@ -93,7 +97,7 @@ fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
         }
         text.push('\n');
     }
-    for EndpointView { address, weight, own, zone, in_flight, health, cost_ms } in endpoints {
+    for EndpointView { address, weight, own, zone, in_flight, health, cost_ms, .. } in endpoints {
         write!(text, "  {address}  weight {weight}  in flight {in_flight}")?;
         if let Some(cost_ms) = cost_ms {
             write!(text, "  cost {cost_ms:.3} ms")?;

@@ -148,7 +148,7 @@ fn request(kept: &Kept) -> impl Iterator<Item = KeyValue> {
         kept.source.map(|source| KeyValue::new("client.address", source.ip().to_canonical().to_string())),
         text("outrigger.request_id", &kept.text.id()),
         Some(KeyValue::new("outrigger.direction", kept.direction.as_str())),
-        text("outrigger.route", &kept.rule),
+        text("outrigger.rule", &kept.rule),
         text("outrigger.cluster", &kept.cluster),
         kept.identity.as_ref().map(|identity| KeyValue::new("outrigger.caller", identity.to_string())),
         (kept.release != 0).then(|| KeyValue::new("outrigger.release", kept.release as i64)),

@@ -2,14 +2,14 @@
 
 /// Requests that are over.
 pub(super) const REQUESTS: &str = "outrigger_requests_total";
-/// Requests that are not.
-pub(super) const IN_FLIGHT: &str = "outrigger_requests_in_flight";
-/// How long they took, by upper bounds.
-pub(super) const DURATION_BUCKET: &str = "outrigger_request_duration_seconds_bucket";
-/// Requests sent to an endpoint.
-pub(super) const ENDPOINT_REQUESTS: &str = "outrigger_endpoint_requests_total";
-/// Those that it failed.
-pub(super) const ENDPOINT_FAILURES: &str = "outrigger_endpoint_failures_total";
+/// Requests that are not, and which way they went.
+pub(super) const IN_FLIGHT: [(&str, &str); 2] =
+    [("http_server_active_requests", "inbound"), ("http_client_active_requests", "outbound")];
+/// How long they took, by upper bounds, and which way they went.
+pub(super) const DURATION_BUCKET: [(&str, &str); 2] = [
+    ("http_server_request_duration_seconds_bucket", "inbound"),
+    ("http_client_request_duration_seconds_bucket", "outbound"),
+];
 
 /// Which way a request went.
 pub(super) const DIRECTION: &str = "direction";
@@ -17,8 +17,6 @@ pub(super) const DIRECTION: &str = "direction";
 pub(super) const RULE: &str = "rule";
 /// Where it went.
 pub(super) const CLUSTER: &str = "cluster";
-/// To which endpoint.
-pub(super) const ENDPOINT: &str = "endpoint";
 /// How it was answered.
 pub(super) const CLASS: &str = "code_class";
 /// Classes of requests that were no success.

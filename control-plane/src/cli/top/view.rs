@@ -50,6 +50,10 @@ pub(super) struct ClusterView {
 struct EndpointView {
     address: String,
     in_flight: u64,
+    #[serde(default)]
+    requests: f64,
+    #[serde(default)]
+    failures: f64,
     health: String,
     cost_ms: Option<f64>,
 }
@@ -61,6 +65,8 @@ impl Look {
             for view in &cluster.endpoints {
                 let endpoint = self.endpoint(&cluster.name, &view.address);
                 endpoint.in_flight += view.in_flight;
+                endpoint.requests += view.requests;
+                endpoint.failed += view.failures;
                 endpoint.cost_ms = [endpoint.cost_ms, view.cost_ms].into_iter().flatten().reduce(f64::max);
                 // Of several opinions, one that something is wrong.
                 if endpoint.health.is_empty() || endpoint.health == "healthy" {
@@ -70,35 +76,28 @@ impl Look {
         }
         for sample in samples(metrics) {
             let value = sample.value;
-            match sample.name {
-                names::REQUESTS => {
-                    let route = self.route(|label| sample.label(label));
-                    route.requests += value;
-                    if names::FAILED.contains(&sample.label(names::CLASS)) {
-                        route.failed += value;
-                    }
+            let label = |name: &str| sample.label(name);
+            let way = |names: [(&str, &'static str); 2]| {
+                names.into_iter().find(|(name, _)| *name == sample.name).map(|(_, direction)| direction)
+            };
+            if sample.name == names::REQUESTS {
+                let route = self.route(label(names::DIRECTION), label);
+                route.requests += value;
+                if names::FAILED.contains(&label(names::CLASS)) {
+                    route.failed += value;
                 }
-                names::IN_FLIGHT => self.route(|label| sample.label(label)).in_flight += value,
-                names::DURATION_BUCKET => {
-                    let bound = sample.label(names::BOUND).parse().map_or(u64::MAX, micros);
-                    *self.route(|label| sample.label(label)).buckets.entry(bound).or_default() += value;
-                }
-                names::ENDPOINT_REQUESTS | names::ENDPOINT_FAILURES => {
-                    let (cluster, address) = (sample.label(names::CLUSTER), sample.label(names::ENDPOINT));
-                    let endpoint = self.endpoint(cluster, address);
-                    match sample.name {
-                        names::ENDPOINT_REQUESTS => endpoint.requests += value,
-                        _ => endpoint.failed += value,
-                    }
-                }
-                _ => {}
+            } else if let Some(direction) = way(names::IN_FLIGHT) {
+                self.route(direction, label).in_flight += value;
+            } else if let Some(direction) = way(names::DURATION_BUCKET) {
+                let bound = label(names::BOUND).parse().map_or(u64::MAX, micros);
+                *self.route(direction, label).buckets.entry(bound).or_default() += value;
             }
         }
     }
 
-    fn route<'a>(&mut self, label: impl Fn(&str) -> &'a str) -> &mut Route {
-        let [direction, rule, cluster] =
-            [names::DIRECTION, names::RULE, names::CLUSTER].map(|name| label(name).to_owned());
+    fn route<'a>(&mut self, direction: &str, label: impl Fn(&str) -> &'a str) -> &mut Route {
+        let [rule, cluster] = [names::RULE, names::CLUSTER].map(|name| label(name).to_owned());
+        let direction = direction.to_owned();
         self.routes.entry(RouteKey { direction, rule, cluster }).or_default()
     }
 
@@ -216,23 +215,25 @@ mod tests {
     use super::*;
 
     fn look(requests: [u64; 2], buckets: [u64; 3]) -> Look {
-        let labels = "direction=\"outbound\",rule=\"a/web#0\",cluster=\"a/cart:80\"";
+        let labels = "rule=\"a/web#0\",cluster=\"a/cart:80\"";
         let metrics = format!(
-            "outrigger_requests_total{{{labels},code_class=\"2xx\"}} {}\n\
-             outrigger_requests_total{{{labels},code_class=\"5xx\"}} {}\n\
-             outrigger_requests_in_flight{{{labels}}} 3\n\
-             outrigger_request_duration_seconds_bucket{{{labels},le=\"0.001\"}} {}\n\
-             outrigger_request_duration_seconds_bucket{{{labels},le=\"0.01\"}} {}\n\
-             outrigger_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}\n\
-             outrigger_endpoint_requests_total{{cluster=\"a/cart:80\",endpoint=\"127.0.0.1:1\"}} {}\n\
-             outrigger_endpoint_failures_total{{cluster=\"a/cart:80\",endpoint=\"127.0.0.1:1\"}} {}\n",
-            requests[0], requests[1], buckets[0], buckets[1], buckets[2], requests[0], requests[1]
+            "outrigger_requests_total{{direction=\"outbound\",{labels},code_class=\"2xx\"}} {}\n\
+             outrigger_requests_total{{direction=\"outbound\",{labels},code_class=\"5xx\"}} {}\n\
+             http_client_active_requests{{{labels}}} 3\n\
+             http_client_request_duration_seconds_bucket{{{labels},le=\"0.001\"}} {}\n\
+             http_client_request_duration_seconds_bucket{{{labels},le=\"0.01\"}} {}\n\
+             http_client_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}\n\
+             ",
+            requests[0], requests[1], buckets[0], buckets[1], buckets[2]
         );
-        let clusters = r#"[{"name":"a/cart:80","endpoints":[
-            {"address":"127.0.0.1:1","in_flight":2,"health":"healthy","cost_ms":1.5},
-            {"address":"127.0.0.1:2","in_flight":0,"health":"ejected","cost_ms":null}]}]"#;
+        let clusters = format!(
+            r#"[{{"name":"a/cart:80","endpoints":[
+            {{"address":"127.0.0.1:1","in_flight":2,"requests":{},"failures":{},"health":"healthy","cost_ms":1.5}},
+            {{"address":"127.0.0.1:2","in_flight":0,"requests":0,"failures":0,"health":"ejected","cost_ms":null}}]}}]"#,
+            requests[0], requests[1]
+        );
         let mut look = Look::default();
-        look.add(&metrics, &serde_json::from_str::<Vec<ClusterView>>(clusters).unwrap());
+        look.add(&metrics, &serde_json::from_str::<Vec<ClusterView>>(&clusters).unwrap());
         look
     }
 
