@@ -9,7 +9,7 @@ const KEYS: [&str; 3] = [
 ];
 
 /// Three values of each flag: typed, of its variable, in the file.
-const VALUES: [(&str, [&str; 3]); 43] = [
+const VALUES: [(&str, [&str; 3]); 49] = [
     ("store", ["/a", "/b", "/c"]),
     ("service", ["a/x", "b/x", "c"]),
     ("gateway", ["a/x", "b/x", "c"]),
@@ -29,6 +29,7 @@ const VALUES: [(&str, [&str; 3]); 43] = [
     ("admin", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("expose-admin", SWITCH),
     ("metrics", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
+    ("metrics-by", ["endpoint", "caller", "endpoint"]),
     ("state-dir", ["/a", "/b", "/c"]),
     ("workers", ["2", "3", "4"]),
     ("memory-max", ["100", "200", "300"]),
@@ -43,6 +44,11 @@ const VALUES: [(&str, [&str; 3]); 43] = [
     ("report", ["/a", "http://b:1", "https://c"]),
     ("report-token-file", ["/a", "/b", "/c"]),
     ("report-ca-file", ["/a", "/b", "/c"]),
+    ("otlp", ["http://a", "http://b", "https://c"]),
+    ("trace-slow", ["2s", "3s", "4s"]),
+    ("access-log", ["/a", "/b", "/c"]),
+    ("access-log-format", ["json", "text", "json"]),
+    ("access-log-sampling", ["1", "2", "3"]),
     ("rate-limit-store", ["redis://a", "rediss://a", "redis://:secret@a/1"]),
     ("downstream-idle", ["1s", "2s", "3s"]),
     ("downstream-head", ["1s", "2s", "3s"]),
