@@ -53,8 +53,10 @@ async function sections(page) {
     assert.match(one.Left, /^\d+ (d|h|min)$/, role);
     assert.match(one.Until, /^\d{4}-\d\d-\d\d \d\d:\d\d UTC$/, role);
   }
-  const [failure] = await rows(page, "failures");
-  assert.equal(failure.Story, HOSTILE);
+  const failures = await rows(page, "failures");
+  const own = failures.find((row) => row.Story.startsWith("GET pay/status/500 got 500"));
+  assert.match(own.Reason, /upstream_status/, "a sidecar tells of what failed");
+  const failure = failures.find((row) => row.Story === HOSTILE);
   assert.equal(failure.Request, HOSTILE);
   assert.match(failure.Reason, /no_route/);
   await says(page, '[data-table="revisions"]', /the first push/);

@@ -11,8 +11,9 @@ use outrigger_filters::RateLimits;
 use outrigger_snapshot::keys::KeyError;
 use outrigger_store::{OpenError, Store};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
+use self::ending::{told_to_end, until_the_end};
 use self::listeners::{Listeners, announce};
 use self::telling::{Tellers, serve_admin, server_info, start_reports};
 use crate::access_log::writer::{LogError, Writer};
@@ -32,14 +33,15 @@ use crate::quarantine::mark_panics;
 use crate::rate_limit_store::{self, StoreStatus};
 use crate::registry::Registry;
 use crate::resolve::{Metrics as ResolveMetrics, ResolveError, Resolver, ResolverConfig};
-use crate::signals::{Exit, Signals, Turn, Wish, tell};
+use crate::signals::{Exit, Signals, Turn, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
 use crate::tap::Desk;
 use crate::traces::export::{Export, ExportError};
 use crate::trust::Trusted;
-use crate::worker::{CurrentPlan, Phase, Shared};
+use crate::worker::{CurrentPlan, Shared};
 
+mod ending;
 mod listeners;
 mod telling;
 
@@ -49,8 +51,8 @@ const WARM_UP_MAX: Duration = Duration::from_secs(2);
 /// How often a sidecar that waits for its first plan looks whether it can say that it is ready.
 const READY_TICK: Duration = Duration::from_millis(100);
 
-/// How often a drain looks whether it is done.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// How often the start looks whether every name has been asked for.
+const WARM_UP_TICK: Duration = Duration::from_millis(20);
 
 /// Why a proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -123,9 +125,7 @@ pub async fn run(config: Config, logging: Logging, give_back: fn()) -> Result<bo
     let store = Store::open(&config.store)?;
 
     let plan: CurrentPlan = Arc::new(ArcSwapOption::empty());
-    let max_bytes = config.memory_max_bytes.or_else(memory::group_limit_bytes);
-    let memory = Arc::new(Memory::new(max_bytes).giving_back(give_back));
-    tokio::task::spawn_local(memory.clone().watch());
+    let memory = watch_memory(&config, give_back);
     let identity = prove(&config, &state)?;
     let tellers = Tellers::start(&config)?;
     let crew = start_crew(&config, &plan, &memory, &identity, &tellers)?;
@@ -186,6 +186,14 @@ pub async fn run(config: Config, logging: Logging, give_back: fn()) -> Result<bo
     tokio::task::spawn_local(source.run(started));
     let in_order = carry(listeners, &config, &crew, &overview, &mut signals, &poll_now, &state).await?;
     Ok(stop(crew, tellers) && in_order)
+}
+
+/// Keeps looking at how much memory is left, as far as it has a limit.
+fn watch_memory(config: &Config, give_back: fn()) -> Arc<Memory> {
+    let max_bytes = config.memory_max_bytes.or_else(memory::group_limit_bytes);
+    let memory = Arc::new(Memory::new(max_bytes).giving_back(give_back));
+    tokio::task::spawn_local(memory.clone().watch());
+    memory
 }
 
 /// Stops the workers, then whoever tells of what they did; whether each thread ended well.
@@ -303,17 +311,6 @@ fn count_together(config: &Config, registry: &Rc<RefCell<Registry>>) -> Option<S
     Some(status)
 }
 
-/// Waits until someone wants the process to end that has not begun to serve.
-async fn told_to_end(signals: &mut Signals, overview: &Overview) {
-    loop {
-        tokio::select! {
-            wish = signals.next() => if !matches!(wish, Wish::PollNow | Wish::Reopen) { return },
-            () = overview.drain.notified() => return,
-            () = overview.shutdown.notified() => return,
-        }
-    }
-}
-
 /// Tells systemd once the first plan runs and this proxy can prove who it is: a sidecar that waits for one has nothing to offer those who start after it.
 async fn tell_when_ready(plan: CurrentPlan, identity: Rc<Keeper>) {
     while plan.load().is_none() || identity.awaited().is_some() {
@@ -328,70 +325,6 @@ async fn warm_up(names: &ResolveMetrics) {
         || names.names().iter().any(|name| name.freshness() == crate::resolve::state::Freshness::Unresolved);
     let until = Instant::now() + WARM_UP_MAX;
     while unasked() && Instant::now() < until {
-        sleep(DRAIN_TICK).await;
+        sleep(WARM_UP_TICK).await;
     }
-}
-
-/// Waits for a reason to end, and ends as it asks; whether nothing was cut that was to be finished.
-async fn until_the_end(
-    config: &Config,
-    crew: &Crew,
-    overview: &Overview,
-    signals: &mut Signals,
-    poll_now: &Notify,
-    state: &StateDir,
-) -> bool {
-    loop {
-        let wish = tokio::select! {
-            wish = signals.next() => wish,
-            () = overview.drain.notified() => Wish::Drain,
-            () = overview.shutdown.notified() => Wish::Stop,
-        };
-        match wish {
-            Wish::PollNow => {
-                poll_now.notify_one();
-                if overview.plan.load().is_some() {
-                    tell(Turn::Reloading);
-                    tell(Turn::Ready);
-                }
-            }
-            Wish::Reopen => overview.tellers.reopen(),
-            Wish::Drain => break,
-            Wish::Stop => {
-                end_in_order(state);
-                return true;
-            }
-        }
-    }
-    // Now, and not when the drain is over: who does not wait for that kills, which says nothing about the snapshot.
-    end_in_order(state);
-    tell(Turn::Stopping);
-    let stop = async { while signals.next().await != Wish::Stop {} };
-    tokio::select! {
-        finished = drain(config, crew) => finished,
-        () = stop => true,
-        () = overview.shutdown.notified() => true,
-    }
-}
-
-/// Leaves, then drains until nothing is left or the deadline has come; whether nothing was left.
-async fn drain(config: &Config, crew: &Crew) -> bool {
-    let begun = Instant::now();
-    tracing::info!(grace = ?config.drain.grace, deadline = ?config.drain.deadline, "draining");
-    crew.enter(Phase::Leaving);
-    sleep_until(begun + config.drain.grace).await;
-    crew.enter(Phase::DrainingInbound);
-    let mut inbound_done = false;
-    while Instant::now() < begun + config.drain.deadline {
-        sleep(DRAIN_TICK).await;
-        if !inbound_done && crew.open_inbound() == 0 {
-            // Nobody waits for the workload any more, so it has no more calls to make for anyone.
-            inbound_done = true;
-            crew.enter(Phase::Draining);
-        } else if inbound_done && crew.open_connections() == 0 {
-            return true;
-        }
-    }
-    tracing::warn!(connections = crew.open_connections(), "cutting what still runs at the drain deadline");
-    false
 }

@@ -359,15 +359,17 @@ async fn listeners_and_stats_come_as_people_and_as_programs_read_them() {
         };
         assert_eq!(json("/listeners?format=json").await[0]["connections"], 3);
         let all = ask(address, "GET", "/stats").await.1;
-        for line in ["outrigger_test_total: 5", "outrigger_build_info{version=\"1.2.3\"}: 1"] {
+        for line in ["outrigger_test_total{part=\"first\"}: 5", "outrigger_build_info{version=\"1.2.3\"}: 1"]
+        {
             assert!(all.lines().any(|found| found == line), "no {line} in {all}");
         }
         assert_eq!(
             ask(address, "GET", "/stats?filter=%5Eoutrigger_te.t").await.1,
-            "outrigger_test_total: 5\n"
+            "outrigger_test_total{part=\"first\"}: 5\noutrigger_test_total{part=\"second\"}: 6\n"
         );
-        let stats = json("/stats?format=json&filter=test").await;
-        assert_eq!(stats["stats"], serde_json::json!([{"name": "outrigger_test_total", "value": 5}]));
+        let stats = json("/stats?format=json&filter=first").await;
+        let first = serde_json::json!([{"name": "outrigger_test_total{part=\"first\"}", "value": 5}]);
+        assert_eq!(stats["stats"], first);
         let scraped = ask(address, "GET", "/stats?format=prometheus").await.1;
         assert!(scraped.contains("# TYPE outrigger_test_total counter\n"), "{scraped}");
         let long = format!("/stats?filter={}", "a".repeat(600));

@@ -41,7 +41,7 @@ const PAGES: [&str; 14] = [
 async fn secrets_are_told_nowhere() {
     let (mesh, authority, app) = (Mesh::new(), Authority::new(), App::start("cart").await);
     let dead = port::free();
-    let trust = mesh_of(&[&authority], "Permissive");
+    let trust = mesh_of(&[&authority], "Disabled");
     let documents = [trust, service("shop", &[]), service("cart", &[app.addr]), service("away", &[dead])];
     mesh.publish(&all(&documents));
     let pair = authority.identify(mesh.folder(), "shop");

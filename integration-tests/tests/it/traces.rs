@@ -115,7 +115,7 @@ async fn each_try_is_a_span_and_those_before_decide() {
     assert_eq!(call("cart", "/", None).await, StatusCode::OK);
     assert!(!app.last().unwrap().headers.contains_key("traceparent"));
     // Told of because those before say so.
-    assert_eq!(call("cart", "/later/1", Some(("traceparent", &parent("01")))).await, StatusCode::OK);
+    assert_eq!(call("cart", "/later/3", Some(("traceparent", &parent("01")))).await, StatusCode::OK);
     let retried = spans(&collector, 3).await;
     let [asked, first, second] = &retried[..] else { unreachable!("there are three") };
     assert_eq!((asked.trace.as_str(), asked.parent.as_str()), (ID, "00f067aa0ba902b7"));
