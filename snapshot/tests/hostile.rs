@@ -97,7 +97,12 @@ fn facts() -> Facts {
     let endpoint = facts::Endpoint { address, weight: 1, zone: Some("a".into()), tls: TlsMode::None };
     let dns = DnsName { name: "cart.internal".into(), port: 80, tls: TlsMode::None };
     let srv = SrvName { name: "_http._tcp.cart.internal".into(), tls: TlsMode::None };
-    let cluster = |discovery| facts::Cluster { discovery, peers: 16, seats: Seats::new(vec![1, 2]).unwrap(), tls: None };
+    let cluster = |discovery| facts::Cluster {
+        discovery,
+        peers: 16,
+        seats: Seats::new(vec![1, 2]).unwrap(),
+        tls: None,
+    };
     let clusters = [
         ("cart:80".parse().unwrap(), cluster(Discovery::Static(vec![endpoint]))),
         ("cart:81".parse().unwrap(), cluster(Discovery::Dns(dns))),

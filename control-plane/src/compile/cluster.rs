@@ -27,7 +27,10 @@ pub(super) fn clusters(
             None => TlsMode::None,
         };
         let discovery = discovery(endpoints, port, mode);
-        (name.cluster(port.port), Cluster { discovery, peers: PEERS_DEFAULT, seats: Seats::default(), tls: upstream })
+        (
+            name.cluster(port.port),
+            Cluster { discovery, peers: PEERS_DEFAULT, seats: Seats::default(), tls: upstream },
+        )
     };
     service.ports.iter().map(cluster).collect()
 }

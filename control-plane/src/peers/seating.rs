@@ -81,10 +81,7 @@ fn shares_out(compiled: &Compiled, name: &ClusterName) -> bool {
 }
 
 /// Seats for all clusters, as far as they go round: first for those that have them, then for those where the most connections are saved.
-pub(super) fn seats(
-    mut wanted: Vec<Wish<'_>>,
-    due: Due,
-) -> BTreeMap<ClusterName, Seats> {
+pub(super) fn seats(mut wanted: Vec<Wish<'_>>, due: Due) -> BTreeMap<ClusterName, Seats> {
     wanted.sort_by_key(|wish| (wish.listed.is_empty(), Reverse(wish.connections), wish.name));
     let mut left = SEATS_TOTAL_MAX;
     let mut seats = BTreeMap::new();

@@ -174,11 +174,7 @@ impl ControlPlane {
     /// What proxies tell this replica of whom they call.
     fn seen(&self) -> peers::Seen {
         let reports = self.reports();
-        peers::Seen {
-            callers: reports.callers(now_ms()),
-            known: reports.known(),
-            since_ms: self.started_ms,
-        }
+        peers::Seen { callers: reports.callers(now_ms()), known: reports.known(), since_ms: self.started_ms }
     }
 
     async fn beat(&self) -> Result<(), MeshError> {

@@ -1,8 +1,8 @@
 //! Facts.
 
 use super::{
-    ENDPOINTS_MAX, Invalid, SEATS, SERVICES_MAX, TRUST_BYTES_MAX, WEIGHT_MAX, at_most, check_version, gateway,
-    invalid, parse,
+    ENDPOINTS_MAX, Invalid, SEATS, SERVICES_MAX, TRUST_BYTES_MAX, WEIGHT_MAX, at_most, check_version,
+    gateway, invalid, parse,
 };
 use crate::facts::{Authorities, Discovery, DnsName, Facts, SrvName, TlsMode, UpstreamTls};
 use crate::name::check_label;

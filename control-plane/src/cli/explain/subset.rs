@@ -55,9 +55,24 @@ mod tests {
         };
         for (peers, seats, endpoints, words) in [
             (16, 0, 100, "all endpoints: about 16 callers × 100 endpoints are at most 2000"),
-            (128, 0, 100, "all endpoints: about 128 callers × 100 endpoints are too few callers to share them out by name"),
-            (128, 100, 100, "each of 100 callers with seats 12 endpoints or more, a new one all: about 128 callers × 100 endpoints"),
-            (256, 200, 100, "each of 200 callers with seats 12 endpoints or more, a new one 50: about 256 callers × 100 endpoints"),
+            (
+                128,
+                0,
+                100,
+                "all endpoints: about 128 callers × 100 endpoints are too few callers to share them out by name",
+            ),
+            (
+                128,
+                100,
+                100,
+                "each of 100 callers with seats 12 endpoints or more, a new one all: about 128 callers × 100 endpoints",
+            ),
+            (
+                256,
+                200,
+                100,
+                "each of 200 callers with seats 12 endpoints or more, a new one 50: about 256 callers × 100 endpoints",
+            ),
             (1_024, 0, 100, "each caller 13 endpoints or more, by name: about 1024 callers × 100 endpoints"),
             (256, 200, 12, "all endpoints: 12 are no more than are asked for"),
         ] {
