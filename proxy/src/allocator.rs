@@ -82,17 +82,23 @@ mod tests {
                 // SAFETY: sizes are not zero, each layout is that by which the memory was last sized, and it is used while it is not freed.
                 unsafe {
                     let memory = Allocator.alloc(layout);
-                    assert!(!memory.is_null() && memory as usize % align == 0, "{layout:?}");
+                    assert!(!memory.is_null() && memory.addr().is_multiple_of(align), "{layout:?}");
                     memory.add(size - 1).write(7);
                     let memory = Allocator.realloc(memory, layout, size * 3);
                     let grown = Layout::from_size_align(size * 3, align).unwrap();
-                    assert!(memory as usize % align == 0 && memory.add(size - 1).read() == 7, "{grown:?}");
+                    assert!(
+                        memory.addr().is_multiple_of(align) && memory.add(size - 1).read() == 7,
+                        "{grown:?}"
+                    );
                     let memory = Allocator.realloc(memory, grown, 1);
                     let shrunk = Layout::from_size_align(1, align).unwrap();
-                    assert!(memory as usize % align == 0, "{layout:?} shrunk");
+                    assert!(memory.addr().is_multiple_of(align), "{layout:?} shrunk");
                     Allocator.dealloc(memory, shrunk);
                     let zeroed = Allocator.alloc_zeroed(layout);
-                    assert!(zeroed as usize % align == 0 && zeroed.add(size - 1).read() == 0, "{layout:?}");
+                    assert!(
+                        zeroed.addr().is_multiple_of(align) && zeroed.add(size - 1).read() == 0,
+                        "{layout:?}"
+                    );
                     Allocator.dealloc(zeroed, layout);
                 }
             }
