@@ -16,6 +16,7 @@ use self::line::Lines;
 use self::writer::{Batch, Counts, Loss};
 use crate::story::Told;
 
+mod digits;
 pub mod line;
 pub mod metrics;
 pub mod writer;
