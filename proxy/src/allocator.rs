@@ -24,6 +24,7 @@ fn is_natural(layout: &Layout, size: usize) -> bool {
 // by `is_natural`.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
+    // SAFETY: whoever calls it keeps to the contract of `GlobalAlloc`.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: what is promised here is what is asked of it.
         unsafe {
@@ -35,6 +36,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     #[inline]
+    // SAFETY: whoever calls it keeps to the contract of `GlobalAlloc`.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
         unsafe {
@@ -46,12 +48,14 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     #[inline]
+    // SAFETY: whoever calls it keeps to the contract of `GlobalAlloc`.
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as above.
         unsafe { MiMalloc.dealloc(pointer, layout) }
     }
 
     #[inline]
+    // SAFETY: whoever calls it keeps to the contract of `GlobalAlloc`.
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
         unsafe {
