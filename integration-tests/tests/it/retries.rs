@@ -117,6 +117,19 @@ async fn retries_stay_within_their_budget() {
     assert_eq!(count(&shop, &["outrigger_retry_budget_balance{", "cart"]).await, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_take_nobodys_turn() {
+    let (good, bad) = (App::start("cart").await, RawApp::start(UNAVAILABLE, End::Stay).await);
+    let policy = "balance: {policy: RoundRobin}\n  ejection: {maxPercent: 0}\n  retry: {budget: {percent: 100}}";
+    let (_mesh, shop) = mesh(&[good.addr, bad.addr], policy).await;
+    for _ in 0..40 {
+        let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    // The good one also has the second tries of what the bad one failed.
+    assert_eq!((bad.heads().len(), good.requests()), (20, 40));
+}
+
 /// Answers the first request of each connection and closes it under the second; tells how many came.
 async fn forgetful() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");

@@ -270,7 +270,7 @@ impl EndpointSet {
                     None if open.len() == 1 => (self.admitted(0, screen)?, PickReason::Only),
                     None => {
                         let index = self.by(method, screen, now_ns, random);
-                        (self.admitted(index, screen)?, method.reason())
+                        (self.admitted(index, screen)?, method.reason(screen.repeats()))
                     }
                 }
             }
@@ -333,9 +333,10 @@ impl Part {
 
 impl Method {
     /// What it picks an endpoint for, where there are several.
-    fn reason(&self) -> PickReason {
+    fn reason(&self, repeats: bool) -> PickReason {
         match self {
             Self::PeakEwma | Self::LeastRequest => PickReason::Cheaper,
+            Self::RoundRobin { .. } if repeats => PickReason::Random,
             Self::RoundRobin { .. } => PickReason::Turn,
             Self::Random => PickReason::Random,
             Self::ConsistentHash(_) => PickReason::Hash,

@@ -79,7 +79,8 @@ impl EndpointSet {
         }
     }
 
-    /// The next turn that is not to be avoided.
+    /// The next turn that is not to be avoided. Turns are for first tries: were a retry to take one, then of two endpoints of which one fails
+    /// that one would get every first try. It is drawn instead, so that the neighbour of one that fails does not get all of its load.
     pub(super) fn in_turn(
         &self,
         round: &[u32],
@@ -87,6 +88,9 @@ impl EndpointSet {
         random: &mut impl FnMut() -> u64,
         screen: &Screen<'_>,
     ) -> usize {
+        if screen.repeats() {
+            return self.draw(random, screen);
+        }
         let mut index = 0;
         for _ in 0..DRAWS_MAX {
             let mut now = turn.fetch_add(1, Relaxed);

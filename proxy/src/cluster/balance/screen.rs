@@ -10,6 +10,8 @@ pub(super) const RAMP_SHARE_MIN: f32 = 0.1;
 #[derive(Debug)]
 pub(super) struct Screen<'a> {
     avoid: &'a [u32],
+    /// Others were picked for the request before.
+    repeats: bool,
     regard: Regard,
     now_ms: u64,
     slow_start_ms: u64,
@@ -37,7 +39,8 @@ impl<'a> Screen<'a> {
         now_ns: u64,
         limit: u32,
     ) -> Self {
-        let mut screen = Self { avoid: &[], regard: Regard::Nobody, now_ms: 0, slow_start_ms: 0, limit };
+        let (repeats, regard) = (!avoid.is_empty(), Regard::Nobody);
+        let mut screen = Self { avoid: &[], repeats, regard, now_ms: 0, slow_start_ms: 0, limit };
         if health.is_troubled() {
             let rules = health.rules();
             let panics = health.is_panicking(rules.ejection.panic_percent);
@@ -54,6 +57,11 @@ impl<'a> Screen<'a> {
             screen.avoid = avoid;
         }
         screen
+    }
+
+    /// Whether others were picked for the request before, be they still avoided or not.
+    pub(super) fn repeats(&self) -> bool {
+        self.repeats
     }
 
     /// Whether any endpoint of the cluster is unwell.

@@ -173,6 +173,26 @@ fn round_robin_takes_turns_from_a_start_of_its_own() {
     assert_eq!(firsts.len(), 4);
 }
 
+/// The second tries of one that always fails: they neither take turns, nor fall all on its neighbour.
+#[test]
+fn retries_leave_the_turns_to_first_tries() {
+    for (count, spread) in [(2, 1), (5, 3)] {
+        let set = set(&vec![1; count], &Balance::RoundRobin);
+        let mut random = random(5);
+        let (mut firsts, mut seconds) = (vec![0; count], vec![0; count]);
+        for _ in 0..20 * count {
+            let first = set.pick(0, &mut random, None, &[]).unwrap().id();
+            firsts[first as usize] += 1;
+            if first == 0 {
+                seconds[set.pick(0, &mut random, None, &[0]).unwrap().id() as usize] += 1;
+            }
+        }
+        assert_eq!(firsts, vec![20; count]);
+        assert_eq!(seconds[0], 0);
+        assert!(seconds.iter().filter(|taken| **taken > 0).count() >= spread, "{seconds:?}");
+    }
+}
+
 #[test]
 fn a_key_stays_with_its_endpoint_and_spills_when_that_is_full() {
     let set = set(&[1; 10], &Balance::ConsistentHash(HashKey::Source));
