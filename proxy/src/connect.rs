@@ -20,6 +20,7 @@ use crate::error::{ProxyError, Timeout};
 use crate::http::body::Body;
 use crate::http::failure::upstream_failure;
 use crate::http::gather::gather;
+use crate::http::heard::Heard;
 use crate::http::io::FlatIo;
 use crate::http::upgrade::{Socket, Switch};
 use crate::identity::{Identity, Standing};
@@ -142,13 +143,13 @@ async fn open_http1(
     open: OpenConnection,
 ) -> hyper::Result<Lease> {
     let mut parting = Parting::new(pool, stream.peer().cloned());
+    let switch = Switch::default();
     let (sender, mut connection) = http1::Builder::new()
         .max_buf_size(READ_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_headers(FIELDS_MAX)
-        .handshake(FlatIo::new(stream))
+        .handshake(FlatIo::new(Heard::new(stream, switch.clone())))
         .await?;
-    let switch = Switch::default();
     let left = switch.clone();
     tokio::task::spawn_local(async move {
         let ended = poll_fn(|context| match parting.poll(context, || left.retire()) {
@@ -158,7 +159,7 @@ async fn open_http1(
         let ended = ended.await;
         let socket = (left.is_wanted() && matches!(ended, Some(Ok(())))).then(|| {
             let parts = connection.into_parts();
-            Socket { stream: parts.io.into_inner(), read: parts.read_buf }
+            Socket { stream: parts.io.into_inner().into_inner(), read: parts.read_buf }
         });
         left.leave(socket);
         drop(open);

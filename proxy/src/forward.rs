@@ -169,7 +169,7 @@ impl Prepared {
             }
             let sent = if self.holds_back(&sent) { Box::pin(peek(sent)).await } else { sent };
             let stage = self.course.outgoing.stage.take();
-            let (ended, pushback) = look(&sent, self.course.outgoing.grpc, known);
+            let (ended, pushback) = look(&sent, self.course.outgoing.grpc, known, &self.course.tries);
             let now_ns = clock::now_ns();
             if let (Some(hedge), true) = (&self.cluster.hedge, sent.is_ok()) {
                 // Of a hedge that won, too, from the first try on: that one took longer yet.
@@ -257,9 +257,11 @@ impl Prepared {
             return self.last(worker, Obstacle::Budget);
         }
         let tries = &mut self.course.tries;
-        tries.counted += u16::from(counted);
-        tries.uncounted += u16::from(!counted);
+        tries.counted += u8::from(counted);
+        tries.uncounted += u8::from(!counted);
         tries.fresh = ended == Ended::Stale;
+        tries.raced |= tries.fresh;
+        tries.refused |= ended == Ended::Refused;
         self.course.shard().seldom().retries[reason as usize].add(1);
         Some(wait_ns)
     }

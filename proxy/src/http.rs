@@ -4,6 +4,7 @@ pub mod body;
 pub mod failure;
 pub mod forwarded;
 pub mod gather;
+pub mod heard;
 pub mod io;
 pub mod normalize;
 pub mod replay;

@@ -176,12 +176,12 @@ impl EndpointPool {
         self.idle.borrow().is_empty() && self.shared.borrow().is_empty() && self.connecting.get() == 0
     }
 
-    /// A connection that is there and has not been idle too long: its peer may be about to close it.
-    pub fn take(self: &Rc<Self>, cluster: &Cluster, wire: Wire, now_ns: u64) -> Option<Lease> {
+    /// A connection that is there and has not been idle too long: its peer may be about to close it. Also for how long it has carried nothing.
+    pub fn take(self: &Rc<Self>, cluster: &Cluster, wire: Wire, now_ns: u64) -> Option<(Lease, u64)> {
         let oldest_ns = now_ns.saturating_sub(cluster.timeouts.idle_ms.saturating_mul(1_000_000));
         match wire {
             Wire::Http2 => http2::take(self, oldest_ns, now_ns),
-            Wire::Http1 => http1::take(self, oldest_ns),
+            Wire::Http1 => http1::take(self, oldest_ns, now_ns),
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! | what happened | safe to repeat | any request |
 //! |---|---|---|
-//! | nothing was sent, or the peer says that it processed nothing | again, at once, not counted | the same |
+//! | nothing was sent | again, at once, not counted | the same |
+//! | the peer says that it processed nothing | once more at once, not counted; then after a wait | the same |
 //! | nothing could be sent to any endpoint | again, after a wait | the same |
-//! | the connection was kept from an earlier request, and closed under this one | again, at once, not counted | given up |
+//! | a connection that had rested closed under it | once more at once, not counted; then as below | given up |
 //! | shed by the sidecar on the other side | again, after a wait | the same |
-//! | reset before the response head; the time for one try ran out | again, after a wait | given up |
+//! | broken off before the response head; the time for one try ran out | again, after a wait | given up |
 //! | a status from the policy's list | again, after a wait | passed on |
 //! | anything else | passed on | the same |
 //!
@@ -41,6 +42,8 @@ pub struct RetryPolicy {
     /// Bit by bit.
     grpc_statuses: u32,
     idempotent: bool,
+    /// Whether what met a connection that its peer had closed goes over another.
+    mends_races: bool,
     backoff_base_ns: u64,
     backoff_max_ns: u64,
 }
@@ -52,11 +55,14 @@ pub enum Ended {
     Unsent,
     /// None of it was sent, to an endpoint that was tried before.
     Unreachable,
-    /// The connection had carried requests, and was closed under this one before any answer (RFC 9112 §9.3.1).
+    /// The connection had rested, and was closed under this request before any answer, for the first time: perhaps its peer had not seen that
+    /// (RFC 9112 §9.3.1).
     Stale,
-    /// The peer says that it was not processed.
+    /// The peer says that it was not processed, for the first time.
     Refused,
-    /// The connection broke, or the answer was no HTTP.
+    /// The same once more: whoever refuses has too much to do.
+    RefusedAgain,
+    /// The connection or the stream broke.
     Broken,
     /// The time for one try ran out.
     Late,
@@ -156,14 +162,20 @@ impl RetryPolicy {
             statuses: bits,
             grpc_statuses: cluster.grpc_statuses.iter().fold(0, |bits, status| bits | grpc_bit(*status)),
             idempotent: cluster.idempotent,
+            mends_races: attempts > 0,
             backoff_base_ns: base_ms.saturating_mul(1_000_000),
             backoff_max_ns: cluster.backoff_max_ms.max(base_ms).saturating_mul(1_000_000),
         }
     }
 
-    /// Nothing is sent again but what was not processed.
+    /// Nothing is sent again but what could not be sent, and what met a connection that its peer had closed for having rested.
     pub fn never() -> Self {
-        Self::new(&Retry { attempts: 0, ..Retry::default() }, None)
+        Self { mends_races: true, ..Self::new(&Retry { attempts: 0, ..Retry::default() }, None) }
+    }
+
+    /// Whether nothing of a request is kept, but what met a connection that had rested would be sent again.
+    pub fn mends_races_only(&self) -> bool {
+        self.mends_races && self.attempts == 0
     }
 
     /// Whether a request may be executed twice.
@@ -190,7 +202,7 @@ impl RetryPolicy {
             Ended::Final => return Verdict::Done,
             Ended::Unsent | Ended::Unreachable => (Reason::Unsent, false),
             Ended::Stale => (Reason::Reset, true),
-            Ended::Refused => (Reason::Refused, false),
+            Ended::Refused | Ended::RefusedAgain => (Reason::Refused, false),
             Ended::Shed { grpc: false } => (Reason::Status, false),
             Ended::Shed { grpc: true } => (Reason::GrpcStatus, false),
             Ended::Broken => (Reason::Reset, true),
@@ -199,7 +211,13 @@ impl RetryPolicy {
             Ended::Grpc(status) if self.grpc_statuses & grpc_bit(status) != 0 => (Reason::GrpcStatus, true),
             Ended::Status(..) | Ended::Grpc(_) => return Verdict::Done,
         };
-        if matches!(ended, Ended::Unsent | Ended::Refused) || ended == Ended::Stale && safe {
+        let free = match ended {
+            Ended::Unsent => true,
+            Ended::Refused => self.attempts > 0,
+            Ended::Stale => self.mends_races && safe,
+            _ => false,
+        };
+        if free {
             let again = Verdict::Again { reason, counted: false, wait_ns: 0 };
             return if uncounted < UNCOUNTED_MAX { again } else { Verdict::Last(Obstacle::Attempts) };
         }

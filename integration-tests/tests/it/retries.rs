@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use outrigger_integration_tests::app::raw::{End, RawApp};
+use outrigger_integration_tests::frames::{Frame, FrameApp, REFUSED_STREAM, RST_STREAM};
+use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::config::{all, backend_policy, service};
+use crate::config::{all, backend_policy, service, service_of};
 
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno";
 
@@ -130,8 +132,8 @@ async fn retries_take_nobodys_turn() {
     assert_eq!((bad.heads().len(), good.requests()), (20, 40));
 }
 
-/// Answers the first request of each connection and closes it under the second; tells how many came.
-async fn forgetful() -> (SocketAddr, Arc<AtomicUsize>) {
+/// Answers the first request of each connection and closes it under the second; tells how many came. `begins` is what it says to that one.
+async fn forgetful(begins: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let (addr, seen) = (listener.local_addr().expect("it is bound"), Arc::new(AtomicUsize::new(0)));
     let counted = seen.clone();
@@ -140,14 +142,12 @@ async fn forgetful() -> (SocketAddr, Arc<AtomicUsize>) {
             let seen = counted.clone();
             tokio::spawn(async move {
                 let mut bytes = [0; 4096];
-                for number in 0..2 {
+                for answer in [&b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..], begins] {
                     match stream.read(&mut bytes).await {
                         Ok(count) if count > 0 => seen.fetch_add(1, Relaxed),
                         _ => return,
                     };
-                    if number == 0 {
-                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-                    }
+                    let _ = stream.write_all(answer).await;
                 }
             });
         }
@@ -155,22 +155,133 @@ async fn forgetful() -> (SocketAddr, Arc<AtomicUsize>) {
     (addr, seen)
 }
 
+/// Longer than a connection carries nothing in quick use.
+const LULL: Duration = Duration::from_millis(150);
+
+/// Nothing but what is retried.
+const ONLY_RETRIES: &str = "breaker: {failurePercent: 0}\n  ejection: {maxPercent: 0}";
+/// The same, of which the budget allows none in a hundred requests.
+const NO_BUDGET: &str = "retry: {budget: {percent: 1, floor: {count: 0}}}\n  \
+    breaker: {failurePercent: 0}\n  ejection: {maxPercent: 0}";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_closes_under_a_request_costs_only_what_may_have_been_executed() {
-    let (addr, seen) = forgetful().await;
-    let (_mesh, shop) = plain(&[addr]).await;
-    for _ in 0..20 {
+async fn a_connection_that_has_rested_and_closes_under_a_request_costs_only_what_may_have_been_executed() {
+    let (addr, seen) = forgetful(b"").await;
+    let (_mesh, shop) = mesh(&[addr], NO_BUDGET).await;
+    for _ in 0..10 {
         let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
         assert_eq!(answer.status, StatusCode::OK);
+        tokio::time::sleep(LULL).await;
     }
+    assert!(count(&shop, &["outrigger_retries_total", "reason=\"reset\""]).await >= 5);
     let (before, mut broken) = (seen.load(Relaxed), 0);
-    for _ in 0..20 {
+    for _ in 0..10 {
         let request = client::request(Method::POST, "cart", "/", "order");
         let answer = client::send(shop.outbound, request).await.unwrap();
         broken += usize::from(answer.reason() == "upstream_reset");
+        tokio::time::sleep(LULL).await;
     }
     assert!(broken > 0);
-    assert_eq!(seen.load(Relaxed), before + 20, "each order was sent once");
+    assert_eq!(seen.load(Relaxed), before + 10, "each order was sent once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_has_begun_to_answer_has_seen_the_request() {
+    let (addr, seen) = forgetful(b"HTTP/1.1 200").await;
+    let (_mesh, shop) = mesh(&[addr], NO_BUDGET).await;
+    for status in [StatusCode::OK, StatusCode::BAD_GATEWAY] {
+        let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
+        assert_eq!(answer.status, status);
+        tokio::time::sleep(LULL).await;
+    }
+    assert_eq!(seen.load(Relaxed), 2);
+}
+
+/// What closes connections in quick use, or resets streams of connections that live, is no race: somebody died of the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_in_quick_use_is_sent_again_within_the_budget() {
+    const REQUESTS: usize = 200;
+    const INTERNAL_ERROR: u32 = 2;
+    let (forgets, seen) = forgetful(b"").await;
+    let (resets, counted) = (Arc::new(AtomicUsize::new(0)), seen.clone());
+    let reset = resets.clone();
+    let app = FrameApp::start(move |_, stream| {
+        reset.fetch_add(1, Relaxed);
+        vec![Frame::new(RST_STREAM, 0, stream, &INTERNAL_ERROR.to_be_bytes())]
+    })
+    .await;
+    let mesh = Mesh::new();
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[forgets]),
+        service_of("stock", "HTTP2", &[app.addr]),
+        backend_policy("cart", ONLY_RETRIES),
+        backend_policy("stock", ONLY_RETRIES),
+    ]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    for (name, sent) in [("cart", counted), ("stock", resets)] {
+        let opened = count(&shop, &["outrigger_upstream_connections_total"]).await;
+        for _ in 0..REQUESTS {
+            client::fetch(shop.outbound, name, "/").await.expect("the sidecar answers");
+        }
+        let extra = sent.load(Relaxed) - REQUESTS;
+        assert!((REQUESTS / 20..=REQUESTS / 10 + 3).contains(&extra), "{name}: {extra} retries");
+        let opened = count(&shop, &["outrigger_upstream_connections_total"]).await - opened;
+        assert!(name == "cart" || opened <= 2, "{name}: {opened} connections");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_sent_again_once_for_nothing_and_then_by_the_policy() {
+    const REQUESTS: usize = 50;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    let app = FrameApp::start(move |_, stream| {
+        counted.fetch_add(1, Relaxed);
+        vec![Frame::new(RST_STREAM, 0, stream, &REFUSED_STREAM.to_be_bytes())]
+    })
+    .await;
+    for (attempts, least, most) in [(2, 2 * REQUESTS, 2 * REQUESTS + 10), (0, REQUESTS, REQUESTS)] {
+        let policy = format!("retry: {{attempts: {attempts}}}\n  {ONLY_RETRIES}");
+        let mesh = Mesh::new();
+        let cart = service_of("cart", "HTTP2", &[app.addr]);
+        mesh.publish(&all(&[service("shop", &[]), cart, backend_policy("cart", &policy)]));
+        let shop = mesh.proxy("shop").await;
+        shop.ready().await;
+        sent.store(0, Relaxed);
+        for _ in 0..REQUESTS {
+            let request = client::request(Method::POST, "cart", "/", "order");
+            let answer = client::send(shop.outbound, request).await.unwrap();
+            assert_eq!(answer.reason(), "upstream_refused");
+        }
+        let sent = sent.load(Relaxed);
+        assert!((least..=most).contains(&sent), "{attempts}: {sent}");
+    }
+}
+
+/// The caller's sidecar cannot know whether an order was seen, and a stranger has none: the one beside the workload makes good for its own connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_to_the_workload_survives_its_keep_alive() {
+    let (addr, seen) = forgetful(b"").await;
+    let mesh = Mesh::new();
+    mesh.publish(&all(&[service("cart", &[])]));
+    let cart = Proxy::start(&mesh, Sidecar::beside("cart").inbound_to(addr)).await;
+    cart.ready().await;
+    let inbound = cart.inbound.expect("it has an application");
+    for nth in 0..6 {
+        let answer = client::fetch(inbound, "cart", "/").await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{nth}");
+        tokio::time::sleep(LULL).await;
+    }
+    assert!(seen.load(Relaxed) > 6, "some were sent twice");
+    let mut broken = 0;
+    for method in [Method::POST, Method::DELETE, Method::DELETE, Method::POST] {
+        let answer = client::send(inbound, client::request(method, "cart", "/", "")).await.unwrap();
+        broken += usize::from(answer.reason() == "upstream_reset");
+        tokio::time::sleep(LULL).await;
+    }
+    assert_eq!(broken, 2, "nothing else is repeated");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
+use super::course::Tries;
 use super::hedge::Sent;
 use super::send::{Failed, first_frame};
 use crate::cluster::endpoint::Outcome;
-use crate::error::Side;
+use crate::error::{ProxyError, Side};
 use crate::grpc;
 use crate::retry::Ended;
 use crate::retry::pushback::{Pushback, was_shed};
@@ -21,19 +22,27 @@ pub(super) async fn peek(sent: Sent) -> Sent {
     }
     match first_frame(answer.response.body_mut()).await {
         Some(Ok(frame)) => answer.ahead = Some(Box::new(frame)),
-        Some(Err(error)) => return Err(Box::new(Failed { error, reused: false })),
+        Some(Err(error)) => return Err(Box::new(Failed { error, rested: false })),
         None => {}
     }
     Ok(answer)
 }
 
-/// What a try came to, as far as another one depends on it.
-pub(super) fn look(sent: &Sent, grpc: bool, known: bool) -> (Ended, Pushback) {
+impl Failed {
+    /// Whether its connection was closed at the moment at which the request was sent, and perhaps for having carried nothing.
+    fn is_race(&self) -> bool {
+        self.rested && matches!(&self.error, ProxyError::Reset(wire) if wire.ends_connection())
+    }
+}
+
+/// What a try came to, as far as another one depends on it, and those before; `known`: its endpoint was tried before.
+pub(super) fn look(sent: &Sent, grpc: bool, known: bool, tries: &Tries) -> (Ended, Pushback) {
     let answer = match sent {
         Ok(answer) => answer,
         Err(failed) => {
             let ended = match Ended::by(&failed.error) {
-                Ended::Broken if failed.reused => Ended::Stale,
+                Ended::Broken if failed.is_race() && !tries.raced => Ended::Stale,
+                Ended::Refused if tries.refused => Ended::RefusedAgain,
                 Ended::Unsent if known => Ended::Unreachable,
                 ended => ended,
             };

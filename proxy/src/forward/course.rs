@@ -18,10 +18,14 @@ pub(crate) struct Tries {
     known: u8,
     /// The next goes over a new connection: the last one was closed under the request.
     pub(super) fresh: bool,
+    /// That has happened.
+    pub(super) raced: bool,
+    /// It was refused unprocessed before.
+    pub(super) refused: bool,
     /// All that have begun, hedges included.
-    pub(super) begun: u16,
-    pub(crate) counted: u16,
-    pub(crate) uncounted: u16,
+    pub(super) begun: u8,
+    pub(crate) counted: u8,
+    pub(crate) uncounted: u8,
 }
 
 impl Tries {

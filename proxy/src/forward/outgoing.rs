@@ -48,6 +48,8 @@ pub(super) struct Outgoing {
     pub(super) switches: bool,
     /// Whether it may be executed twice.
     pub(super) safe: bool,
+    /// Whether a copy of it is made where its connection has rested, and nowhere else.
+    spares: bool,
     /// Whether it is a gRPC call.
     pub(super) grpc: bool,
     /// Whether it may be sent again for a gRPC status.
@@ -60,6 +62,7 @@ impl Outgoing {
         let Exchange { head, body, upgrade, trailers, grpc, told_ns, story, .. } = exchange;
         let once = upgrade.is_some() || head.header(&NO_RETRY).is_some();
         let safe = !once && policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some());
+        let quiet = matches!(*head.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let repeats = policy.attempts > 0 || cluster.hedge.is_some();
         // Over HTTP/1.1, what was not processed comes back by itself.
         let keeps = repeats && (safe || cluster.is_http2()) && upgrade.is_none();
@@ -72,6 +75,7 @@ impl Outgoing {
         };
         let bodiless = body.is_end_stream();
         let head = upstream_head(head, bodiless, cluster, upgrade.as_ref(), trailers);
+        let spares = policy.mends_races_only() && quiet && bodiless && !once;
         let copies = keeps && (bodiless || replay.is_some());
         let minds_grpc = grpc && safe && policy.minds_grpc();
         let (parts, ()) = head.into_parts();
@@ -92,6 +96,7 @@ impl Outgoing {
             worker,
             switches,
             safe,
+            spares,
             grpc,
             minds_grpc,
         }
@@ -115,6 +120,19 @@ impl Outgoing {
         };
         self.told_ns.set(0);
         Some(Box::new(head.map(|()| body)))
+    }
+
+    /// Makes a copy for the case that the connection over which `request` is about to be sent, and which has rested, turns out to be closed.
+    pub(super) fn spare(&self, request: &Request<Body>) {
+        if !self.spares {
+            return;
+        }
+        let mut copy = Box::new(Request::new(Body::Empty));
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        self.request.set(Some(copy));
     }
 
     /// Whether it can be sent to two at a time, once all of its body has come.
@@ -145,6 +163,7 @@ impl Outgoing {
             worker,
             switches,
             safe,
+            spares: false,
             grpc,
             minds_grpc,
         })

@@ -36,11 +36,15 @@ const DISCARD_BYTES_MAX: usize = 64 * 1024;
 /// For so long a response head waits for the first of its body, where that may say that the call failed.
 const HOLD: Duration = Duration::from_millis(100);
 
+/// A connection that has carried nothing for so long may be closed by its peer for that, while the next request is on its way there (RFC 9112
+/// §9.3.1). One that is in quick use is closed for what it was asked.
+const RESTED_NS: u64 = 100_000_000;
+
 /// A try that failed.
 pub(super) struct Failed {
     pub(super) error: ProxyError,
-    /// Whether it failed on a connection that had carried requests before.
-    pub(super) reused: bool,
+    /// Whether its connection had rested, and nothing came of it any more: the peer may have closed it before it saw the request.
+    pub(super) rested: bool,
 }
 
 /// What consistent hashing and shuffle sharding go by.
@@ -75,31 +79,39 @@ pub(super) async fn send(
     let mut now_ns = attempt.started_ns();
     for _ in 0..UNSENT_TRIES_MAX {
         outgoing.stage.set(Some(Stage::Connect));
-        let mut reused = false;
-        let mut lease = if !fresh && let Some(lease) = pool.take(cluster, wire, attempt.started_ns()) {
-            reused = true;
+        let (mut reused, mut rested) = (false, false);
+        let mut lease = if !fresh
+            && let Some((lease, idle_ns)) = pool.take(cluster, wire, attempt.started_ns())
+        {
+            (reused, rested) = (true, idle_ns >= RESTED_NS);
             lease
         } else {
             // Boxed: rare, and an idle connection should not be as large as this.
             let opened = Box::pin(connection(&pool, cluster, wire, attempt, outgoing, watch, fresh)).await;
             now_ns = clock::now_ns();
-            opened.map_err(|error| Box::new(Failed { error, reused }))?
+            opened.map_err(|error| Box::new(Failed { error, rested }))?
         };
         outgoing.ready(now_ns, reused);
         lease.may_switch(outgoing.switches);
         let Some(mut request) = outgoing.take() else { break };
         outgoing.tell(&mut request, attempt.deadline_ns(), now_ns);
         outgoing.tell_trace(worker, &mut request);
+        if rested {
+            outgoing.spare(&request);
+        }
         outgoing.stage.set(Some(Stage::Head));
         match watch.limit(pin!(lease.send(*request))).await {
             Ok(Ok(response)) => return Ok(Answer::new(lease, response)),
             Ok(Err(SendError::Unsent(back))) => outgoing.give_back(back),
-            Ok(Err(SendError::Failed(error))) | Err(error) => return Err(Box::new(Failed { error, reused })),
+            Ok(Err(SendError::Failed(error))) | Err(error) => {
+                let rested = rested && !lease.has_heard();
+                return Err(Box::new(Failed { error, rested }));
+            }
         }
     }
     let address = attempt.endpoint().address();
     let error = std::io::ErrorKind::ConnectionAborted.into();
-    Err(Box::new(Failed { error: ProxyError::ConnectFailed { address, error }, reused: false }))
+    Err(Box::new(Failed { error: ProxyError::ConnectFailed { address, error }, rested: false }))
 }
 
 /// A connection to the endpoint of a try. Its time begins when there is a place for one: what comes before is no doing of the endpoint's.

@@ -11,6 +11,13 @@ use crate::error::{Malformed, ProxyError};
 #[error(transparent)]
 pub struct WireError(hyper::Error);
 
+impl WireError {
+    /// Whether the whole connection has ended, and not just one stream of it.
+    pub fn ends_connection(&self) -> bool {
+        causes::<h2::Error>(&self.0).next().is_none_or(|error| error.is_io() || error.is_go_away())
+    }
+}
+
 /// What a failed exchange with an upstream means.
 pub fn upstream_failure(error: hyper::Error) -> ProxyError {
     if let Some(failure) = refuses_certificate(&error) {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::transport::Transport;
 
@@ -20,21 +21,21 @@ thread_local! {
 
 /// A socket for hyper's HTTP/1.1.
 #[derive(Debug)]
-pub struct FlatIo(TokioIo<Transport>);
+pub struct FlatIo<S = Transport>(TokioIo<S>);
 
-impl FlatIo {
+impl<S> FlatIo<S> {
     /// Wraps a socket.
-    pub fn new(stream: Transport) -> Self {
+    pub fn new(stream: S) -> Self {
         Self(TokioIo::new(stream))
     }
 
     /// Gives the socket back.
-    pub fn into_inner(self) -> Transport {
+    pub fn into_inner(self) -> S {
         self.0.into_inner()
     }
 }
 
-impl hyper::rt::Read for FlatIo {
+impl<S: AsyncRead + Unpin> hyper::rt::Read for FlatIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -44,7 +45,7 @@ impl hyper::rt::Read for FlatIo {
     }
 }
 
-impl hyper::rt::Write for FlatIo {
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for FlatIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

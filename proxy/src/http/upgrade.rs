@@ -20,7 +20,7 @@ pub struct Socket {
     pub read: Bytes,
 }
 
-/// Where an upstream connection leaves its socket.
+/// What an HTTP/1.1 connection to an upstream and its lease tell each other; where it leaves its socket, too.
 #[derive(Debug, Clone, Default)]
 pub struct Switch(Rc<SwitchState>);
 
@@ -28,6 +28,7 @@ pub struct Switch(Rc<SwitchState>);
 struct SwitchState {
     wanted: Cell<bool>,
     retired: Cell<bool>,
+    heard: Cell<bool>,
     socket: RefCell<Option<Socket>>,
     left: Notify,
 }
@@ -57,6 +58,16 @@ impl Switch {
     /// Whether that was said.
     pub fn is_retired(&self) -> bool {
         self.0.retired.get()
+    }
+
+    /// Whether anything has come since a request was sent.
+    pub fn has_heard(&self) -> bool {
+        self.0.heard.get()
+    }
+
+    /// Something has come, or nothing yet of what is asked for now.
+    pub fn hears(&self, heard: bool) {
+        self.0.heard.set(heard);
     }
 
     /// The connection is over.

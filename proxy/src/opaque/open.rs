@@ -87,8 +87,8 @@ pub(super) async fn open(
         if counted && !cluster.load.retries.withdraw(&cluster.budget, now_ns) {
             return Err(error);
         }
-        tries.counted += u16::from(counted);
-        tries.uncounted += u16::from(!counted);
+        tries.counted += u8::from(counted);
+        tries.uncounted += u8::from(!counted);
         shard.retries.add(1);
         if wait_ns > 0 {
             tokio::time::sleep(Duration::from_nanos(wait_ns)).await;

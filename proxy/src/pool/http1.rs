@@ -41,8 +41,8 @@ impl Idle {
 }
 
 /// The connection that was used last, if one is ready. One that is closed or was idle too long is dropped; one whose last exchange hyper has not quite
-/// wound up stays for the next request.
-pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64) -> Option<Lease> {
+/// wound up stays for the next request. Also for how long it has carried nothing.
+pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64, now_ns: u64) -> Option<(Lease, u64)> {
     let mut idle = pool.idle.borrow_mut();
     let mut index = idle.len();
     while index > 0 {
@@ -50,8 +50,9 @@ pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64) -> Option<Lease> {
         if !idle[index].usable_since(oldest_ns) {
             idle.remove(index);
         } else if idle[index].sender.is_ready() {
-            let Idle { sender, switch, .. } = idle.remove(index);
-            return Some(Lease::Http1 { pool: pool.clone(), sender, switch });
+            let Idle { sender, switch, since_ns } = idle.remove(index);
+            let lease = Lease::Http1 { pool: pool.clone(), sender, switch };
+            return Some((lease, now_ns.saturating_sub(since_ns)));
         }
     }
     None

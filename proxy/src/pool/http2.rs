@@ -62,6 +62,10 @@ impl Shared {
         self.parted.get()
     }
 
+    fn idle_ns(&self, now_ns: u64) -> u64 {
+        if self.streams.get() == 0 { now_ns.saturating_sub(self.used_ns.get()) } else { 0 }
+    }
+
     fn room(&self) -> u32 {
         self.streams_max.get().saturating_sub(self.streams.get())
     }
@@ -107,13 +111,14 @@ impl Drop for Stream {
     }
 }
 
-/// A stream of the connection with the most room, if any has room.
-pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64, now_ns: u64) -> Option<Lease> {
+/// A stream of the connection with the most room, if any has room. Also for how long that has carried nothing.
+pub(super) fn take(pool: &Rc<EndpointPool>, oldest_ns: u64, now_ns: u64) -> Option<(Lease, u64)> {
     let mut connections = pool.shared.borrow_mut();
     connections.retain(|shared| shared.usable_since(oldest_ns, now_ns));
     let shared =
         connections.iter().max_by_key(|shared| shared.room()).filter(|shared| shared.room() > 0)?.clone();
-    Some(Lease::Http2(Stream::new(pool.clone(), shared)))
+    let idle_ns = shared.idle_ns(now_ns);
+    Some((Lease::Http2(Stream::new(pool.clone(), shared)), idle_ns))
 }
 
 /// Since when the one has been idle that was used least recently, if any is.

@@ -45,7 +45,10 @@ impl Lease {
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
         let sent = match self {
-            Self::Http1 { sender, .. } => Either::Left(sender.try_send_request(request)),
+            Self::Http1 { sender, switch, .. } => {
+                switch.hears(false);
+                Either::Left(sender.try_send_request(request))
+            }
             Self::Http2(stream) => Either::Right(stream.send(request)),
         };
         sent.map(|sent| {
@@ -60,6 +63,14 @@ impl Lease {
     pub fn may_switch(&self, may: bool) {
         if let Self::Http1 { switch, .. } = self {
             switch.want(may);
+        }
+    }
+
+    /// Whether anything has come since a request was sent. Over HTTP/2 it is no answer before its head is complete.
+    pub fn has_heard(&self) -> bool {
+        match self {
+            Self::Http1 { switch, .. } => switch.has_heard(),
+            Self::Http2(_) => false,
         }
     }
 

@@ -57,7 +57,7 @@ impl EndpointPool {
         let mut line = None;
         let mut now_ns = since_ns;
         loop {
-            if !fresh && let Some(lease) = self.take(cluster, wire, now_ns) {
+            if !fresh && let Some((lease, _)) = self.take(cluster, wire, now_ns) {
                 return Ok(Ready::Lease(lease));
             }
             let expected =

@@ -18,6 +18,7 @@ fn what_is_sent_again() {
         (Ended::Unreachable, again(Reason::Unsent, true, 0), again(Reason::Unsent, true, 0)),
         (Ended::Stale, again(Reason::Reset, false, 0), unsafe_),
         (Ended::Refused, again(Reason::Refused, false, 0), again(Reason::Refused, false, 0)),
+        (Ended::RefusedAgain, again(Reason::Refused, true, 0), again(Reason::Refused, true, 0)),
         (Ended::Shed { grpc: false }, again(Reason::Status, true, 0), again(Reason::Status, true, 0)),
         (Ended::Shed { grpc: true }, again(Reason::GrpcStatus, true, 0), again(Reason::GrpcStatus, true, 0)),
         (Ended::Broken, again(Reason::Reset, true, 0), unsafe_),
@@ -85,11 +86,20 @@ fn an_upstream_is_not_asked_before_it_wants_to_be() {
 }
 
 #[test]
-fn without_attempts_only_what_was_not_processed_goes_again() {
-    let judge = |ended| RetryPolicy::never().judge(ended, true, (0, 0), Pushback::Unsaid, 0);
-    assert_eq!(judge(Ended::Broken), Verdict::Done);
-    assert_eq!(judge(Ended::Status(503)), Verdict::Done);
-    assert_eq!(judge(Ended::Refused), again(Reason::Refused, false, 0));
+fn without_attempts_only_what_was_not_sent_goes_again() {
+    let none = RetryPolicy::new(&Retry { attempts: 0, ..Retry::default() }, None);
+    for (policy, stale) in
+        [(none, Verdict::Done), (RetryPolicy::never(), again(Reason::Reset, false, 0))]
+    {
+        let judge = |ended| policy.judge(ended, true, (0, 0), Pushback::Unsaid, 0);
+        for ended in [Ended::Broken, Ended::Status(503), Ended::Refused, Ended::RefusedAgain] {
+            assert_eq!(judge(ended), Verdict::Done, "{ended:?}");
+        }
+        assert_eq!(judge(Ended::Unsent), again(Reason::Unsent, false, 0));
+        assert_eq!(judge(Ended::Stale), stale);
+        let unsafe_ = policy.judge(Ended::Stale, false, (0, 0), Pushback::Unsaid, 0);
+        assert_eq!(unsafe_, Verdict::Done, "an order");
+    }
 }
 
 #[test]
