@@ -180,6 +180,10 @@ impl Prepared {
                 Some(outcome) => attempt.answered(outcome, now_ns),
                 None => attempt.begun(now_ns),
             }
+            // A 429 speaks of who asks; others may be welcome.
+            if let (Pushback::Away(away_ms), Ended::Shed { .. } | Ended::Status(500..)) = (pushback, ended) {
+                attempt.endpoint().is_away(away_ms, now_ns);
+            }
             self.tell(number, &sent, attempt.endpoint(), now_ns);
             let Some(wait_ns) = self.again(worker, ended, pushback, now_ns) else {
                 return self.over(sent, attempt, stage, now_ns);
@@ -237,6 +241,10 @@ impl Prepared {
             return None;
         }
         let policy = &self.destination()?.retry;
+        let pushback = match pushback {
+            Pushback::Away(_) if !self.has_other() => pushback.at_the_same(),
+            said => said,
+        };
         let Course { tries, outgoing, deadline_ns, .. } = &self.course;
         let verdict = policy.judge(ended, outgoing.safe, tries.repeated(), pushback, worker.random());
         let (reason, counted, wait_ns) = match verdict {
@@ -264,6 +272,12 @@ impl Prepared {
         tries.refused |= ended == Ended::Refused;
         self.course.shard().seldom().retries[reason as usize].add(1);
         Some(wait_ns)
+    }
+
+    /// Whether the next try goes where none of this request has been.
+    fn has_other(&self) -> bool {
+        let (tries, endpoints) = (&self.course.tries, self.cluster.endpoints.load());
+        usize::from(tries.begun) < endpoints.reach() && endpoints.has_other(self.key, tries.endpoints())
     }
 
     fn last(&self, worker: &Worker, obstacle: Obstacle) -> Option<u64> {

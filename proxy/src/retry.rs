@@ -6,7 +6,7 @@
 //! | the peer says that it processed nothing | once more at once, not counted; then after a wait | the same |
 //! | nothing could be sent to any endpoint | again, after a wait | the same |
 //! | a connection that had rested closed under it | once more at once, not counted; then as below | given up |
-//! | shed by the sidecar on the other side | again, after a wait | the same |
+//! | shed by the sidecar on the other side | again, elsewhere at once, else after a wait | the same |
 //! | broken off before the response head; the time for one try ran out | again, after a wait | given up |
 //! | a status from the policy's list | again, after a wait | passed on |
 //! | anything else | passed on | the same |
@@ -189,7 +189,8 @@ impl RetryPolicy {
     }
 
     /// What to do after a try. `counted` tries were sent again before, of which the budget knows, and `uncounted` others; `random` is
-    /// drawn once if there is a wait. The budget, the body and the deadline are the caller's to ask.
+    /// drawn once if there is a wait. [`Pushback::Away`] says that it goes to another endpoint. The budget, the body and the deadline are the
+    /// caller's to ask.
     pub fn judge(
         &self,
         ended: Ended,
@@ -237,7 +238,13 @@ impl RetryPolicy {
                 let wait_ns = backoff_ns.max(wait_ms.saturating_mul(1_000_000));
                 Verdict::Again { reason, counted: true, wait_ns }
             }
-            Pushback::Unsaid => Verdict::Again { reason, counted: true, wait_ns: backoff_ns },
+            // It was not processed, and the next has nothing to do with why.
+            Pushback::Away(_) if matches!(ended, Ended::Shed { .. }) => {
+                Verdict::Again { reason, counted: true, wait_ns: 0 }
+            }
+            Pushback::Unsaid | Pushback::Away(_) => {
+                Verdict::Again { reason, counted: true, wait_ns: backoff_ns }
+            }
         }
     }
 

@@ -88,6 +88,7 @@ async fn a_body_is_sent_again_whole_or_not_at_all() {
     }
 }
 
+/// Where there is nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_waited_for_within_reason() {
     for (seconds, waits) in [("1", true), ("1000000000000000000000", false)] {
@@ -100,6 +101,25 @@ async fn retry_after_is_waited_for_within_reason() {
         assert_eq!(answer.header("retry-after"), seconds);
         assert_eq!(app.heads().len() > 1, waits, "{seconds}");
         assert!(!waits || begun.elapsed() >= Duration::from_secs(1));
+    }
+}
+
+/// `Retry-After` speaks for who says it.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_asked_at_once_while_one_wants_to_be_left_alone() {
+    for seconds in ["2", "1000000000000000000000000000000", "soon"] {
+        let head = format!("HTTP/1.1 503 Busy\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n");
+        let (away, good) = (RawApp::start(head.as_bytes(), End::Stay).await, App::start("cart").await);
+        let policy =
+            format!("balance: {{policy: RoundRobin}}\n  retry: {{budget: {{percent: 100}}}}\n  {ONLY_RETRIES}");
+        let (_mesh, shop) = mesh(&[away.addr, good.addr], &policy).await;
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();
+            assert_eq!(answer.status, StatusCode::OK, "{seconds}");
+            assert!(begun.elapsed() < Duration::from_secs(1), "{seconds}: {:?}", begun.elapsed());
+        }
+        assert_eq!(away.heads().len(), 10, "{seconds}");
     }
 }
 

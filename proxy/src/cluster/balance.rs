@@ -211,6 +211,19 @@ impl EndpointSet {
         }
     }
 
+    /// Whether a request that must not go to those in `avoid` has somewhere to go: to one that is well and has room, of its shard if it has one.
+    pub fn has_other(&self, hash_key: Option<u64>, avoid: &[u32]) -> bool {
+        let free = |entry: &Entry| {
+            let endpoint = &entry.endpoint;
+            let room = self.limit == 0 || endpoint.in_flight() < self.limit;
+            room && !avoid.contains(&endpoint.id()) && endpoint.standing().is_available()
+        };
+        match &self.method {
+            Method::ShuffleShard(shards) => self.of_shard(shards, hash_key).any(free),
+            _ => self.open().iter().any(free),
+        }
+    }
+
     /// Picks an endpoint at `now_ns` (nanoseconds since the process started); `None` if none has a weight, or all that may serve the
     /// request have as much in flight as they may. `random` yields 64 random bits per call. `hash_key` is what consistent hashing and
     /// shuffle sharding go by ([`stable_hash`](super::hash_ring::stable_hash) of the request's key); without one the request goes

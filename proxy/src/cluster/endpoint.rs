@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use outrigger_snapshot::name::ClusterName;
 
-use super::balance::peak_ewma::PeakEwma;
+use super::balance::peak_ewma::{DECAY, PeakEwma};
 use super::hash_ring::mix;
 use super::health::{ClusterHealth, Effect, Health, Report, Standing};
 use crate::telemetry::metrics::Direction;
@@ -154,6 +154,13 @@ impl Endpoint {
         self.health.claim(&self.cluster, now_ns)
     }
 
+    /// It has said, when it failed, that it wants no requests for so long. Until then it looks no better than one that has just failed.
+    pub fn is_away(&self, away_ms: u64, now_ns: u64) {
+        let decays = away_ms as f64 / DECAY.as_millis() as f64;
+        let penalty_ns = FAILURE_PENALTY.as_nanos() as f64 * decays.exp();
+        self.latency.observe(penalty_ns as u64, now_ns);
+    }
+
     fn record(&self, report: Report, rtt_ns: u64, now_ns: u64) {
         let failed = matches!(report.outcome, Outcome::Failure | Outcome::Unreachable);
         if failed {
@@ -267,6 +274,17 @@ mod tests {
             InFlight::start(endpoint.clone()).finish(Outcome::Failure, rtt_ns, 0);
             assert_eq!((endpoint.cost_ns(0), endpoint.failures()), (Some(cost_ns), 1));
         }
+    }
+
+    #[test]
+    fn one_that_wants_to_be_left_alone_looks_as_if_it_failed_until_then() {
+        let endpoint = endpoint();
+        InFlight::start(endpoint.clone()).finish(Outcome::Failure, MS, 0);
+        endpoint.is_away(60_000, 0);
+        let cost_ms = |at_s: u64| endpoint.cost_ns(at_s * 1_000 * MS).unwrap() / MS;
+        assert!(cost_ms(30) > 10_000);
+        assert!((990..=1_010).contains(&cost_ms(60)), "{} ms after a minute", cost_ms(60));
+        assert!((360..=375).contains(&cost_ms(70)), "{} ms after ten seconds more", cost_ms(70));
     }
 
     #[test]

@@ -51,15 +51,15 @@ pub(super) fn look(sent: &Sent, grpc: bool, known: bool, tries: &Tries) -> (Ende
     };
     let (status, headers) = (answer.response.status().as_u16(), answer.response.headers());
     if (grpc || status >= 400) && was_shed(headers) {
-        return (Ended::Shed { grpc: status < 400 }, Pushback::of(headers));
+        return (Ended::Shed { grpc: status < 400 }, Pushback::of(headers, true));
     }
     if status >= 400 {
-        return (Ended::Status(status), Pushback::of(headers));
+        return (Ended::Status(status), Pushback::of(headers, true));
     }
     let trailers = answer.ahead.as_deref().and_then(Frame::trailers_ref);
     match trailers.or(answer.held.then_some(headers)) {
         Some(fields) => match grpc::status(fields) {
-            Some(status) => (Ended::Grpc(status), Pushback::of(fields)),
+            Some(status) => (Ended::Grpc(status), Pushback::of(fields, true)),
             None => (Ended::Final, Pushback::Unsaid),
         },
         None => (Ended::Final, Pushback::Unsaid),

@@ -7,6 +7,9 @@ use smallvec::SmallVec;
 /// Longest wait that is honoured; who asks for more is not asked again, and the client is told.
 pub const WAIT_MAX_MS: u64 = 3_000;
 
+/// For so long an endpoint that asks for it is left to others; what is more counts as this.
+pub const AWAY_MAX_MS: u64 = 60_000;
+
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const SHED: HeaderName = HeaderName::from_static("outrigger-shed");
 /// Of a response: it failed in spite of retries further down. Of a request: its application retries by itself.
@@ -17,37 +20,55 @@ pub const NO_RETRY: HeaderName = HeaderName::from_static("outrigger-no-retry");
 pub enum Pushback {
     /// It does not say.
     Unsaid,
-    /// Not before so many milliseconds.
+    /// Not before so many milliseconds, wherever.
     Wait(u64),
+    /// The endpoint that says so not before so many milliseconds; others at any time.
+    Away(u64),
     /// Not at all, or later than anybody waits.
     Never,
 }
 
 impl Pushback {
-    /// Reads `grpc-retry-pushback-ms` (gRFC A6) and `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date: that is by the clock of who
-    /// wrote it, and so from the answer's `Date` on; without one it is not waited for.
-    pub fn of(headers: &HeaderMap) -> Self {
-        if headers.contains_key(&NO_RETRY) {
+    /// Reads `grpc-retry-pushback-ms` (gRFC A6), which speaks for the call, and `Retry-After` (RFC 9110 §10.2.3), which speaks for who wrote it:
+    /// in seconds, or as a date by the clock of the same, and so from the answer's `Date` on. What cannot be read says nothing. Only who is
+    /// `believed` may say that there is no use in retries.
+    pub fn of(headers: &HeaderMap, believed: bool) -> Self {
+        if believed && headers.contains_key(&NO_RETRY) {
             return Self::Never;
         }
         if let Some(value) = headers.get(&GRPC_PUSHBACK) {
-            return Self::milliseconds(value.to_str().ok().and_then(|text| text.trim().parse().ok()));
+            return Self::within(value.to_str().ok().and_then(|text| text.trim().parse().ok()));
         }
         let Some(value) = headers.get(RETRY_AFTER).map(text) else { return Self::Unsaid };
-        let seconds = value.parse::<u64>().ok().or_else(|| {
+        let seconds = seconds(value).or_else(|| {
             // One that is past is now.
             let (until, from) = (date_s(value)?, date_s(text(headers.get(DATE)?))?);
             Some(until.saturating_sub(from))
         });
-        Self::milliseconds(seconds.map(|seconds| seconds.saturating_mul(1_000)))
+        let away = |seconds: u64| Self::Away(seconds.saturating_mul(1_000).min(AWAY_MAX_MS));
+        seconds.map_or(Self::Unsaid, away)
     }
 
-    fn milliseconds(wait_ms: Option<u64>) -> Self {
+    /// What it means to a retry that would go to the same endpoint.
+    pub fn at_the_same(self) -> Self {
+        match self {
+            Self::Away(wait_ms) => Self::within(Some(wait_ms)),
+            other => other,
+        }
+    }
+
+    fn within(wait_ms: Option<u64>) -> Self {
         match wait_ms {
             Some(wait_ms) if wait_ms <= WAIT_MAX_MS => Self::Wait(wait_ms),
             Some(_) | None => Self::Never,
         }
     }
+}
+
+/// A number of seconds, however many digits it has.
+fn seconds(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn text(value: &HeaderValue) -> &str {
@@ -84,12 +105,15 @@ mod tests {
     #[test]
     fn what_is_said_is_honoured_within_reason() {
         for (name, value, pushback) in [
-            ("retry-after", "0", Pushback::Wait(0)),
-            ("retry-after", " 2 ", Pushback::Wait(2_000)),
-            ("retry-after", "4", Pushback::Never),
-            ("retry-after", "1000000000000000000000000000000", Pushback::Never),
-            ("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT", Pushback::Never),
-            ("retry-after", "-1", Pushback::Never),
+            ("retry-after", "0", Pushback::Away(0)),
+            ("retry-after", " 2 ", Pushback::Away(2_000)),
+            ("retry-after", "60", Pushback::Away(60_000)),
+            ("retry-after", "61", Pushback::Away(60_000)),
+            ("retry-after", "1000000000000000000000000000000", Pushback::Away(60_000)),
+            ("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT", Pushback::Unsaid),
+            ("retry-after", "-1", Pushback::Unsaid),
+            ("retry-after", "soon", Pushback::Unsaid),
+            ("retry-after", "", Pushback::Unsaid),
             ("grpc-retry-pushback-ms", "25", Pushback::Wait(25)),
             ("grpc-retry-pushback-ms", "-1", Pushback::Never),
             ("grpc-retry-pushback-ms", "soon", Pushback::Never),
@@ -98,27 +122,41 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-            assert_eq!(Pushback::of(&headers), pushback, "{name}: {value}");
+            assert_eq!(Pushback::of(&headers, true), pushback, "{name}: {value}");
+            let stranger = if name == "outrigger-no-retry" { Pushback::Unsaid } else { pushback };
+            assert_eq!(Pushback::of(&headers, false), stranger, "{name}: {value}, of a stranger");
+        }
+    }
+
+    #[test]
+    fn who_would_be_asked_again_is_waited_for_within_reason() {
+        for (said, means) in [
+            (Pushback::Away(3_000), Pushback::Wait(3_000)),
+            (Pushback::Away(3_001), Pushback::Never),
+            (Pushback::Never, Pushback::Never),
+            (Pushback::Unsaid, Pushback::Unsaid),
+        ] {
+            assert_eq!(said.at_the_same(), means);
         }
     }
 
     #[test]
     fn a_date_is_waited_for_by_the_clock_that_it_is_of() {
         for (now, until, pushback) in [
-            ("Tue, 29 Feb 2000 23:59:58 GMT", "Wed, 01 Mar 2000 00:00:01 GMT", Pushback::Wait(3_000)),
-            ("Sun, 28 Feb 2100 23:59:59 GMT", "Mon, 01 Mar 2100 00:00:01 GMT", Pushback::Wait(2_000)),
-            ("Fri, 31 Dec 1999 23:59:59 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", Pushback::Wait(1_000)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", Pushback::Wait(0)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sat, 05 Nov 1994 08:49:37 GMT", Pushback::Wait(0)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:41 GMT", Pushback::Never),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:38 GMT", Pushback::Never),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:38 UTC", Pushback::Never),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 99999 08:49:38 GMT", Pushback::Never),
-            ("now", "Sun, 06 Nov 1994 08:49:38 GMT", Pushback::Never),
+            ("Tue, 29 Feb 2000 23:59:58 GMT", "Wed, 01 Mar 2000 00:00:01 GMT", Pushback::Away(3_000)),
+            ("Sun, 28 Feb 2100 23:59:59 GMT", "Mon, 01 Mar 2100 00:00:01 GMT", Pushback::Away(2_000)),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", Pushback::Away(1_000)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", Pushback::Away(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sat, 05 Nov 1994 08:49:37 GMT", Pushback::Away(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:41 GMT", Pushback::Away(4_000)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:38 GMT", Pushback::Unsaid),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:38 UTC", Pushback::Unsaid),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 99999 08:49:38 GMT", Pushback::Unsaid),
+            ("now", "Sun, 06 Nov 1994 08:49:38 GMT", Pushback::Unsaid),
         ] {
             let fields = [(DATE, now), (RETRY_AFTER, until)];
             let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
-            assert_eq!(Pushback::of(&HeaderMap::from_iter(fields)), pushback, "{until} at {now}");
+            assert_eq!(Pushback::of(&HeaderMap::from_iter(fields), true), pushback, "{until} at {now}");
         }
     }
 }

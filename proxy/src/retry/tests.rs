@@ -83,6 +83,10 @@ fn an_upstream_is_not_asked_before_it_wants_to_be() {
     assert_eq!(judge(Pushback::Wait(1_000)), again(Reason::Status, true, 1_000 * MS));
     assert_eq!(judge(Pushback::Wait(1)), again(Reason::Status, true, 25 * MS - 1));
     assert_eq!(judge(Pushback::Never), Verdict::Last(Obstacle::Pushback));
+    assert_eq!(judge(Pushback::Away(60_000)), again(Reason::Status, true, 25 * MS - 1), "another");
+    let shed = |pushback| policy().judge(Ended::Shed { grpc: false }, true, (0, 0), pushback, u64::MAX);
+    assert_eq!(shed(Pushback::Away(1_000)), again(Reason::Status, true, 0), "another may have room");
+    assert_eq!(shed(Pushback::Wait(1_000)), again(Reason::Status, true, 1_000 * MS));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use outrigger_snapshot::validate::SHARD_ENDPOINTS_MAX;
 
 use super::screen::Screen;
-use super::{EndpointSet, PickReason, below};
+use super::{EndpointSet, Entry, PickReason, below};
 use crate::cluster::hash_ring::{HashRing, mix};
 
 /// What requests without a key go by: they are one tenant.
@@ -73,6 +73,12 @@ impl Shards {
 }
 
 impl EndpointSet {
+    /// Those of a key's shard.
+    pub(super) fn of_shard(&self, shards: &Shards, key: Option<u64>) -> impl Iterator<Item = &Entry> {
+        let shard = shards.of(key.unwrap_or(NO_KEY));
+        (0..shard.len()).map(move |nth| &self.entries[shard.nth(nth)])
+    }
+
     /// The better of two from the shard of `key`; `None` if those that serve are full.
     pub(super) fn sharded(
         &self,

@@ -194,6 +194,18 @@ fn retries_leave_the_turns_to_first_tries() {
 }
 
 #[test]
+fn there_is_another_where_one_is_left_that_was_not_tried_and_has_room() {
+    for balance in every_balance() {
+        let set = set(&[1, 1, 0], &balance).limited(1);
+        assert!(set.has_other(None, &[0]) && set.has_other(None, &[1]) && !set.has_other(None, &[0, 1]));
+        let held = InFlight::start(set.entries()[1].endpoint.clone());
+        assert!(!set.has_other(None, &[0]), "the other is full");
+        drop(held);
+        assert!(set.has_other(None, &[0]));
+    }
+}
+
+#[test]
 fn a_key_stays_with_its_endpoint_and_spills_when_that_is_full() {
     let set = set(&[1; 10], &Balance::ConsistentHash(HashKey::Source));
     let mut random = random(3);
