@@ -41,6 +41,8 @@ pub struct Exchange {
     pub story: Rc<Story>,
     /// The downstream peer, for hashing.
     pub peer: HeaderValue,
+    /// Whether the answer goes to somebody outside the mesh.
+    pub to_stranger: bool,
     /// The call to the workload on whose behalf it is made, as far as that can be told.
     pub parent: Option<Parent>,
 }

@@ -29,13 +29,13 @@ use crate::deadline::Stage;
 use crate::error::{Limit, ProxyError};
 use crate::exchange::{Exchange, Reply};
 use crate::http::body::{Body, Incoming, UpstreamBody};
-use crate::http::normalize::normalize_response;
+use crate::http::normalize::{Marks, normalize_response};
 use crate::lineage::Parent;
 use crate::passage::{Admission, Attempt, Passage};
 use crate::plan::Destination;
 use crate::pool::Lease;
 use crate::retry::budget::BudgetSettings;
-use crate::retry::pushback::Pushback;
+use crate::retry::pushback::{Pushback, was_shed};
 use crate::retry::{Ended, Obstacle, Verdict};
 use crate::telemetry::metrics::Counter;
 use crate::worker::Worker;
@@ -74,14 +74,16 @@ pub fn forward(worker: Rc<Worker>, exchange: Exchange) -> impl Future<Output = R
     Either::Left(async move {
         let (attempt, answer) = prepared.run(&worker).await?;
         let (grpc, deadline_ns) = (prepared.course.outgoing.grpc, prepared.course.deadline_ns);
+        let marks = Marks::of(answer.believed, prepared.course.outgoing.to_stranger);
         let Prepared { cluster, admission, watch, upgrade, .. } = prepared;
-        let Answer { lease, response, ahead, .. } = *answer;
+        let Answer { lease, mut response, ahead, .. } = *answer;
         let passage = Passage { lease, attempt, admission, record: None };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Boxed: rare.
             let idle = clock::limit_ns(cluster.timeouts.tunnel_idle_ms).map(Duration::from_nanos);
-            return Box::pin(switch::switch(response.into_parts().0, passage, upgrade, idle)).await;
+            return Box::pin(switch::switch(response.into_parts().0, marks, passage, upgrade, idle)).await;
         }
+        normalize_response(response.headers_mut(), marks);
         Ok(reply(response, ahead, passage, grpc, watch, &cluster, deadline_ns))
     })
 }
@@ -107,12 +109,19 @@ struct Answer {
     ahead: Option<Box<Frame<Bytes>>>,
     /// It is a gRPC call's that may be tried again.
     held: bool,
+    /// Who wrote it is believed to be a proxy of the mesh.
+    believed: bool,
 }
 
 impl Answer {
     /// Boxed: it is handed on often, and kept while others wait.
-    fn new(lease: Lease, response: Response<Incoming>) -> Box<Self> {
-        Box::new(Self { lease, response, ahead: None, held: false })
+    fn new(lease: Lease, response: Response<Incoming>, believed: bool) -> Box<Self> {
+        Box::new(Self { lease, response, ahead: None, held: false, believed })
+    }
+
+    /// Whether a sidecar refused the request unprocessed, to protect its application.
+    fn was_shed(&self) -> bool {
+        self.believed && was_shed(self.response.headers())
     }
 }
 
@@ -353,8 +362,7 @@ fn reply(
     cluster: &Cluster,
     deadline_ns: u64,
 ) -> Reply {
-    let (mut parts, incoming) = response.into_parts();
-    normalize_response(&mut parts.headers);
+    let (parts, incoming) = response.into_parts();
     let head = ResponseHead::new(parts.status, parts.headers);
     if ahead.is_none() && incoming.is_end_stream() {
         passage.complete();

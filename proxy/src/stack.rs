@@ -228,6 +228,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
         told_ns,
         story,
         peer,
+        to_stranger: stranger,
         parent,
     })
 }

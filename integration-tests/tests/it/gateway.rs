@@ -15,6 +15,7 @@ use outrigger_integration_tests::{Answer, App, Mesh, Proxy, eventually, port};
 
 use crate::config::{all, service};
 
+mod answers;
 mod clients;
 mod passthrough;
 mod policies;

@@ -106,6 +106,12 @@ impl Endpoint {
         self.failures.load(Relaxed)
     }
 
+    /// Whether its answers may say what proxies say to each other: where it has a sidecar of the mesh, or could have one of a mesh without
+    /// identities. The workload itself has none.
+    pub fn is_believed(&self) -> bool {
+        self.key.direction == Direction::Outbound && !matches!(self.key.tls, Tls::Server(_))
+    }
+
     /// Its latency estimate at `now_ns`, in nanoseconds, penalties included; `None` before the first answer.
     pub fn cost_ns(&self, now_ns: u64) -> Option<u64> {
         self.latency.read(now_ns).map(|cost| cost as u64)

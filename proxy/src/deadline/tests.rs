@@ -38,6 +38,7 @@ fn exchange(deadline_ns: u64) -> Exchange {
         told_ns: 0,
         story: crate::story::Stories::default().begin(Direction::Outbound, 0),
         peer: HeaderValue::from_static("127.0.0.1"),
+        to_stranger: false,
         parent: None,
     }
 }

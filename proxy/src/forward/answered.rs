@@ -11,7 +11,7 @@ use crate::cluster::endpoint::Outcome;
 use crate::error::{ProxyError, Side};
 use crate::grpc;
 use crate::retry::Ended;
-use crate::retry::pushback::{Pushback, was_shed};
+use crate::retry::pushback::Pushback;
 
 /// Waits for what the first of the body says about a gRPC call, for a moment.
 pub(super) async fn peek(sent: Sent) -> Sent {
@@ -50,16 +50,16 @@ pub(super) fn look(sent: &Sent, grpc: bool, known: bool, tries: &Tries) -> (Ende
         }
     };
     let (status, headers) = (answer.response.status().as_u16(), answer.response.headers());
-    if (grpc || status >= 400) && was_shed(headers) {
-        return (Ended::Shed { grpc: status < 400 }, Pushback::of(headers, true));
+    if (grpc || status >= 400) && answer.was_shed() {
+        return (Ended::Shed { grpc: status < 400 }, Pushback::of(headers, answer.believed));
     }
     if status >= 400 {
-        return (Ended::Status(status), Pushback::of(headers, true));
+        return (Ended::Status(status), Pushback::of(headers, answer.believed));
     }
     let trailers = answer.ahead.as_deref().and_then(Frame::trailers_ref);
     match trailers.or(answer.held.then_some(headers)) {
         Some(fields) => match grpc::status(fields) {
-            Some(status) => (Ended::Grpc(status), Pushback::of(fields, true)),
+            Some(status) => (Ended::Grpc(status), Pushback::of(fields, answer.believed)),
             None => (Ended::Final, Pushback::Unsaid),
         },
         None => (Ended::Final, Pushback::Unsaid),
@@ -71,7 +71,7 @@ pub(super) fn outcome(sent: &Sent, grpc: bool) -> Option<Outcome> {
     let outcome = match sent {
         Ok(answer) => match (answer.response.status().as_u16(), answer.response.headers()) {
             (429, _) => Outcome::Overloaded,
-            (status, headers) if (grpc || status >= 500) && was_shed(headers) => Outcome::Overloaded,
+            (status, _) if (grpc || status >= 500) && answer.was_shed() => Outcome::Overloaded,
             (500.., _) => Outcome::Failure,
             (_, headers) if grpc => return call_outcome(headers, answer.ahead.as_deref()),
             _ => Outcome::Success,

@@ -50,6 +50,8 @@ pub(super) struct Outgoing {
     pub(super) safe: bool,
     /// Whether a copy of it is made where its connection has rested, and nowhere else.
     spares: bool,
+    /// Whether its answer goes to somebody outside the mesh.
+    pub(super) to_stranger: bool,
     /// Whether it is a gRPC call.
     pub(super) grpc: bool,
     /// Whether it may be sent again for a gRPC status.
@@ -59,7 +61,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Makes the request for the wire; keeps what a retry would need, where there may be one.
     pub(super) fn new(exchange: Exchange, cluster: &Cluster, policy: &RetryPolicy, worker: &Worker) -> Self {
-        let Exchange { head, body, upgrade, trailers, grpc, told_ns, story, .. } = exchange;
+        let Exchange { head, body, upgrade, trailers, grpc, told_ns, story, to_stranger, .. } = exchange;
         let once = upgrade.is_some() || head.header(&NO_RETRY).is_some();
         let safe = !once && policy.safe(head.method(), head.header(&IDEMPOTENCY_KEY).is_some());
         let quiet = matches!(*head.method(), Method::GET | Method::HEAD | Method::OPTIONS);
@@ -97,6 +99,7 @@ impl Outgoing {
             switches,
             safe,
             spares,
+            to_stranger,
             grpc,
             minds_grpc,
         }
@@ -150,7 +153,7 @@ impl Outgoing {
         let request = Cell::new(Some(Box::new((**head).clone().map(|()| body))));
         let (told_ns, stage) = (Cell::new(0), Cell::default());
         let (copy, replay) = (None, None);
-        let Self { bodiless, worker, switches, safe, grpc, minds_grpc, .. } = *self;
+        let Self { bodiless, worker, switches, safe, to_stranger, grpc, minds_grpc, .. } = *self;
         Some(Self {
             request,
             copy,
@@ -164,6 +167,7 @@ impl Outgoing {
             switches,
             safe,
             spares: false,
+            to_stranger,
             grpc,
             minds_grpc,
         })

@@ -101,7 +101,9 @@ pub(super) async fn send(
         }
         outgoing.stage.set(Some(Stage::Head));
         match watch.limit(pin!(lease.send(*request))).await {
-            Ok(Ok(response)) => return Ok(Answer::new(lease, response)),
+            Ok(Ok(response)) => {
+                return Ok(Answer::new(lease, response, attempt.endpoint().is_believed()));
+            }
             Ok(Err(SendError::Unsent(back))) => outgoing.give_back(back),
             Ok(Err(SendError::Failed(error))) | Err(error) => {
                 let rested = rested && !lease.has_heard();

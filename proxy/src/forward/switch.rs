@@ -9,7 +9,7 @@ use outrigger_snapshot::head::ResponseHead;
 use crate::error::ProxyError;
 use crate::exchange::Reply;
 use crate::http::body::Body;
-use crate::http::normalize::normalize_response;
+use crate::http::normalize::{Marks, normalize_response};
 use crate::http::upgrade::{Switch, Upgraded};
 use crate::passage::Passage;
 use crate::pool::Lease;
@@ -17,6 +17,7 @@ use crate::pool::Lease;
 /// A 101 is passed on only if it says what was asked for (RFC 9110 §15.2.2).
 pub(super) async fn switch(
     mut parts: response::Parts,
+    marks: Marks,
     passage: Passage,
     upgrade: Option<Box<HeaderValue>>,
     idle: Option<Duration>,
@@ -31,7 +32,7 @@ pub(super) async fn switch(
     };
     let switch: Switch = switch.clone();
     let upstream = switch.socket().await.ok_or(ProxyError::UnexpectedUpgrade)?;
-    normalize_response(&mut parts.headers);
+    normalize_response(&mut parts.headers, marks);
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(header::UPGRADE, agreed);
     let head = ResponseHead::new(parts.status, parts.headers);

@@ -90,7 +90,7 @@ fn fault(sent: &Sent, grpc: bool) -> Option<(&'static str, String)> {
     };
     let (status, headers) = (answer.response.status(), answer.response.headers());
     if status.is_server_error() {
-        let said = match reason_of(headers) {
+        let said = match reason_of(headers).filter(|_| answer.believed) {
             Some(reason) => format!("the sidecar there answered {}: {reason}", status.as_u16()),
             None => format!("answered {}", status.as_u16()),
         };

@@ -162,9 +162,43 @@ pub fn strip_own_fields(head: &mut RequestHead) {
     }
 }
 
+/// Which `outrigger-*` fields of an answer go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// All: proxies say so to proxies.
+    Kept,
+    /// What failed, alone: the rest is no stranger's business.
+    Reason,
+    /// None: whoever wrote them is no proxy of the mesh.
+    Dropped,
+}
+
+impl Marks {
+    /// What is made of the fields of somebody who is believed to be of the mesh or not, on their way to a stranger or not.
+    pub fn of(believed: bool, to_stranger: bool) -> Self {
+        match (believed, to_stranger) {
+            (false, _) => Self::Dropped,
+            (true, true) => Self::Reason,
+            (true, false) => Self::Kept,
+        }
+    }
+
+    fn strip(self, headers: &mut HeaderMap) {
+        let kept = |name: &str| self == Self::Reason && name == "outrigger-reason";
+        let dropped = |name: &&HeaderName| name.as_str().starts_with(OWN_FIELDS) && !kept(name.as_str());
+        let names: Vec<HeaderName> = headers.keys().filter(dropped).cloned().collect();
+        for name in names {
+            headers.remove(&name);
+        }
+    }
+}
+
 /// Makes a response head fit to be passed on. The status and its framing rules are hyper's.
-pub fn normalize_response(headers: &mut HeaderMap) {
+pub fn normalize_response(headers: &mut HeaderMap, marks: Marks) {
     let seen = Seen::scan(headers);
+    if seen.marked && marks != Marks::Kept {
+        marks.strip(headers);
+    }
     if seen.transfer_encodings > 0 {
         // Both, and the server side would refuse the head (RFC 9112 §6.3: Transfer-Encoding wins).
         headers.remove(header::TRANSFER_ENCODING);

@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version, request};
 use libfuzzer_sys::fuzz_target;
 use outrigger_proxy::http::forwarded::{Certificate, add_forwarded};
-use outrigger_proxy::http::normalize::{normalize_request, normalize_response, normalize_trailers};
+use outrigger_proxy::http::normalize::{Marks, normalize_request, normalize_response, normalize_trailers};
 use outrigger_snapshot::head::{Authority, RequestHead};
 
 /// Fields of one head.
@@ -100,7 +100,7 @@ fn check_again(head: &RequestHead) {
 }
 
 fn check_response(mut headers: HeaderMap) {
-    normalize_response(&mut headers);
+    normalize_response(&mut headers, Marks::Dropped);
     for name in OF_THE_CONNECTION {
         assert!(!headers.contains_key(name), "{name} is passed on in a response");
     }

@@ -216,7 +216,7 @@ fn responses_leave_with_one_framing() {
         headers.iter().for_each(|(name, value)| {
             map.append(*name, HeaderValue::from_static(value));
         });
-        normalize_response(&mut map);
+        normalize_response(&mut map, Marks::Kept);
         let mut fields: Vec<_> =
             map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         fields.sort();
@@ -232,6 +232,24 @@ fn responses_leave_with_one_framing() {
     assert_eq!(normalized(&[("upgrade", "h2c"), ("trailer", "x")]), ["trailer: x"]);
 }
 
+#[test]
+fn what_proxies_say_in_answers_goes_no_further_than_they_do() {
+    let names = ["outrigger-no-retry", "outrigger-reason", "outrigger-shed", "x-other"];
+    for (believed, to_stranger, left) in [
+        (true, false, &names[..]),
+        (true, true, &["outrigger-reason", "x-other"]),
+        (false, false, &["x-other"]),
+        (false, true, &["x-other"]),
+    ] {
+        let fields = names.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")));
+        let mut headers = HeaderMap::from_iter(fields);
+        normalize_response(&mut headers, Marks::of(believed, to_stranger));
+        let mut kept: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, left, "believed: {believed}, to a stranger: {to_stranger}");
+    }
+}
+
 /// RFC 9113 §8.2.1: "A field value MUST NOT start or end with an ASCII whitespace character". HTTP/2 carries them, HTTP/1.1 drops them.
 #[test]
 fn values_lose_their_outer_blanks() {
@@ -241,6 +259,6 @@ fn values_lose_their_outer_blanks() {
 
     let mut headers = HeaderMap::new();
     headers.insert("x-a", HeaderValue::from_static(" 1 "));
-    normalize_response(&mut headers);
+    normalize_response(&mut headers, Marks::Kept);
     assert_eq!(headers["x-a"], "1");
 }

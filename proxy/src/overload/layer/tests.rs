@@ -121,6 +121,7 @@ impl Rig {
             told_ns: 0,
             story: crate::story::Stories::default().begin(Direction::Inbound, 0),
             peer: HeaderValue::from_static("127.0.0.1"),
+            to_stranger: false,
             parent: None,
         };
         ShedLayer::new(self.worker.clone()).layer(application).call(exchange)
