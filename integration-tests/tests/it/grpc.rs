@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 use outrigger_integration_tests::app::calls::{Calls, MESSAGE, Manner};
 use outrigger_integration_tests::client::{self, Answer, Body, Connection};
+use outrigger_integration_tests::frames::{DATA, END_STREAM, Frame, FrameApp};
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{Mesh, Metrics, Proxy};
 
@@ -107,6 +108,29 @@ async fn what_a_caller_did_wrong_and_what_is_too_much_says_nothing_about_an_endp
             assert_eq!(app.seen(), 100);
             assert_eq!(count(&shop, &["outrigger_ejections_total"]).await, 0, "{manner:?}");
         }
+    }
+}
+
+/// What applications send that find out late: the status comes in frames of its own after the head, and the first message commits it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_in_trailers_is_tried_again_until_the_first_message() {
+    const NOTHING: Option<&[u8]> = None;
+    for (data, again) in [(NOTHING, 1), (Some(b""), 1), (Some(b"\0\0\0\0\x02ok"), 0)] {
+        let app = FrameApp::start(move |number, stream| {
+            let head = [(":status", "200"), ("content-type", "application/grpc")];
+            let status = if number == 0 { "14" } else { "0" };
+            let mut frames = vec![Frame::headers(stream, 0, &head)];
+            frames.extend(data.map(|data| Frame::new(DATA, 0, stream, data)));
+            frames.push(Frame::headers(stream, END_STREAM, &[("grpc-status", status)]));
+            frames
+        })
+        .await;
+        let policy = "retry: {idempotent: true, budget: {percent: 100}}";
+        let (_mesh, shop) = mesh(&[app.addr], policy).await;
+        let answers = calls(shop.outbound, 1).await;
+        assert_eq!(status(&answers[0]), if again == 1 { "0" } else { "14" }, "{data:?}");
+        let retries = count(&shop, &["outrigger_retries_total", "reason=\"grpc_status\""]).await;
+        assert_eq!(retries, again, "{data:?}");
     }
 }
 

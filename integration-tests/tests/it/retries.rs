@@ -110,8 +110,9 @@ async fn others_are_asked_at_once_while_one_wants_to_be_left_alone() {
     for seconds in ["2", "1000000000000000000000000000000", "soon"] {
         let head = format!("HTTP/1.1 503 Busy\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n");
         let (away, good) = (RawApp::start(head.as_bytes(), End::Stay).await, App::start("cart").await);
-        let policy =
-            format!("balance: {{policy: RoundRobin}}\n  retry: {{budget: {{percent: 100}}}}\n  {ONLY_RETRIES}");
+        let policy = format!(
+            "balance: {{policy: RoundRobin}}\n  retry: {{budget: {{percent: 100}}}}\n  {ONLY_RETRIES}"
+        );
         let (_mesh, shop) = mesh(&[away.addr, good.addr], &policy).await;
         for _ in 0..20 {
             let begun = Instant::now();
@@ -142,7 +143,8 @@ async fn retries_stay_within_their_budget() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_take_nobodys_turn() {
     let (good, bad) = (App::start("cart").await, RawApp::start(UNAVAILABLE, End::Stay).await);
-    let policy = "balance: {policy: RoundRobin}\n  ejection: {maxPercent: 0}\n  retry: {budget: {percent: 100}}";
+    let policy =
+        "balance: {policy: RoundRobin}\n  ejection: {maxPercent: 0}\n  retry: {budget: {percent: 100}}";
     let (_mesh, shop) = mesh(&[good.addr, bad.addr], policy).await;
     for _ in 0..40 {
         let answer = client::fetch(shop.outbound, "cart", "/").await.unwrap();

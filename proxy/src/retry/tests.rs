@@ -92,9 +92,7 @@ fn an_upstream_is_not_asked_before_it_wants_to_be() {
 #[test]
 fn without_attempts_only_what_was_not_sent_goes_again() {
     let none = RetryPolicy::new(&Retry { attempts: 0, ..Retry::default() }, None);
-    for (policy, stale) in
-        [(none, Verdict::Done), (RetryPolicy::never(), again(Reason::Reset, false, 0))]
-    {
+    for (policy, stale) in [(none, Verdict::Done), (RetryPolicy::never(), again(Reason::Reset, false, 0))] {
         let judge = |ended| policy.judge(ended, true, (0, 0), Pushback::Unsaid, 0);
         for ended in [Ended::Broken, Ended::Status(503), Ended::Refused, Ended::RefusedAgain] {
             assert_eq!(judge(ended), Verdict::Done, "{ended:?}");
