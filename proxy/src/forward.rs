@@ -107,7 +107,7 @@ struct Answer {
     response: Response<Incoming>,
     /// Taken from its body already.
     ahead: Option<Box<Frame<Bytes>>>,
-    /// It is a gRPC call's that may be tried again.
+    /// It is a gRPC call's, and what the first of its body says was waited for.
     held: bool,
     /// Who wrote it is believed to be a proxy of the mesh.
     believed: bool,
@@ -168,7 +168,7 @@ impl Prepared {
                         let deadline_ns = self.course.deadline_ns;
                         let aside = Aside { worker, cluster, resolution, outgoing, parent, key, deadline_ns };
                         // Boxed, as it is rare: every request's future would have room for it.
-                        Box::pin(beside(aside, own, &mut self.course.tries)).await
+                        Box::pin(beside(aside, own, &attempt, &mut self.course.tries)).await
                     }
                 }
             };
@@ -193,9 +193,9 @@ impl Prepared {
             if let (Pushback::Away(away_ms), Ended::Shed { .. } | Ended::Status(500..)) = (pushback, ended) {
                 attempt.endpoint().is_away(away_ms, now_ns);
             }
-            self.tell(number, &sent, attempt.endpoint(), now_ns);
+            self.course.outgoing.ended(&self.cluster, number, &sent, attempt.endpoint(), now_ns);
             let Some(wait_ns) = self.again(worker, ended, pushback, now_ns) else {
-                return self.over(sent, attempt, stage, now_ns);
+                return self.over(number, sent, attempt, stage, now_ns);
             };
             drop(attempt);
             let next_ns = clock::now_ns().saturating_add(wait_ns);
@@ -217,9 +217,10 @@ impl Prepared {
         pick(worker, &self.cluster, self.key, tries, picks, now_ns)
     }
 
-    /// There is no other try; the last was at `stage`.
+    /// There is no other try; the one of this number, whose answer is passed on, was at `stage`.
     fn over(
         &self,
+        number: u16,
         sent: Sent,
         attempt: Attempt,
         stage: Option<Stage>,
@@ -233,15 +234,15 @@ impl Prepared {
             if tries.counted + tries.uncounted > 0 {
                 self.course.shard().seldom().retry_answers.add(1);
             }
-            self.settle(now_ns);
+            self.settle(number, now_ns);
         }
         sent.map(|answer| (attempt, answer)).map_err(|failed| failed.error)
     }
 
-    /// Whether a 200 may still turn out to be a failure that is worth another try.
+    /// Whether a 200 may still turn out to be a failure that is worth another try, and nobody has waited for that yet.
     fn holds_back(&self, sent: &Sent) -> bool {
-        let ok = sent.as_ref().is_ok_and(|answer| answer.response.status() == StatusCode::OK);
-        ok && self.course.outgoing.minds_grpc
+        let open = |answer: &Answer| answer.response.status() == StatusCode::OK && !answer.held;
+        sent.as_ref().is_ok_and(|answer| open(answer)) && self.course.outgoing.minds_grpc
     }
 
     /// Whether it is sent again, and after how many nanoseconds.

@@ -259,9 +259,10 @@ impl Story {
         self.ends(|_| Ending::by(UPSTREAM_GRPC_STATUS, said(), at_ns));
     }
 
-    /// The answer to its last try is passed on, such as it is.
-    pub fn settles(&self, at_ns: u64) {
-        let culprit = self.0.borrow().tries.last().and_then(|last| last.culprit.clone());
+    /// The answer to the try of this number is passed on, such as it is; one for which there was no room counts as the last.
+    pub fn settles(&self, number: u16, at_ns: u64) {
+        let number = number.min(self.last());
+        let culprit = self.0.borrow().tries.get(usize::from(number)).and_then(|tried| tried.culprit.clone());
         if let Some(culprit) = culprit {
             let mishap = MISHAPS.into_iter().find(|mishap| mishap.reason == culprit.reason);
             self.ends(|_| Ending::by(mishap.unwrap_or(UPSTREAM_STATUS), culprit.said, at_ns));

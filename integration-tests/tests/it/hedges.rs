@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use outrigger_integration_tests::app::calls::{Calls, MESSAGE, Manner};
 use outrigger_integration_tests::app::faulty::Faulty;
 use outrigger_integration_tests::app::relay::Relay;
 use outrigger_integration_tests::app::slots::Slots;
 use outrigger_integration_tests::load::{Plan, Report};
 use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{App, Load, Mesh, Proxy, client, eventually};
+use outrigger_integration_tests::{App, Load, Mesh, Metrics, Proxy, client, eventually};
 
 use crate::config::{all, backend_policy, service, service_of};
 use crate::retries::count;
+
+/// As many as are worth it, and no retries.
+const NO_RETRIES: &str = "retry: {attempts: 0, budget: {percent: 100, floor: {count: 1000, interval: 1s}}}";
 
 /// Requests a second to each of two services.
 const RATE: u32 = 250;
@@ -208,4 +212,93 @@ async fn a_hedge_needs_no_retries_and_says_how_much_time_is_left_by_then() {
         .into();
     left.sort_unstable();
     assert!(left[0] <= 700 && left[1] > 700, "{left:?}");
+}
+
+/// What a try comes to that is not returned says as much of its endpoint as any, be it the hedge or the first; and its connection is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_that_fails_beside_another_is_held_against_its_endpoint() {
+    const SERVICES: usize = 16;
+    // It fails after 20 ms, when a hedge is under way, and long before the other answers.
+    let (bad, good) = (Faulty::start().await, Slots::start(1_000, || Duration::from_millis(300)).await);
+    let mesh = Mesh::new();
+    // By chance the first try goes to either.
+    let policy = format!("hedge: {{minDelay: 10ms}}\n  ejection: {{consecutive: 1}}\n  {NO_RETRIES}");
+    let mut resources = vec![service("shop", &[])];
+    for index in 0..SERVICES {
+        let name = format!("cart{index}");
+        resources.extend([service(&name, &[bad.addr, good.addr]), backend_policy(&name, &policy)]);
+    }
+    mesh.publish(&all(&resources));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    for index in 0..SERVICES {
+        let answer = client::fetch(shop.outbound, &format!("cart{index}"), "/busy").await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let asked = bad.executions(0).len();
+    assert_eq!(asked, SERVICES, "one try of each");
+    let won = count(&shop, &["outrigger_hedge_wins_total"]).await;
+    assert!(0 < won && won < SERVICES as u64, "{won} first tries failed, and some hedges");
+    assert_eq!(count(&shop, &["outrigger_ejections_total", "consecutive"]).await, SERVICES as u64);
+    assert_eq!(count(&shop, &["outrigger_endpoint_failures_total"]).await, SERVICES as u64);
+    let open = Metrics::of(shop.metrics)
+        .await
+        .expect("metrics are served")
+        .sum(&["outrigger_upstream_connections "]);
+    assert_eq!(open, 2 * SERVICES as u64, "those of answers that nobody saw, too");
+    let failures = client::page(shop.admin, "/debug/failures").await.unwrap().json();
+    assert_eq!(failures["found"], 0, "no request has failed: {failures}");
+}
+
+/// A call that a hedge cannot answer waits for the other try, wherever the hedge says that it has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_not_lost_to_a_hedge_that_fails() {
+    for failing in [Manner::InTrailers(14), Manner::InHead(14)] {
+        let slow = Calls::start(Manner::Well(Duration::from_millis(300))).await;
+        let failing = Calls::start(failing).await;
+        let mesh = Mesh::new();
+        let policy = "balance: {policy: RoundRobin}\n  ejection: {maxPercent: 0}\n  breaker: {failurePercent: 0}\n  \
+                      hedge: {percentile: 50, minDelay: 50ms}\n  retry: {attempts: 0, idempotent: true, \
+                      budget: {percent: 100, floor: {count: 1000, interval: 1s}}}";
+        let cart = service_of("cart", "GRPC", &[slow.addr, failing.addr]);
+        mesh.publish(&all(&[service("shop", &[]), cart, backend_policy("cart", policy)]));
+        let shop = mesh.proxy("shop").await;
+        shop.ready().await;
+        let mut answered = 0;
+        for _ in 0..10 {
+            let mut call = client::request2(Method::POST, "cart", "/shop.Cart/Add", MESSAGE);
+            let grpc = HeaderValue::from_static("application/grpc");
+            call.headers_mut().insert(HeaderName::from_static("content-type"), grpc);
+            let answer = client::send(shop.outbound, call).await.unwrap();
+            let status = answer.headers.get("grpc-status").or(answer.trailers.get("grpc-status"));
+            answered += usize::from(status.is_some_and(|status| status == "0"));
+        }
+        let (hedges, won) = (
+            count(&shop, &["outrigger_hedges_total"]).await,
+            count(&shop, &["outrigger_hedge_wins_total"]).await,
+        );
+        println!("{answered} of 10 answered, {hedges} hedges, {won} won");
+        assert!(hedges >= 1 && won == 0 && failing.seen() >= hedges, "{hedges} hedges, {won} won");
+        assert!(answered as u64 >= hedges, "{answered} answered, {hedges} of them hedged");
+        assert_eq!(count(&shop, &["outrigger_endpoint_failures_total"]).await, failing.seen());
+    }
+}
+
+/// So that whoever has too much to do lets go of it first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hedge_says_that_it_is_no_first_try() {
+    let (one, two) = (Faulty::start().await, Faulty::start().await);
+    let mesh = Mesh::new();
+    let policy = format!("timeouts: {{request: 500ms}}\n  hedge: {{minDelay: 50ms}}\n  {NO_RETRIES}");
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[one.addr, two.addr]),
+        backend_policy("cart", &policy),
+    ]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    client::fetch(shop.outbound, "cart", "/hold").await.unwrap();
+    let mut said = [&one, &two].map(|app| app.executions(0)[0].fields.get("outrigger-attempt").cloned());
+    said.sort_unstable();
+    assert_eq!(said, [None, Some("2".to_owned())]);
 }

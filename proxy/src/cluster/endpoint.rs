@@ -2,6 +2,7 @@
 //!
 //! Every worker shares it. Weight and zone are the plan's business and stand in the [`EndpointSet`](super::balance::EndpointSet).
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -192,7 +193,7 @@ impl Endpoint {
 pub struct InFlight {
     endpoint: Arc<Endpoint>,
     generation: u16,
-    recorded: bool,
+    recorded: Cell<bool>,
 }
 
 impl InFlight {
@@ -201,7 +202,7 @@ impl InFlight {
         endpoint.in_flight.fetch_add(1, Relaxed);
         endpoint.requests.fetch_add(1, Relaxed);
         let generation = endpoint.standing().generation;
-        Self { endpoint, generation, recorded: false }
+        Self { endpoint, generation, recorded: Cell::new(false) }
     }
 
     /// Where the request goes.
@@ -212,25 +213,25 @@ impl InFlight {
     /// Records the answer `rtt_ns` after sending, at `now_ns` (nanoseconds since the process started), while its body goes on.
     /// Call it at the response head: the length of a stream says nothing about the endpoint. Only the first outcome feeds the
     /// latency; a [`Outcome::Failure`] that follows it, such as a body cut short, still counts as a failure.
-    pub fn answered(&mut self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
+    pub fn answered(&self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
         let fails = matches!(outcome, Outcome::Failure | Outcome::Unreachable);
-        if !self.recorded || fails {
+        if !self.recorded.get() || fails {
             let slow = outcome == Outcome::Success && self.endpoint.cluster.is_slow(rtt_ns);
-            let report = Report { generation: self.generation, outcome, slow, again: self.recorded };
+            let report = Report { generation: self.generation, outcome, slow, again: self.recorded.get() };
             self.endpoint.record(report, rtt_ns, now_ns);
         }
-        self.recorded = true;
+        self.recorded.set(true);
     }
 
     /// The request is over. `outcome` counts as in [`InFlight::answered`].
-    pub fn finish(mut self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
+    pub fn finish(self, outcome: Outcome, rtt_ns: u64, now_ns: u64) {
         self.answered(outcome, rtt_ns, now_ns);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if !self.recorded {
+        if !self.recorded.get() {
             self.endpoint.health.lost(&self.endpoint.cluster, self.generation);
         }
         self.endpoint.in_flight.fetch_sub(1, Relaxed);
@@ -264,7 +265,7 @@ mod tests {
     fn in_flight_ends_however_the_request_ends() {
         let endpoint = endpoint();
         let first = InFlight::start(endpoint.clone());
-        let mut second = InFlight::start(endpoint.clone());
+        let second = InFlight::start(endpoint.clone());
         assert_eq!((endpoint.in_flight(), endpoint.requests()), (2, 2));
         drop(first);
         second.answered(Outcome::Success, MS, MS);
@@ -296,12 +297,12 @@ mod tests {
     #[test]
     fn only_the_first_outcome_is_latency_but_a_late_failure_still_counts() {
         let endpoint = endpoint();
-        let mut request = InFlight::start(endpoint.clone());
+        let request = InFlight::start(endpoint.clone());
         request.answered(Outcome::Success, MS, MS);
         request.finish(Outcome::Success, 500 * MS, 500 * MS);
         assert!(endpoint.cost_ns(500 * MS).unwrap() <= MS, "the body's length is not latency");
 
-        let mut request = InFlight::start(endpoint.clone());
+        let request = InFlight::start(endpoint.clone());
         request.answered(Outcome::Success, MS, 500 * MS);
         request.finish(Outcome::Failure, 2 * MS, 501 * MS);
         assert_eq!(endpoint.failures(), 1);

@@ -77,7 +77,7 @@ fn a_story_is_told_in_sentences() {
         said(&|story| {
             let number = sent(story);
             story.attempt(number, |attempted| attempted.culprit = Some(Box::new(culprit.clone())));
-            story.settles(2);
+            story.settles(story.last(), 2);
         }),
         "GET cart/pay got 503: answered 503. It was sent once, last to 10.0.0.7:80: answered 503 (endpoint healthy, breaker \
          closed)."

@@ -1,15 +1,16 @@
-//! A second try beside the first, where the first takes longer than most. The first answer wins, and the other try is given up.
+//! A second try beside the first, where the first takes longer than most. The first good answer wins, and the other try is given up.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use futures_util::future::{Either, select};
+use http::StatusCode;
 
-use super::answered::outcome;
+use super::answered::{outcome, peek};
 use super::course::{Course, Tries};
 use super::outgoing::Outgoing;
-use super::send::{Failed, send};
+use super::send::{Failed, discard, send};
 use super::watch::Watch;
 use super::{Answer, Prepared, budget, permit, pick};
 use crate::clock;
@@ -21,6 +22,9 @@ use crate::passage::Attempt;
 use crate::plan::Resolution;
 use crate::sweep::Timer;
 use crate::worker::Worker;
+
+/// What a hedge says that it is: as little a first try as a retry, which whoever has too much to do lets go of before others.
+const HEDGE_NUMBER: u32 = 2;
 
 pub(super) type Sent = Result<Box<Answer>, Box<Failed>>;
 
@@ -73,23 +77,30 @@ pub(super) fn alone(
     })
 }
 
-/// Sends a request a second time, elsewhere, if that may be; gives back what was answered first, and the second try if it was that.
+/// Sends a request a second time, elsewhere, if that may be, beside its `first` try, which is `own`; gives back what it came to, and the
+/// second try if that is its own.
 pub(super) async fn beside(
     aside: Aside<'_>,
     own: Pin<&mut impl Future<Output = Sent>>,
+    first: &Attempt,
     tries: &mut Tries,
 ) -> (Option<Box<Attempt>>, Sent) {
-    let Aside { worker, cluster, resolution, .. } = aside;
+    let Aside { worker, cluster, resolution, outgoing, .. } = aside;
     let Some((attempt, twin)) = start(&aside, tries) else { return (None, own.await) };
     let seldom = resolution.stats().shard(worker.index).seldom();
     seldom.hedges.add(1);
     let mut watch = Watch::new(worker, cluster, &resolution.rule, &Body::Empty, attempt.started_ns());
-    let second = send(worker, cluster, &attempt, &twin, &mut watch, false);
-    let won = race(own, second, twin.grpc).await;
+    let won = {
+        let own = pin!(judged(own, twin.grpc));
+        let second = pin!(judged(send(worker, cluster, &attempt, &twin, &mut watch, false), twin.grpc));
+        let one = Runner { cluster, attempt: first, outgoing, sent: own };
+        let two = Runner { cluster, attempt: &attempt, outgoing: &twin, sent: second };
+        race(one, two).await
+    };
     match won {
         Either::Left(sent) => (None, sent),
         Either::Right(sent) => {
-            seldom.hedge_wins.add(1);
+            seldom.hedge_wins.add(u64::from(is_good(&sent, twin.grpc)));
             (Some(Box::new(attempt)), sent)
         }
     }
@@ -100,7 +111,7 @@ fn start(aside: &Aside<'_>, tries: &mut Tries) -> Option<(Attempt, Outgoing)> {
     let Aside { worker, cluster, resolution, outgoing, parent, key, deadline_ns } = aside;
     let picks = &resolution.stats().shard(worker.index).picks;
     let now_ns = clock::now_ns();
-    let twin = outgoing.twin()?;
+    let mut twin = outgoing.twin()?;
     let (endpoint, _) = pick(worker, cluster, *key, tries, picks, now_ns).ok().filter(|(_, known)| !known)?;
     let slowest = cluster.hedge.as_ref().map_or(0, |hedge| 100 - hedge.percentile.min(100));
     if !cluster.load.retries.withdraw_hedge(&budget(cluster, *parent), slowest.into(), now_ns) {
@@ -108,23 +119,64 @@ fn start(aside: &Aside<'_>, tries: &mut Tries) -> Option<(Attempt, Outgoing)> {
     }
     let permit = permit(worker, cluster, now_ns).ok()?;
     twin.begins(endpoint.address(), now_ns, true);
+    twin.number(HEDGE_NUMBER);
     Some((Attempt::start(endpoint, permit, now_ns, *deadline_ns), twin))
 }
 
-/// Whichever succeeds first; if neither does, whichever fails last.
-async fn race(
-    first: impl Future<Output = Sent> + Unpin,
-    second: impl Future<Output = Sent>,
-    grpc: bool,
-) -> Either<Sent, Sent> {
-    let good = |sent: &Sent| {
-        let answered = sent.as_ref().is_ok_and(|answer| !answer.response.status().is_server_error());
-        answered && !(grpc && matches!(outcome(sent, grpc), Some(Outcome::Failure | Outcome::Overloaded)))
-    };
-    match select(first, pin!(second)).await {
-        Either::Left((sent, _)) if good(&sent) => Either::Left(sent),
-        Either::Left((_, second)) => Either::Right(second.await),
-        Either::Right((sent, _)) if good(&sent) => Either::Right(sent),
-        Either::Right((_, first)) => Either::Left(first.await),
+/// One of two tries that are under way.
+struct Runner<'a, F> {
+    cluster: &'a Cluster,
+    attempt: &'a Attempt,
+    outgoing: &'a Outgoing,
+    sent: Pin<&'a mut F>,
+}
+
+impl<F> Runner<'_, F> {
+    /// It has come to nothing, and the other goes on. That says as much of its endpoint as if there were no other.
+    async fn fails(self, sent: Sent) {
+        let Self { cluster, attempt, outgoing, .. } = self;
+        let now_ns = clock::now_ns();
+        if let Some(outcome) = outcome(&sent, outgoing.grpc) {
+            attempt.answered(outcome, now_ns);
+        }
+        outgoing.ended(cluster, outgoing.try_number.get(), &sent, attempt.endpoint(), now_ns);
+        if let Ok(answer) = sent {
+            discard(answer).await;
+        }
     }
+}
+
+/// Whichever succeeds first, and the other is given up; if neither does, whichever fails last.
+async fn race<F: Future<Output = Sent>, G: Future<Output = Sent>>(
+    mut one: Runner<'_, F>,
+    mut two: Runner<'_, G>,
+) -> Either<Sent, Sent> {
+    let grpc = two.outgoing.grpc;
+    let ended = match select(one.sent.as_mut(), two.sent.as_mut()).await {
+        Either::Left((sent, _)) => Either::Left(sent),
+        Either::Right((sent, _)) => Either::Right(sent),
+    };
+    match ended {
+        Either::Left(sent) if !is_good(&sent, grpc) => {
+            one.fails(sent).await;
+            Either::Right(two.sent.await)
+        }
+        Either::Right(sent) if !is_good(&sent, grpc) => {
+            two.fails(sent).await;
+            Either::Left(one.sent.await)
+        }
+        good => good,
+    }
+}
+
+/// A try with as much of its answer as says whether it is good: a gRPC call may yet fail in its trailers.
+async fn judged(sent: impl Future<Output = Sent>, grpc: bool) -> Sent {
+    let sent = sent.await;
+    let open = grpc && sent.as_ref().is_ok_and(|answer| answer.response.status() == StatusCode::OK);
+    if open { peek(sent).await } else { sent }
+}
+
+fn is_good(sent: &Sent, grpc: bool) -> bool {
+    let answered = sent.as_ref().is_ok_and(|answer| !answer.response.status().is_server_error());
+    answered && !(grpc && matches!(outcome(sent, grpc), Some(Outcome::Failure | Outcome::Overloaded)))
 }

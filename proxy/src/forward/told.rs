@@ -52,30 +52,36 @@ impl Outgoing {
             (attempted.ready_ns, attempted.reused) = (now_ns, reused);
         });
     }
-}
 
-impl Prepared {
-    /// A try has ended at `now_ns`.
-    pub(super) fn tell(&self, number: u16, sent: &Sent, endpoint: &Endpoint, now_ns: u64) {
-        let outgoing = &self.course.outgoing;
+    /// The try of this number has ended at `now_ns`.
+    pub(super) fn ended(
+        &self,
+        cluster: &Cluster,
+        number: u16,
+        sent: &Sent,
+        endpoint: &Endpoint,
+        now_ns: u64,
+    ) {
         let status = sent.as_ref().map_or(0, |answer| answer.response.status().as_u16());
-        let culprit = fault(sent, outgoing.grpc).map(|(reason, said)| {
+        let culprit = fault(sent, self.grpc).map(|(reason, said)| {
             Box::new(Culprit {
                 reason,
                 said,
                 endpoint: describe(endpoint, now_ns, None),
-                breaker: self.cluster.breaker.state().phase.name(),
-                zone: zone(&self.cluster, endpoint),
+                breaker: cluster.breaker.state().phase.name(),
+                zone: zone(cluster, endpoint),
             })
         });
-        outgoing.story.attempt(number, |attempted| {
+        self.story.attempt(number, |attempted| {
             (attempted.ended_ns, attempted.status, attempted.culprit) = (now_ns, status, culprit);
         });
     }
+}
 
-    /// The answer that is passed on is what the last try has come to; that may be a failure all the same.
-    pub(super) fn settle(&self, now_ns: u64) {
-        self.course.outgoing.story.settles(now_ns);
+impl Prepared {
+    /// The answer that is passed on is what the try of this number has come to; that may be a failure all the same.
+    pub(super) fn settle(&self, number: u16, now_ns: u64) {
+        self.course.outgoing.story.settles(number, now_ns);
     }
 }
 

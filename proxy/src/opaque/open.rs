@@ -64,7 +64,7 @@ pub(super) async fn open(
         let started_ns = clock::now_ns();
         let permit = permit(worker, cluster, started_ns)?;
         let (endpoint, known) = pick(worker, cluster, key, &mut tries, &shard.picks, started_ns)?;
-        let mut attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
+        let attempt = Attempt::start(endpoint, permit, started_ns, u64::MAX);
         let error = match reach(worker, cluster, attempt.endpoint(), header.as_deref(), started_ns).await {
             Ok(stream) => {
                 attempt.answered(Outcome::Success, clock::now_ns());
