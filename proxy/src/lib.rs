@@ -34,6 +34,7 @@ pub mod logging;
 pub mod memory;
 pub mod opaque;
 pub mod original_dst;
+pub mod otlp;
 pub mod overload;
 pub mod overview;
 pub mod passage;

@@ -240,6 +240,11 @@ impl Worker {
         mixed ^ (mixed >> 31)
     }
 
+    /// Whether anyone may be told of a request once it is over.
+    pub fn is_listened_to(&self) -> bool {
+        self.traces.is_some() || self.access_log.is_some()
+    }
+
     /// A request is over at `now_ns`: tells of it whoever is to know.
     pub fn tells(&self, told: &Told, status: Option<u16>, now_ns: u64) {
         if told.is_failure(status) {

@@ -45,6 +45,7 @@ mod parting;
 mod places;
 mod ports;
 mod quarantine;
+mod receiver;
 mod refusals;
 mod replays;
 mod reports;

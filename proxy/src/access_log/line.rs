@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Format;
 use crate::clock;
 use crate::story::Told;
 
@@ -12,7 +11,7 @@ use crate::story::Told;
 #[derive(Debug)]
 pub struct Lines {
     text: String,
-    format: Format,
+    words: bool,
     /// What time it was when the first of them began, on both clocks.
     now: (Duration, u64),
     second: Second,
@@ -26,9 +25,14 @@ struct Second {
 }
 
 impl Lines {
-    /// None.
-    pub fn new(format: Format) -> Self {
-        Self { text: String::new(), format, now: (Duration::ZERO, 0), second: Second::default() }
+    /// None yet, each of which will be an object of JSON.
+    pub fn of_json() -> Self {
+        Self { text: String::new(), words: false, now: (Duration::ZERO, 0), second: Second::default() }
+    }
+
+    /// None yet, for people.
+    pub fn of_words() -> Self {
+        Self { words: true, ..Self::of_json() }
     }
 
     /// How long they are.
@@ -59,10 +63,7 @@ impl Lines {
         let seen =
             Seen { told, failed, status, now_ns, time: &self.second.text, micros: came.subsec_micros() };
         // A text takes whatever is written into it.
-        let _ = match self.format {
-            Format::Json => seen.json(&mut self.text),
-            Format::Text => seen.words(&mut self.text),
-        };
+        let _ = if self.words { seen.words(&mut self.text) } else { seen.json(&mut self.text) };
         self.text.push('\n');
     }
 }
@@ -140,7 +141,12 @@ impl Seen<'_> {
             write!(out, ",\"network.peer.address\":\"{}\"", endpoint.ip().to_canonical())?;
             write!(out, ",\"network.peer.port\":{}", endpoint.port())?;
         }
-        write!(out, ",\"outrigger.release\":{}}}", told.release.0)
+        write!(out, ",\"outrigger.release\":{}", told.release.0)?;
+        for (name, value) in told.labels() {
+            text(out, name, &value);
+        }
+        out.push('}');
+        Ok(())
     }
 
     fn words(&self, out: &mut String) -> std::fmt::Result {
@@ -175,6 +181,10 @@ impl Seen<'_> {
         }
         if let Some(endpoint) = self.endpoint() {
             write!(out, " to={endpoint}")?;
+        }
+        for (name, value) in told.labels() {
+            write!(out, " {name}=")?;
+            word(out, &value);
         }
         Ok(())
     }

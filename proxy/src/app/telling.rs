@@ -10,10 +10,11 @@ use super::listeners::Listeners;
 use crate::access_log::writer::Writer;
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::config::Config;
+use crate::otlp::Teller;
 use crate::overview::{self, Overview};
 use crate::report::{Calls, Reporter, Traffic, latest};
 use crate::state_dir::StateDir;
-use crate::traces::export::{Export, Teller};
+use crate::traces::export::Export;
 
 /// Says what runs here to whoever the flags name, if anyone.
 pub(super) fn start_reports(config: &Config, overview: &Rc<Overview>) {
@@ -49,8 +50,10 @@ impl Tellers {
             zone: config.zone.clone(),
             gateway: config.gateway.is_some(),
         };
-        let traces = config.traces.as_ref().map(|traces| Export::start(traces, teller)).transpose()?;
-        let log = config.access_log.clone().map(|log| Writer::start(log.target, log.choice)).transpose()?;
+        let traces = config.traces.as_ref();
+        let traces = traces.map(|traces| Export::start(traces, teller.clone())).transpose()?;
+        let log = config.access_log.clone();
+        let log = log.map(|log| Writer::start(log.target, log.choice, teller)).transpose()?;
         Ok(Self { traces, access_log: log })
     }
 

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::kept::Kept;
-use crate::clock;
+use crate::otlp;
+use crate::otlp::times::Times;
 use crate::story::Attempted;
 use crate::telemetry::metrics::Direction;
 
@@ -22,28 +22,17 @@ pub(super) struct Spans {
     scope: InstrumentationScope,
     /// What its clients call is what this proxy serves, be it a gateway's outbound side.
     serves: bool,
-    /// What time it was, on both clocks.
-    now: (SystemTime, u64),
+    times: Times,
 }
 
 impl Spans {
     pub(super) fn new(gateway: bool) -> Self {
-        let scope =
-            InstrumentationScope::builder("outrigger-proxy").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { scope, serves: gateway, now: (SystemTime::now(), clock::now_ns()) }
+        Self { scope: otlp::scope(), serves: gateway, times: Times::now() }
     }
 
     /// The clocks drift: what time it is, anew.
     pub(super) fn tick(&mut self) {
-        self.now = (SystemTime::now(), clock::now_ns());
-    }
-
-    /// The time of day at `at_ns` on [`clock`].
-    fn time(&self, at_ns: u64) -> SystemTime {
-        let (now, now_ns) = self.now;
-        let ago = Duration::from_nanos(now_ns.saturating_sub(at_ns));
-        let ahead = Duration::from_nanos(at_ns.saturating_sub(now_ns));
-        now.checked_sub(ago).unwrap_or(now) + ahead
+        self.times = Times::now();
     }
 
     /// Adds the span of a request and those of its tries.
@@ -54,7 +43,6 @@ impl Spans {
         attributes.extend(request(kept));
         let mut span = self.span(kept, kept.trace.span, kept.trace.parent, kind, attributes);
         span.parent_span_is_remote = kept.trace.parent != 0;
-        (span.start_time, span.end_time) = (self.time(kept.started_ns), self.time(kept.ended_ns));
         if let Some((_, said)) = &kept.failure {
             span.status = Status::error(said.clone());
         }
@@ -71,11 +59,11 @@ impl Spans {
         let mut span = self.span(kept, id, kept.trace.span, SpanKind::Client, attributes);
         // A try that was given up has no end of its own: its request's is.
         let ended_ns = if attempted.ended_ns == 0 { kept.ended_ns } else { attempted.ended_ns };
-        (span.start_time, span.end_time) = (self.time(attempted.started_ns), self.time(ended_ns));
+        (span.start_time, span.end_time) = (self.times.of(attempted.started_ns), self.times.of(ended_ns));
         let milestones =
             [("connected", attempted.tcp_ns), ("tls", attempted.tls_ns), ("sent", attempted.ready_ns)];
         for (name, at_ns) in milestones.into_iter().filter(|(_, at_ns)| *at_ns != 0) {
-            span.events.events.push(Event::new(name, self.time(at_ns), Vec::new(), 0));
+            span.events.events.push(Event::new(name, self.times.of(at_ns), Vec::new(), 0));
         }
         if let Some(culprit) = &attempted.culprit {
             span.status = Status::error(culprit.said.clone());
@@ -92,8 +80,8 @@ impl Spans {
             parent_span_is_remote: false,
             span_kind: kind,
             name: name(kept),
-            start_time: self.now.0,
-            end_time: self.now.0,
+            start_time: self.times.of(kept.started_ns),
+            end_time: self.times.of(kept.ended_ns),
             attributes,
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
@@ -127,6 +115,7 @@ fn named(kept: &Kept) -> Vec<KeyValue> {
     let (name, port) = kept.text.server();
     attributes.push(KeyValue::new("server.address", name.to_owned()));
     attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
+    attributes.extend(kept.labels.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone())));
     attributes
 }
 

@@ -1,4 +1,5 @@
 use super::super::Config;
+use super::super::otlp::OtlpProtocol;
 use super::*;
 
 fn read(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Option<Traces>, String> {
@@ -19,7 +20,10 @@ fn nobody_is_told_unless_someone_says_whom() {
     assert_eq!(read(&[], &[AT, ("OTEL_SDK_DISABLED", "True")]), Ok(None));
     assert_eq!(read(&[], &[AT, ("OTEL_TRACES_EXPORTER", "none")]), Ok(None));
     let traces = read(&[], &[AT]).unwrap().unwrap();
-    assert_eq!((traces.endpoint.as_str(), traces.protocol), ("http://collector:4317", Otlp::Grpc));
+    assert_eq!(
+        (traces.to.endpoint.as_str(), traces.to.protocol),
+        ("http://collector:4317", OtlpProtocol::Grpc)
+    );
     assert_eq!(traces.choice.sampler, Sampler::ratio(0.01, true));
     assert_eq!((traces.choice.slow_ns, traces.delay), (1_000_000_000, Duration::from_secs(5)));
     assert_eq!((traces.queue, traces.batch), (2_048, 512));
@@ -33,15 +37,15 @@ fn endpoints_are_those_of_the_specification() {
     let (http, flag) =
         (("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"), ["--otlp", "http://typed:4317"]);
     for (arguments, variables, endpoint, protocol) in [
-        (&[][..], &[base][..], "https://collector:4318/base/v1/traces", Otlp::Http),
-        (&[], &[base, own], "https://traces/mine", Otlp::Http),
-        (&[], &[base, own, grpc], "https://traces/mine", Otlp::Grpc),
-        (&[], &[base, grpc, http], "https://collector:4318/base/v1/traces", Otlp::Http),
-        (&flag, &[base, own], "http://typed:4317", Otlp::Grpc),
-        (&flag, &[base, http], "http://typed:4317/v1/traces", Otlp::Http),
+        (&[][..], &[base][..], "https://collector:4318/base/v1/traces", OtlpProtocol::Http),
+        (&[], &[base, own], "https://traces/mine", OtlpProtocol::Http),
+        (&[], &[base, own, grpc], "https://traces/mine", OtlpProtocol::Grpc),
+        (&[], &[base, grpc, http], "https://collector:4318/base/v1/traces", OtlpProtocol::Http),
+        (&flag, &[base, own], "http://typed:4317", OtlpProtocol::Grpc),
+        (&flag, &[base, http], "http://typed:4317/v1/traces", OtlpProtocol::Http),
     ] {
         let traces = read(arguments, variables).unwrap().unwrap();
-        assert_eq!((traces.endpoint.as_str(), traces.protocol), (endpoint, protocol), "{variables:?}");
+        assert_eq!((traces.to.endpoint.as_str(), traces.to.protocol), (endpoint, protocol), "{variables:?}");
     }
 }
 

@@ -143,6 +143,7 @@ fn samples(kind: Kind) -> Vec<Value> {
             "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
             "traces": { "sampling": "0.5%", "slow": "250ms" },
             "accessLog": { "enabled": true, "sampling": "10%" },
+            "labels": [{ "name": "team", "value": "shop" }, { "name": "shop.tenant", "header": "X-Tenant" }],
         })],
         Kind::RouteFilter => {
             let limits = KEYS.map(|key| json!({ "rateLimit": rate_limit(key) }));

@@ -1,0 +1,149 @@
+//! The thread that gives the access log to a collector, by OTLP. While the collector does not take it, lines wait where those of a file do: within
+//! a bound, and not for long.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::logs::{Logger, LoggerProvider};
+use opentelemetry_otlp::LogExporter;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogger, SdkLoggerProvider};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout_at};
+
+use super::record::Record;
+use super::writer::{Batch, Counts, Loss, Wishes};
+use crate::config::{Otlp, OtlpLog, OtlpProtocol};
+use crate::otlp::times::Times;
+use crate::otlp::{self, OtlpError, Teller};
+
+/// What is exported at a time, in bytes of memory: collectors take gRPC messages of up to 4 MiB.
+const EXPORT_BYTES_MAX: usize = 512 * 1024;
+
+/// What goes to a collector.
+struct Exporting {
+    settings: OtlpLog,
+    exporter: LogExporter,
+    /// What makes records: OpenTelemetry has no other way to one.
+    logger: SdkLogger,
+    scope: InstrumentationScope,
+    counts: Arc<Counts>,
+    wishes: Arc<Wishes>,
+    /// The collector did not take the last ones.
+    refused: bool,
+}
+
+/// Starts the thread. `ending` is told once all is exported.
+pub(super) fn start(
+    settings: OtlpLog,
+    teller: Teller,
+    batches: Receiver<Batch>,
+    (counts, wishes): (Arc<Counts>, Arc<Wishes>),
+    ending: SyncSender<()>,
+) -> Result<(), OtlpError> {
+    let (starting, started) = sync_channel(1);
+    let life = move || {
+        let (runtime, exporter) = match ready(&settings.to, &teller) {
+            Ok(ready) => ready,
+            Err(error) => return drop(starting.send(Err(error))),
+        };
+        let _ = starting.send(Ok(()));
+        let logger = SdkLoggerProvider::builder().build().logger("");
+        let scope = otlp::scope();
+        let exporting = Exporting { settings, exporter, logger, scope, counts, wishes, refused: false };
+        runtime.block_on(exporting.run(batches));
+        let _ = ending.send(());
+    };
+    std::thread::Builder::new().name("access-log".to_owned()).spawn(life)?;
+    started.recv().map_err(std::io::Error::other)?
+}
+
+fn ready(to: &Otlp, teller: &Teller) -> Result<(Runtime, LogExporter), OtlpError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // The exporter finds the runtime that it will run on.
+    let entered = runtime.enter();
+    let mut exporter = match to.protocol {
+        OtlpProtocol::Grpc => otlp::grpc(LogExporter::builder().with_tonic(), to)?.build()?,
+        OtlpProtocol::Http => otlp::http(LogExporter::builder().with_http(), to)?.build()?,
+    };
+    exporter.set_resource(&teller.resource(to));
+    drop(entered);
+    Ok((runtime, exporter))
+}
+
+impl Exporting {
+    async fn run(mut self, mut batches: Receiver<Batch>) {
+        while let Some(batch) = batches.recv().await {
+            let mut records = batch.records;
+            self.gather(&mut batches, &mut records).await;
+            let ends = self.wishes.end.load(SeqCst);
+            if ends {
+                records
+                    .extend(std::iter::from_fn(|| batches.try_recv().ok()).flat_map(|batch| batch.records));
+            }
+            self.export_all(&records).await;
+            if ends {
+                return;
+            }
+        }
+    }
+
+    /// Waits for others, but not for long, and not for more than are exported at a time.
+    async fn gather(&self, batches: &mut Receiver<Batch>, records: &mut Vec<Record>) {
+        let until = Instant::now() + self.settings.delay;
+        while !records.is_empty() && records.len() < self.settings.batch && !self.wishes.end.load(SeqCst) {
+            match timeout_at(until, batches.recv()).await {
+                Ok(Some(batch)) => records.extend(batch.records),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn export_all(&mut self, mut records: &[Record]) {
+        let times = Times::now();
+        while !records.is_empty() {
+            let (next, rest) = records.split_at(fitting(records, self.settings.batch));
+            self.export(next, &times).await;
+            records = rest;
+        }
+    }
+
+    async fn export(&mut self, records: &[Record], times: &Times) {
+        let count = records.len() as u64;
+        let written = records.iter().map(|record| {
+            let mut out = self.logger.create_log_record();
+            record.write(times, &mut out);
+            out
+        });
+        let written: Vec<_> = written.collect();
+        let batch: Vec<_> = written.iter().map(|record| (record, &self.scope)).collect();
+        match self.exporter.export(LogBatch::new(&batch)).await {
+            Ok(()) => {
+                self.counts.written(count);
+                if std::mem::take(&mut self.refused) {
+                    tracing::info!("the collector takes the access log again");
+                }
+            }
+            Err(error) => {
+                self.counts.lost(Loss::Export, count);
+                if !std::mem::replace(&mut self.refused, true) {
+                    tracing::warn!(
+                        "the collector does not take the access log; lines are dropped until it does: {error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// How many of them are exported next: at least one, at most `batch`, and no more than there is room for.
+fn fitting(records: &[Record], batch: usize) -> usize {
+    let mut bytes = 0;
+    let fit = records.iter().take(batch).take_while(|record| {
+        bytes += record.bytes();
+        bytes <= EXPORT_BYTES_MAX
+    });
+    fit.count().max(1)
+}
