@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use outrigger_snapshot::facts::{Authorities, Facts, PeerCounts};
 use outrigger_snapshot::name::ServiceName;
 use outrigger_snapshot::policy::{Policy, SCHEMA};
+use outrigger_snapshot::validate::SEATS;
 
 use crate::config::Checked;
 
@@ -56,10 +57,16 @@ impl Compiled {
         self.facts.get(self.scopes.get(scope)?.facts)
     }
 
-    /// Has the facts say how many proxies call each cluster.
+    /// Has the facts say how many proxies call each cluster, and which sits where.
     pub fn count_peers(&mut self, counts: &PeerCounts) {
-        for (name, cluster) in self.facts.iter_mut().flat_map(|facts| &mut facts.clusters) {
-            cluster.peers = counts.of(name);
+        for facts in &mut self.facts {
+            for (name, cluster) in &mut facts.clusters {
+                cluster.peers = counts.of(name);
+                cluster.seats = counts.seats_of(name);
+            }
+            if facts.clusters.values().any(|cluster| !cluster.seats.is_empty()) {
+                facts.features.insert(SEATS.to_owned());
+            }
         }
     }
 }

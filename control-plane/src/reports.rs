@@ -1,11 +1,14 @@
 //! What proxies say they run, and whom they call. Kept in memory only: after a restart it is complete again as soon as each proxy has
-//! reported once more. It explains the mesh; all that it steers are the [counts of callers](crate::peers).
+//! reported once more. It explains the mesh; all that it steers are the counts and seats of [callers](crate::peers).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use outrigger_snapshot::name::ClusterName;
+use outrigger_snapshot::seats;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::peers::{Callers, FALL_AFTER_MS};
 
 mod traffic;
 
@@ -191,6 +194,8 @@ pub struct ReportTable {
 #[derive(Debug)]
 struct Received {
     report: Report,
+    /// Its number among the callers of a cluster.
+    caller: u64,
     at_unix_ms: u64,
 }
 
@@ -208,7 +213,8 @@ impl ReportTable {
         if self.proxies.len() >= PROXIES_MAX && !self.proxies.contains_key(&key) {
             self.forget(now_unix_ms);
         }
-        self.proxies.insert(key, Received { report, at_unix_ms: now_unix_ms });
+        let caller = seats::caller(&report.service, &report.node);
+        self.proxies.insert(key, Received { report, caller, at_unix_ms: now_unix_ms });
         Ok(())
     }
 
@@ -230,14 +236,25 @@ impl ReportTable {
             .collect()
     }
 
-    /// How many proxies that aren't silent have called each cluster lately.
-    pub fn callers(&self, now_unix_ms: u64) -> BTreeMap<ClusterName, u32> {
-        let heard = self.proxies.values().filter(|received| received.age_ms(now_unix_ms) <= SILENT_AFTER_MS);
-        let mut callers = BTreeMap::<&ClusterName, u32>::new();
-        for cluster in heard.flat_map(|received| &received.report.calls) {
-            *callers.entry(cluster).or_default() += 1;
+    /// Who has called each cluster lately, by the last words of the proxies that have said something for so long as counts stand.
+    pub fn callers(&self, now_unix_ms: u64) -> BTreeMap<ClusterName, Callers> {
+        let mut callers = BTreeMap::<&ClusterName, Callers>::new();
+        for received in self.proxies.values() {
+            let age_ms = received.age_ms(now_unix_ms);
+            for cluster in received.report.calls.iter().filter(|_| age_ms <= FALL_AFTER_MS) {
+                let of_cluster = callers.entry(cluster).or_default();
+                match age_ms <= SILENT_AFTER_MS {
+                    true => of_cluster.heard.insert(received.caller),
+                    false => of_cluster.silent.insert(received.caller),
+                };
+            }
         }
-        callers.into_iter().map(|(cluster, count)| (cluster.clone(), count)).collect()
+        callers.into_iter().map(|(cluster, callers)| (cluster.clone(), callers)).collect()
+    }
+
+    /// All proxies that are remembered, whatever they call.
+    pub fn known(&self) -> HashSet<u64> {
+        self.proxies.values().map(|received| received.caller).collect()
     }
 
     /// Makes room: drops what is old enough to be forgotten, or else the longest silent one.

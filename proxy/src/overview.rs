@@ -261,8 +261,8 @@ impl Overview {
 fn cluster_view(cluster: &Cluster, dns: Option<DnsView>, checks: &health_check::Results) -> ClusterView {
     let now_ns = clock::now_ns();
     let endpoints = cluster.endpoints.load();
-    let own =
-        endpoints.subset().map(|own| own.iter().map(|entry| entry.endpoint.id()).collect::<HashSet<_>>());
+    let subset = endpoints.subset();
+    let own = subset.map(|own| own.iter().map(|entry| entry.endpoint.id()).collect::<HashSet<_>>());
     let endpoint = |entry: &crate::cluster::balance::Entry| EndpointView {
         address: entry.endpoint.address().to_string(),
         weight: entry.weight,
@@ -289,6 +289,7 @@ fn cluster_view(cluster: &Cluster, dns: Option<DnsView>, checks: &health_check::
         in_flight: cluster.load.requests.value().into(),
         breaker: cluster.breaker.state().phase.name(),
         dns,
+        caller: subset.and(cluster.subsetting.as_ref()).map(|subsetting| subsetting.caller.to_string()),
         endpoints: endpoints.entries().iter().map(endpoint).collect(),
     }
 }

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::telemetry::metrics::WorkerStats;
 
 /// Deadlines are met up to this much late, and the millisecond that tokio's timer rounds up: those that are closer share a turn of the sweep.
-pub const GRANULARITY_NS: u64 = 4_000_000;
+pub const GRANULARITY_NS: u64 = 2_000_000;
 
 const NEVER: u64 = u64::MAX;
 

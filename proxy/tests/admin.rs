@@ -80,6 +80,7 @@ impl AdminState for Proxy {
             in_flight: 3,
             breaker: "half_open",
             dns: Some(dns),
+            caller: Some("seat 7 of 200".to_owned()),
             endpoints: vec![endpoint],
         }]
     }
@@ -294,6 +295,7 @@ async fn clusters_come_as_text_and_as_json() {
             "shop/cart:80",
             "PeakEwma",
             "breaker half_open",
+            "endpoints 1  own 1  seat 7 of 200  in flight 3",
             "127.0.0.1:9001  weight 2  in flight 3  cost 1.250 ms  own  zone a  ejected for 9 s more: failures in a row",
             "stale  age 9 s",
         ] {

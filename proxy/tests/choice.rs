@@ -73,7 +73,12 @@ fn facts() -> Facts {
             tls: TlsMode::None,
         };
         let endpoints = zones.iter().enumerate().map(endpoint).collect();
-        facts::Cluster { discovery: Discovery::Static(endpoints), peers: 1, tls: None }
+        facts::Cluster {
+            discovery: Discovery::Static(endpoints),
+            peers: 1,
+            seats: Default::default(),
+            tls: None,
+        }
     };
     let clusters = [
         ("cart:80".parse().unwrap(), cluster(1, &["a", "a", "b", "b", "b", "b", "c", "c"])),

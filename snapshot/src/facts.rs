@@ -8,17 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::identity::TrustDomain;
 use crate::name::ClusterName;
 use crate::policy::CertificateName;
+use crate::seats::Seats;
 
 /// Callers of a service that is not counted yet.
 pub const PEERS_DEFAULT: u32 = 16;
 
-/// How many proxies call each cluster, where that is known. An object of its own, so that any replica goes on from what another
-/// has counted.
+/// How many proxies call each cluster, where that is known, and which, where they share it out. An object of its own, so that any replica
+/// goes on from what another has counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerCounts {
     /// Powers of two.
     pub clusters: BTreeMap<ClusterName, u32>,
+    /// The callers themselves, where callers × endpoints are many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seats: BTreeMap<ClusterName, Seats>,
 }
 
 impl PeerCounts {
@@ -26,6 +30,12 @@ impl PeerCounts {
     pub fn of(&self, cluster: &ClusterName) -> u32 {
         let counted = self.clusters.get(cluster).and_then(|count| count.checked_next_power_of_two());
         counted.unwrap_or(PEERS_DEFAULT)
+    }
+
+    /// The seats of those that call `cluster`: none unless all of them are among its callers.
+    pub fn seats_of(&self, cluster: &ClusterName) -> Seats {
+        let seats = self.seats.get(cluster).filter(|seats| seats.len() <= self.of(cluster) as usize);
+        seats.cloned().unwrap_or_default()
     }
 }
 
@@ -67,6 +77,9 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// Proxies that call this cluster, rounded to a power of two: shares of per-service budgets.
     pub peers: u32,
+    /// Which of its callers sits where; empty: nobody has a seat.
+    #[serde(default, skip_serializing_if = "Seats::is_empty")]
+    pub seats: Seats,
     /// What is asked of its endpoints, where they are dialled by [`TlsMode::Tls`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,

@@ -14,6 +14,7 @@ pub mod network;
 pub mod policy;
 pub mod record;
 pub mod router;
+pub mod seats;
 pub mod signed;
 pub mod subset;
 mod text_form;

@@ -44,6 +44,7 @@ pub const FEATURES: &[&str] = &[
     UPSTREAM_TLS,
     INBOUND_TLS,
     SUBSETS,
+    SEATS,
     SLOW_EJECTION,
     TELEMETRY,
     TELEMETRY_LABELS,
@@ -79,6 +80,8 @@ pub const UPSTREAM_TLS: &str = "upstream_tls";
 pub const INBOUND_TLS: &str = "inbound_tls";
 /// Subsets of endpoints that are other than by default.
 pub const SUBSETS: &str = "subsets";
+/// Callers whose place among all is known.
+pub const SEATS: &str = "seats";
 /// Endpoints that are ejected because they are slow.
 pub const SLOW_EJECTION: &str = "slow_ejection";
 /// What is told of requests to a port.

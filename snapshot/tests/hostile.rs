@@ -13,7 +13,9 @@ use outrigger_snapshot::head::RequestHead;
 use outrigger_snapshot::policy::*;
 use outrigger_snapshot::record::{Epoch, Heartbeat, Release, Revision};
 use outrigger_snapshot::router::Router;
+use outrigger_snapshot::seats::Seats;
 use outrigger_snapshot::signed;
+use outrigger_snapshot::validate::SEATS;
 
 /// Tried where nothing else is said: enough to notice, few enough for every run of the tests.
 const RUNS: u64 = 20_000;
@@ -95,7 +97,12 @@ fn facts() -> Facts {
     let endpoint = facts::Endpoint { address, weight: 1, zone: Some("a".into()), tls: TlsMode::None };
     let dns = DnsName { name: "cart.internal".into(), port: 80, tls: TlsMode::None };
     let srv = SrvName { name: "_http._tcp.cart.internal".into(), tls: TlsMode::None };
-    let cluster = |discovery| facts::Cluster { discovery, peers: 16, tls: None };
+    let cluster = |discovery| facts::Cluster {
+        discovery,
+        peers: 16,
+        seats: Seats::new(vec![1, 2]).unwrap(),
+        tls: None,
+    };
     let clusters = [
         ("cart:80".parse().unwrap(), cluster(Discovery::Static(vec![endpoint]))),
         ("cart:81".parse().unwrap(), cluster(Discovery::Dns(dns))),
@@ -105,7 +112,7 @@ fn facts() -> Facts {
         trust: None,
         authorities: Default::default(),
         schema: SCHEMA,
-        features: Default::default(),
+        features: [SEATS.to_owned()].into(),
         clusters: clusters.into(),
     }
 }

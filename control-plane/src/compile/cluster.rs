@@ -6,6 +6,7 @@ use outrigger_snapshot::facts::{
     Authorities, Cluster, Discovery, DnsName, Endpoint, PEERS_DEFAULT, SrvName, TlsMode, UpstreamTls,
 };
 use outrigger_snapshot::name::{ClusterName, ServiceName};
+use outrigger_snapshot::seats::Seats;
 
 use super::index::Index;
 use crate::config::model::{BackendTlsPolicy, Endpoints, Port, Service};
@@ -26,7 +27,10 @@ pub(super) fn clusters(
             None => TlsMode::None,
         };
         let discovery = discovery(endpoints, port, mode);
-        (name.cluster(port.port), Cluster { discovery, peers: PEERS_DEFAULT, tls: upstream })
+        (
+            name.cluster(port.port),
+            Cluster { discovery, peers: PEERS_DEFAULT, seats: Seats::default(), tls: upstream },
+        )
     };
     service.ports.iter().map(cluster).collect()
 }

@@ -59,7 +59,7 @@ export function calls(overview, filter) {
     },
   ];
   return [
-    table("calls", "As the callers' proxies count; a failure is a status of 500 or more, or none.", columns.filter((column) => column.wanted !== false), rows, shown),
+    table("calls", "As the callers' proxies count; a failure is a status of 500 or more, a call of gRPC that failed, or no answer.", columns.filter((column) => column.wanted !== false), rows, shown),
     leftOut(overview.left_out.edges, "calls are"),
     leftOut(overview.left_out.traffic, "called clusters had no room in the reports and are"),
   ];

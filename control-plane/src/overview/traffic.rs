@@ -60,7 +60,7 @@ pub struct Figures {
     pub rate: f64,
     /// Requests that were counted.
     pub requests: u64,
-    /// Of those: ended with a status of 500 or more, or without any.
+    /// Of those: ended with a status of 500 or more, or as a call of gRPC that failed by no fault of its caller, or without any.
     pub failures: u64,
     /// The share of the others, from 0 to 1; absent if there were no requests.
     pub success: Option<f64>,

@@ -20,8 +20,11 @@ fn cluster(name: &str) -> ClusterName {
     format!("default/{name}:80").parse().unwrap()
 }
 
+/// So many callers of each, which are heard.
 fn seen(callers: &[(&str, u32)]) -> Seen {
-    Seen { callers: callers.iter().map(|(name, count)| (cluster(name), *count)).collect(), since_ms: 0 }
+    let heard = |count: &u32| Callers { heard: (0..u64::from(*count)).collect(), ..Callers::default() };
+    let callers = callers.iter().map(|(name, count)| (cluster(name), heard(count))).collect();
+    Seen { callers, ..Seen::default() }
 }
 
 fn published(time_ms: u64, counts: &[(&str, u32)]) -> CountedPeers {
@@ -29,6 +32,8 @@ fn published(time_ms: u64, counts: &[(&str, u32)]) -> CountedPeers {
     counted.counts.clusters = counts.iter().map(|(name, count)| (cluster(name), *count)).collect();
     counted
 }
+
+mod seating;
 
 #[test]
 fn counts_are_rounded_up_to_powers_of_two() {

@@ -136,3 +136,26 @@ fn an_unnamed_or_oversized_report_is_refused() {
     }
     assert!(table.proxies(None, 0).is_empty());
 }
+
+#[test]
+fn callers_are_those_of_the_last_minute_and_those_that_fell_silent_in_the_last_ten() {
+    let mut table = ReportTable::default();
+    let cart: ClusterName = "default/cart:80".parse().unwrap();
+    let calling = |node: &str| Report { calls: [cart.clone()].into(), ..report(node, None) };
+    let now = 10 * FALL_AFTER_MS;
+    for (node, age_ms) in [
+        ("heard", SILENT_AFTER_MS),
+        ("silent", SILENT_AFTER_MS + 1),
+        ("late", FALL_AFTER_MS),
+        ("gone", FALL_AFTER_MS + 1),
+        ("done", 9),
+    ] {
+        table.record(calling(node), now - age_ms).unwrap();
+    }
+    table.record(report("done", None), now - 8).unwrap();
+    let numbers = |nodes: &[&str]| nodes.iter().map(|node| seats::caller("default/cart", node)).collect();
+    let expected = Callers { heard: numbers(&["heard"]), silent: numbers(&["silent", "late"]) };
+    assert_eq!(table.callers(now), [(cart.clone(), expected)].into());
+    assert_eq!(table.known().len(), 5);
+    assert!(table.known().contains(&seats::caller("default/cart", "gone")));
+}

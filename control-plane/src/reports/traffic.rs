@@ -40,7 +40,7 @@ pub struct ClusterTraffic {
     /// Requests that ended.
     #[serde(default)]
     pub requests: u64,
-    /// Of those: ended with a status of 500 or more, or without any.
+    /// Of those: ended with a status of 500 or more, or as a call of gRPC that failed by no fault of its caller, or without any.
     #[serde(default)]
     pub failures: u64,
     /// Those requests by duration, a count for each bucket.

@@ -173,7 +173,8 @@ impl ControlPlane {
 
     /// What proxies tell this replica of whom they call.
     fn seen(&self) -> peers::Seen {
-        peers::Seen { callers: self.reports().callers(now_ms()), since_ms: self.started_ms }
+        let reports = self.reports();
+        peers::Seen { callers: reports.callers(now_ms()), known: reports.known(), since_ms: self.started_ms }
     }
 
     async fn beat(&self) -> Result<(), MeshError> {

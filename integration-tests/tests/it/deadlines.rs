@@ -33,7 +33,7 @@ fn left(executions: &[Execution]) -> Vec<u64> {
     tries.into_iter().map(|(_, left)| left).collect()
 }
 
-/// Deadlines are looked at every 4 ms, and by a timer of whole milliseconds, so that a request lasts up to 5 ms longer on a quiet machine; the
+/// Deadlines are looked at every 2 ms, and by a timer of whole milliseconds, so that a request lasts up to 3 ms longer on a quiet machine; the
 /// buckets of the sidecar's own histogram leave a busy one room for more.
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_take_no_longer_than_the_request_may() {

@@ -166,5 +166,6 @@ async fn while_the_sidecar_was_halted_no_endpoint_was_late() {
         }
         let counts = Metrics::of(shop.metrics).await.expect("metrics are served");
         assert_eq!((sent(), counts.sum(&["outrigger_endpoint_failures_total"])), (HALTED, 0));
+        assert!(counts.sum(&["outrigger_worker_halts_total"]) > 0, "a halt is told of");
     }
 }

@@ -52,6 +52,7 @@ mod reports;
 mod retries;
 mod rotation;
 mod routing;
+mod seats;
 mod secrets;
 mod servers;
 mod stability;

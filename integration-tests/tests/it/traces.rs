@@ -127,11 +127,12 @@ async fn each_try_is_a_span_and_those_before_decide() {
     assert_eq!(app.last().unwrap().headers["b3"], format!("{ID}-{}-1", second.span).as_str());
     // Told of although nobody has asked for it: they end badly.
     assert_eq!(call("away", "/", None).await, StatusCode::SERVICE_UNAVAILABLE);
-    let failed = spans(&collector, retried.len() + 2).await.split_off(3);
+    let failed = spans(&collector, retried.len() + 4).await.split_off(3);
     let top = failed.iter().find(|span| span.parent.is_empty()).expect("the request's own");
     assert!(top.failed && top.attribute("error.type") == "connect_failed", "{failed:#?}");
+    assert_eq!(top.attribute("outrigger.tries"), "3");
     assert_eq!(call("cart", "/slow/200", None).await, StatusCode::OK);
-    let slow = spans(&collector, 7).await.split_off(5);
+    let slow = spans(&collector, 9).await.split_off(7);
     assert_eq!(slow[0].attribute("url.path"), "/slow/200");
     eventually(DEADLINE, "what became of them is counted", async || {
         let metrics = Metrics::of(shop.metrics).await?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::digits::{address, hex, number, padded};
 use crate::clock;
 use crate::story::Told;
 
@@ -84,6 +85,13 @@ impl Seen<'_> {
         ending.or_else(|| self.failed.then_some(upstream))
     }
 
+    fn instant(&self, out: &mut String) {
+        out.push_str(self.time);
+        out.push('.');
+        padded(out, self.micros, 6);
+        out.push('Z');
+    }
+
     fn took_ms(&self) -> (u64, u64) {
         let took_us = self.now_ns.saturating_sub(self.told.started_ns) / 1_000;
         (took_us / 1_000, took_us % 1_000)
@@ -101,33 +109,37 @@ impl Seen<'_> {
     fn json(&self, out: &mut String) -> std::fmt::Result {
         let told = self.told;
         let (ms, us) = self.took_ms();
-        write!(out, "{{\"timestamp\":\"{}.{:06}Z\"", self.time, self.micros)?;
-        write!(out, ",\"outrigger.direction\":\"{}\"", told.direction)?;
+        out.push_str("{\"timestamp\":\"");
+        self.instant(out);
+        out.push('"');
+        text(out, "outrigger.direction", told.direction.as_str());
         text(out, "http.request.method", &told.method());
         let (server, port) = told.text.server();
         text(out, "server.address", server);
         if let Some(port) = port {
-            write!(out, ",\"server.port\":{port}")?;
+            count(out, "server.port", port);
         }
         text(out, "url.path", &told.path());
         if let Some(status) = self.status {
-            write!(out, ",\"http.response.status_code\":{status}")?;
+            count(out, "http.response.status_code", status);
         }
         if let Some(reason) = self.reason() {
-            write!(out, ",\"error.type\":\"{reason}\"")?;
+            text(out, "error.type", reason);
         }
-        write!(out, ",\"duration_ms\":{ms}.{us:03}")?;
-        write!(out, ",\"http.request.body.size\":{}", told.bytes_in())?;
-        write!(out, ",\"http.response.body.size\":{}", told.bytes_out)?;
-        text(out, "outrigger.request_id", &told.id());
+        count(out, "duration_ms", ms);
+        out.push('.');
+        padded(out, us as u32, 3);
+        count(out, "http.request.body.size", told.bytes_in());
+        count(out, "http.response.body.size", told.bytes_out);
+        told.text.with_id(|id| text(out, "outrigger.request_id", &String::from_utf8_lossy(id)));
         if let Some(trace) = &told.trace {
-            write!(out, ",\"trace_id\":\"{}\"", trace.id)?;
+            within(out, "trace_id", |out| hex(out, trace.id.0, 32));
             if trace.span != 0 {
-                write!(out, ",\"span_id\":\"{:016x}\"", trace.span)?;
+                within(out, "span_id", |out| hex(out, trace.span.into(), 16));
             }
         }
         if let Some(source) = told.source {
-            write!(out, ",\"client.address\":\"{}\"", source.ip().to_canonical())?;
+            within(out, "client.address", |out| address(out, source.ip()));
         }
         if let Some(caller) = &told.caller {
             write!(out, ",\"outrigger.caller\":\"{}\"", caller.identity)?;
@@ -136,12 +148,12 @@ impl Seen<'_> {
             text(out, "outrigger.rule", &labels.rule);
             text(out, "outrigger.cluster", &labels.cluster);
         }
-        write!(out, ",\"outrigger.tries\":{}", self.tries())?;
+        count(out, "outrigger.tries", self.tries());
         if let Some(endpoint) = self.endpoint() {
-            write!(out, ",\"network.peer.address\":\"{}\"", endpoint.ip().to_canonical())?;
-            write!(out, ",\"network.peer.port\":{}", endpoint.port())?;
+            within(out, "network.peer.address", |out| address(out, endpoint.ip()));
+            count(out, "network.peer.port", endpoint.port());
         }
-        write!(out, ",\"outrigger.release\":{}", told.release.0)?;
+        count(out, "outrigger.release", told.release.0);
         for (name, value) in told.labels() {
             text(out, name, &value);
         }
@@ -152,7 +164,8 @@ impl Seen<'_> {
     fn words(&self, out: &mut String) -> std::fmt::Result {
         let told = self.told;
         let (ms, us) = self.took_ms();
-        write!(out, "{}.{:06}Z {} ", self.time, self.micros, told.direction)?;
+        self.instant(out);
+        write!(out, " {} ", told.direction)?;
         for said in [told.method(), told.host(), told.path()] {
             word(out, &said);
             out.push(' ');
@@ -188,6 +201,23 @@ impl Seen<'_> {
         }
         Ok(())
     }
+}
+
+/// A field whose value is a number.
+fn count(out: &mut String, name: &str, value: impl itoa::Integer) {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":");
+    number(out, value);
+}
+
+/// A field whose value is text that needs no escapes.
+fn within(out: &mut String, name: &str, write: impl FnOnce(&mut String)) {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":\"");
+    write(out);
+    out.push('"');
 }
 
 /// A field whose value is anything (RFC 8259 §7); control characters beyond those that must be are escaped, too, for terminals.

@@ -22,6 +22,9 @@ pub struct ClusterView {
     pub breaker: &'static str,
     /// Where its endpoints come from, unless they are listed in the snapshot.
     pub dns: Option<DnsView>,
+    /// By what some of them are this caller's, where each caller has some: `seat 7 of 200`, or `by name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
     /// All of them.
     pub endpoints: Vec<EndpointView>,
 }
@@ -82,11 +85,12 @@ fn text(clusters: &[ClusterView]) -> String {
 }
 
 fn write_cluster(cluster: &ClusterView, text: &mut String) -> std::fmt::Result {
-    let ClusterView { name, protocol, balance, in_flight, breaker, dns, endpoints } = cluster;
+    let ClusterView { name, protocol, balance, in_flight, breaker, dns, caller, endpoints } = cluster;
     let count = endpoints.len();
     write!(text, "{name}  {protocol}  {balance}  endpoints {count}")?;
-    if endpoints.iter().any(|endpoint| endpoint.own.is_some()) {
-        write!(text, "  own {}", endpoints.iter().filter(|endpoint| endpoint.own == Some(true)).count())?;
+    if let Some(caller) = caller {
+        let own = endpoints.iter().filter(|endpoint| endpoint.own == Some(true)).count();
+        write!(text, "  own {own}  {caller}")?;
     }
     write!(text, "  in flight {in_flight}")?;
     writeln!(text, "  breaker {breaker}")?;

@@ -12,12 +12,12 @@ use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::policy::{self, Backend, Policy, Protocol, ProxyWriter};
 use outrigger_snapshot::router::{Router, RouterError, RuleSpec};
 
-use super::local::{App, Local};
+use super::local::{App, Local, Names};
 use super::{Destination, Plan, Rule, Version};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::balance::Entry;
-use crate::cluster::balance::subset::{Caller, Subsetting};
+use crate::cluster::balance::subset::Subsetting;
 use crate::cluster::balance::zones::{Callers, Preference};
 use crate::cluster::endpoint::EndpointKey;
 use crate::health_check::asked::Asked;
@@ -63,8 +63,8 @@ struct Builder<'a> {
     resolved: &'a Resolved,
     /// Whose calls prefer their own zone, if that is known.
     callers: Option<Arc<Callers>>,
-    /// Which caller this is, where endpoints are shared out.
-    caller: Caller,
+    /// What this caller goes by, where endpoints are shared out.
+    names: Names,
     /// Whether this proxy has an identity to prove.
     identity: bool,
     /// The first filter that could not be built.
@@ -84,9 +84,9 @@ impl Plan {
         let trust = facts.trust.as_ref().map(trust).transpose()?;
         let clusters = HashMap::with_capacity(policy.services.len());
         let callers = callers(facts, local, registry);
-        let (identity, caller) = (local.identity, local.caller());
+        let (identity, names) = (local.identity, local.names());
         let mut builder =
-            Builder { registry, clusters, facts, resolved, callers, caller, identity, refused: None };
+            Builder { registry, clusters, facts, resolved, callers, names, identity, refused: None };
         for (service, spec) in &policy.services {
             for port in &spec.ports {
                 let header = ProxyVersion::written_by(ProxyWriter::Callers, port.proxy_protocol);
@@ -212,7 +212,8 @@ impl Builder<'_> {
         let mut cluster = Cluster::new(name.to_string().into(), protocol, backend, peers, load, breaker);
         cluster.preference = preference;
         cluster.subsetting = backend.subset.filter(|_| backend.balance.key().is_none()).map(|subset| {
-            Subsetting { caller: self.caller, callers: peers, endpoints_min: subset.endpoints_min }
+            let caller = self.names.caller(facts);
+            Subsetting { caller, callers: peers, endpoints_min: subset.endpoints_min }
         });
         cluster.proxy_header = proxy_header;
         let tls = facts.map_or(Tls::None, |facts| self.tls(facts, backend));

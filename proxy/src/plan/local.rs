@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use outrigger_snapshot::facts;
 use outrigger_snapshot::name::ServiceName;
+use outrigger_snapshot::seats;
 
+use crate::cluster::balance::aperture::Seat;
 use crate::cluster::balance::subset::Caller;
 use crate::cluster::hash_ring::stable_hash;
 use crate::telemetry::detail::Detail;
@@ -30,9 +33,33 @@ pub struct Local {
 }
 
 impl Local {
-    /// Which caller of a cluster this is. Nodes of two services may have the same name.
-    pub(super) fn caller(&self) -> Caller {
-        Caller::Named(stable_hash(format!("{} {}", self.service, self.node).as_bytes()))
+    /// By what callers of a cluster know this one.
+    pub(super) fn names(&self) -> Names {
+        let service = self.service.to_string();
+        Names {
+            listed: seats::caller(&service, &self.node),
+            // Nodes of two services may have the same name.
+            own: stable_hash(format!("{service} {}", self.node).as_bytes()),
+        }
+    }
+}
+
+/// What this proxy goes by among the callers of a cluster.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names {
+    listed: u64,
+    own: u64,
+}
+
+impl Names {
+    /// Which caller of `cluster` this is. One that is too new for a seat has about what it would have if nobody had any.
+    pub(super) fn caller(self, cluster: Option<&facts::Cluster>) -> Caller {
+        let seats = cluster.map(|cluster| &cluster.seats);
+        let seat = seats.and_then(|seats| {
+            let ordinal = seats.ordinal(self.listed)?;
+            Seat::new(u32::try_from(ordinal).ok()?, u32::try_from(seats.len()).ok()?)
+        });
+        seat.map_or(Caller::Named(self.own), Caller::Seated)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -89,26 +89,25 @@ async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,
 ) -> Result<(), PostError> {
-    let (status, body) = answered(stream, request).await?;
-    if status.is_success() {
+    let answer = answered(stream, request).await?;
+    if answer.status().is_success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&body).chars().take(SAID_CHARACTERS_MAX).collect();
-    Err(PostError::Refused { status, said })
+    let said = String::from_utf8_lossy(answer.body()).chars().take(SAID_CHARACTERS_MAX).collect();
+    Err(PostError::Refused { status: answer.status(), said })
 }
 
 /// What a control plane answers to one request, as far as it is read: 64 KiB.
 pub(crate) async fn answered(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), PostError> {
+) -> Result<Response<Bytes>, PostError> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(PostError::Exchange)?;
     let answered = async move {
-        let response = sender.send_request(request).await.map_err(PostError::Exchange)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
+        let (head, body) = sender.send_request(request).await.map_err(PostError::Exchange)?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        Ok(Response::from_parts(head, body.map(|body| body.to_bytes()).unwrap_or_default()))
     };
     let mut answered = std::pin::pin!(answered);
     tokio::select! {

@@ -46,7 +46,7 @@ pub struct ClusterTraffic {
     pub direction: &'static str,
     /// Requests that ended.
     pub requests: u64,
-    /// Of those: ended with a status of 500 or more, or without any.
+    /// Of those: ended with a status of 500 or more, or as a call of gRPC that failed by no fault of its caller, or without any.
     pub failures: u64,
     /// Those requests by duration.
     pub durations: Vec<u64>,
@@ -188,7 +188,8 @@ fn of_requests(stats: &Arc<RequestStats>) -> Totals {
     let (mut totals, mut durations) = (Totals::default(), Counted::default());
     for shard in stats.shards() {
         let [aborted, .., failed] = &shard.classes;
-        totals.failures += aborted.value() + failed.value();
+        let calls = shard.seldom_met().map_or(0, |seldom| seldom.failed_calls.value());
+        totals.failures += aborted.value() + failed.value() + calls;
         totals.requests += shard.classes.iter().map(|class| class.value()).sum::<u64>();
         shard.kinds().into_iter().for_each(|kinds| kinds.sum_into(&mut durations));
     }
@@ -220,7 +221,11 @@ mod tests {
 
     /// A request that is over.
     fn finish(shard: &RequestShard, status: Option<u16>, duration_ns: u64) {
-        let kind = Kind::new(Verb::default(), status, Ending::default());
+        finish_as(shard, status, Ending::default(), duration_ns);
+    }
+
+    fn finish_as(shard: &RequestShard, status: Option<u16>, ending: Ending, duration_ns: u64) {
+        let kind = Kind::new(Verb::default(), status, ending);
         let finished = Finished { status, kind, duration_ns, now_ns: 0, trace: None };
         shard.in_flight.add(1);
         assert!(shard.finish(&finished, &Arc::default()));
@@ -261,6 +266,20 @@ mod tests {
         assert_eq!((told.window_ms, told.clusters[0].requests, told.clusters[0].failures), (16_000, 1, 0));
         assert!(traffic.lately(47 * SECOND_NS).clusters[0].requests == 1);
         assert!(traffic.lately(48 * SECOND_NS).clusters.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_failed_in_its_trailers_is_a_failure_and_counts_once() {
+        let (mut traffic, registry) = traffic();
+        let stats = registry.borrow_mut().requests(labels("one", "default/cart:80"));
+        // OK, NOT_FOUND, UNAVAILABLE, UNAVAILABLE and a status that says so itself.
+        for (status, code) in [(200, 0), (200, 5), (200, 14), (503, 14)] {
+            let mut ending = Ending::default();
+            ending.grpc(code);
+            finish_as(stats.shard(0), Some(status), ending, 1);
+        }
+        let told = traffic.lately(10 * SECOND_NS);
+        assert_eq!((told.clusters[0].requests, told.clusters[0].failures), (4, 2));
     }
 
     #[test]

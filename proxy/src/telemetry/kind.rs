@@ -4,6 +4,7 @@
 use http::Method;
 
 use super::metrics::Direction;
+use crate::grpc;
 use crate::local_reply::ROWS;
 
 /// What stands for all that there was no room to tell apart.
@@ -98,6 +99,15 @@ impl Kind {
         self.0
     }
 
+    /// Whether it was a call of gRPC that failed, though its HTTP status says nothing of that.
+    pub fn is_failed_call(self) -> bool {
+        (200..300).contains(&self.status()) && self.code().is_some_and(|code| grpc::is_failure(code.into()))
+    }
+
+    fn code(self) -> Option<u8> {
+        ((self.0 >> 8) as u8).checked_sub(1)
+    }
+
     fn status(self) -> u16 {
         (self.0 >> 20 & 0x3ff) as u16
     }
@@ -119,7 +129,7 @@ impl Kind {
             None if status >= from => &spelled,
             None => "",
         };
-        let code = ((self.0 >> 8) as u8).checked_sub(1).and_then(|code| GRPC_CODES.get(usize::from(code)));
+        let code = self.code().and_then(|code| GRPC_CODES.get(usize::from(code)));
         let labels = [
             ("http_request_method", method),
             ("http_response_status_code", if status == 0 { "" } else { &spelled }),

@@ -160,6 +160,8 @@ pub struct Seldom {
     pub hedge_wins: Counter,
     /// Requests whose time was over, by [`Stage`].
     pub overdue: [Counter; STAGES.len()],
+    /// Calls of gRPC that failed, though their HTTP status says nothing of that.
+    pub failed_calls: Counter,
 }
 
 impl RequestStats {
@@ -186,6 +188,9 @@ impl RequestShard {
         self.in_flight.subtract(1);
         let class = usize::from(finished.status.unwrap_or(0) / 100).min(5);
         self.classes[class].add(1);
+        if finished.kind.is_failed_call() {
+            self.seldom().failed_calls.add(1);
+        }
         self.kinds.get_or_init(|| Box::new(Kinds::new(Some(room.clone())))).count(finished)
     }
 

@@ -46,7 +46,12 @@ fn allocations(hedge: Option<Hedge>) -> u64 {
         .flat_map(|service| &mut service.ports)
         .for_each(|port| port.backend.hedge = hedge);
     let listed = Endpoint { address: endpoint(), weight: 1, zone: None, tls: TlsMode::None };
-    let cluster = Cluster { discovery: Discovery::Static(vec![listed]), peers: 1, tls: None };
+    let cluster = Cluster {
+        discovery: Discovery::Static(vec![listed]),
+        peers: 1,
+        seats: Default::default(),
+        tls: None,
+    };
     let clusters = BTreeMap::from([("cart:80".parse().unwrap(), cluster)]);
     let rig = local.block_on(&runtime, async { Rig::among(clusters, &policy) });
     let ask = || {

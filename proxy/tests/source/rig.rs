@@ -63,6 +63,7 @@ pub(crate) fn facts(endpoints: u16) -> Vec<u8> {
     let cluster = Cluster {
         discovery: Discovery::Static((0..endpoints).map(endpoint).collect()),
         peers: 16,
+        seats: Default::default(),
         tls: None,
     };
     let clusters = BTreeMap::from([("cart:80".parse().unwrap(), cluster)]);

@@ -60,6 +60,7 @@ fn run(policy: &Policy, facts: &Facts) {
         app: None,
         identity: true,
         transparent: true,
+        detail: Default::default(),
     };
     let (resolved, mut registry) = (Resolved::new(), Registry::new(1));
     let Ok(plan) = Plan::build(policy, facts, &local, &resolved, &mut registry, Version::default()) else {

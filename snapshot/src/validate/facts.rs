@@ -1,11 +1,12 @@
 //! Facts.
 
 use super::{
-    ENDPOINTS_MAX, Invalid, SERVICES_MAX, TRUST_BYTES_MAX, WEIGHT_MAX, at_most, check_version, gateway,
-    invalid, parse,
+    ENDPOINTS_MAX, Invalid, SEATS, SERVICES_MAX, TRUST_BYTES_MAX, WEIGHT_MAX, at_most, check_version,
+    gateway, invalid, parse,
 };
 use crate::facts::{Authorities, Discovery, DnsName, Facts, SrvName, TlsMode, UpstreamTls};
 use crate::name::check_label;
+use crate::seats::SEATS_TOTAL_MAX;
 
 impl Facts {
     /// Decodes and checks the content of a facts object.
@@ -26,11 +27,17 @@ impl Facts {
         for (name, pem) in &self.authorities {
             at_most(&name.to_string(), "bytes of certificates", pem.len(), TRUST_BYTES_MAX)?;
         }
+        let seats = self.clusters.values().map(|cluster| cluster.seats.len()).sum();
+        at_most("facts", "seats", seats, SEATS_TOTAL_MAX)?;
+        if seats > 0 && !self.features.contains(SEATS) {
+            return Err(invalid("facts", format!("they have seats, but not the feature {SEATS:?}")));
+        }
         for (name, cluster) in &self.clusters {
             let place = name.to_string();
             if !cluster.peers.is_power_of_two() {
                 return Err(invalid(&place, format!("{} peers is no power of two", cluster.peers)));
             }
+            at_most(&place, "seats of its callers", cluster.seats.len(), cluster.peers as usize)?;
             match &cluster.tls {
                 Some(tls) => check_upstream(&place, tls)?,
                 // They would be dialled in the clear.
@@ -95,12 +102,45 @@ mod tests {
     use super::*;
     use crate::facts::Cluster;
     use crate::policy::SCHEMA;
+    use crate::seats::Seats;
+
+    #[test]
+    fn seats_are_of_counted_callers_named_as_a_feature_and_bounded() {
+        let facts = |peers: u32, seats: &[usize], features: &[&str]| {
+            let cluster = |seats: &usize| Cluster {
+                discovery: Discovery::Static(Vec::new()),
+                peers,
+                seats: Seats::new((0..*seats as u64).collect()).unwrap_or_default(),
+                tls: None,
+            };
+            let named = |(nth, seats)| (format!("a{nth}:80").parse().unwrap(), cluster(seats));
+            Facts {
+                schema: SCHEMA,
+                features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+                clusters: seats.iter().enumerate().map(named).collect(),
+                trust: None,
+                authorities: BTreeMap::new(),
+            }
+        };
+        for (facts, sound) in [
+            (facts(16, &[16], &[SEATS]), true),
+            (facts(16, &[0], &[]), true),
+            (facts(16, &[17], &[SEATS]), false),
+            (facts(16, &[16], &[]), false),
+            (facts(4_096, &[4_096; 8], &[SEATS]), true),
+            (facts(4_096, &[4_096; 9], &[SEATS]), false),
+        ] {
+            assert_eq!(facts.check().is_ok(), sound, "{:?}", facts.check());
+            let read = Facts::decode(&serde_json::to_vec(&facts).unwrap());
+            assert_eq!(read.ok(), Some(facts).filter(|_| sound));
+        }
+    }
 
     #[test]
     fn endpoints_of_tls_come_with_what_is_asked_of_them() {
         let facts = |mode: TlsMode, tls: Option<UpstreamTls>| {
             let discovery = Discovery::Dns(DnsName { name: "a.test".into(), port: 443, tls: mode });
-            let cluster = Cluster { discovery, peers: 16, tls };
+            let cluster = Cluster { discovery, peers: 16, seats: Default::default(), tls };
             let clusters = BTreeMap::from([("a:443".parse().unwrap(), cluster)]);
             Facts {
                 schema: SCHEMA,

@@ -158,7 +158,14 @@ impl Disk {
         self.enter(path, self.nodes.len() - 1);
     }
 
+    /// Two threads may make a folder at once. The one that finds it made may be seen to go on before the other is seen to have made it.
     fn enter(&mut self, path: &Path, node: Node) {
+        if let Some(folder) = path.parent()
+            && folder != self.top
+            && self.find(folder).is_none()
+        {
+            self.add(folder, Content::Folder(Folder::default()));
+        }
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if let Some(Content::Folder(folder)) = self.content(path.parent().unwrap()) {
             folder.live.insert(name, node);

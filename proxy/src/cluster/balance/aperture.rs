@@ -4,6 +4,8 @@
 //! them together go `c` times around the ring, so that each endpoint is seen by as many callers as any other, give or take one; and one that
 //! is cut by an edge has only what is inside. With `ceil(k/M·N)` for `c` a caller has k of M endpoints, or a few more.
 
+use std::fmt;
+
 /// Where a caller sits among all that call a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat {
@@ -41,6 +43,13 @@ impl Seat {
             (part > 0).then_some((index, part))
         });
         fit(seen.collect())
+    }
+}
+
+/// As people count.
+impl fmt::Display for Seat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "seat {} of {}", self.ordinal + 1, self.callers)
     }
 }
 

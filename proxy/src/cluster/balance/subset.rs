@@ -7,6 +7,7 @@
 //! Health comes first. A subset half of which is not well is not used, and a request that finds nobody there who serves it is sent to any
 //! endpoint of the cluster.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -40,6 +41,15 @@ pub enum Caller {
     Seated(Seat),
     /// One that only has a name: its [`stable_hash`].
     Named(u64),
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seated(seat) => seat.fmt(formatter),
+            Self::Named(_) => formatter.write_str("by name"),
+        }
+    }
 }
 
 /// What decides on a subset.

@@ -17,10 +17,10 @@ use outrigger_certs::svid::Svid;
 use outrigger_certs::trust::TrustBundle;
 use outrigger_certs::verify::Verifier;
 use outrigger_snapshot::identity::{SpiffeId, TrustDomain};
-use outrigger_snapshot::join_token::{JoinToken, TokenError};
+use outrigger_snapshot::join_token::{JoinToken, TokenError, TokenText};
 use outrigger_snapshot::name::ServiceName;
 use rustls_pki_types::UnixTime;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::ask::{Answer, AskError, Proof, ask};
 use crate::config::{CertificateAuthority, TokenFromError};
@@ -30,6 +30,9 @@ use crate::state_dir::{LastIdentity, Pair, Secret, StateDir, StateFile as _};
 
 /// Longest sleep before the clock is looked at again: it may be set, and machines are put to sleep.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// How often whoever waits for another try looks whether there is another join token.
+const TOKEN_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +113,15 @@ impl CaError {
         matches!(self, Self::Ask(error) if error.is_held_off())
     }
 
+    /// For how long nothing will be looked at.
+    fn held_off(&self) -> Option<Duration> {
+        match self {
+            Self::Both { then, .. } => then.held_off(),
+            Self::Ask(error) => error.held_off(),
+            _ => None,
+        }
+    }
+
     fn trouble(&self) -> Trouble {
         Trouble { reason: self.reason(), why: chain(self) }
     }
@@ -163,6 +175,7 @@ impl Source {
         let mut failures = 0_u32;
         self.until_due().await;
         loop {
+            let token = self.authority.token().ok().flatten();
             match self.renew().await {
                 Ok(()) => {
                     failures = 0;
@@ -177,8 +190,21 @@ impl Source {
                     }
                     let now = UnixTime::now();
                     let left = self.keeper.valid(now).map(|svid| left(&svid, now));
-                    sleep(renewal::pause(failures, left, fastrand::f64())).await;
+                    let held_off = error.held_off();
+                    let pause = renewal::pause(failures, left, held_off, fastrand::f64());
+                    self.pause(pause, held_off.unwrap_or_default(), token).await;
                 }
+            }
+        }
+    }
+
+    /// Waits for so long; once nothing is held off, another join token than this one ends it.
+    async fn pause(&self, pause: Duration, held_off: Duration, token: Option<TokenText>) {
+        let begun = Instant::now();
+        while let Some(left) = pause.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            sleep(left.min(TOKEN_LOOK_EVERY)).await;
+            if begun.elapsed() >= held_off && self.authority.token().is_ok_and(|now| now != token) {
+                return;
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::overload::Cause;
 use crate::overload::guard::Guard;
 use crate::plan::{Destination, Rule};
 use crate::retry::RetryPolicy;
-use crate::telemetry::metrics::{Direction, RequestLabels, RequestStats};
+use crate::telemetry::metrics::{Counter, Direction, RequestLabels, RequestStats};
 use crate::worker::{DownstreamLimits, Shared};
 
 /// An application that answers one request per permit of `answers`, and counts those that it was given.
@@ -88,6 +88,15 @@ impl Rig {
         path: &str,
         priority: &'static str,
     ) -> impl Future<Output = Result<Reply, ProxyError>> + use<> {
+        self.send_until(path, priority, u64::MAX)
+    }
+
+    fn send_until(
+        &self,
+        path: &str,
+        priority: &'static str,
+        deadline_ns: u64,
+    ) -> impl Future<Output = Result<Reply, ProxyError>> + use<> {
         let (answers, given) = (self.answers.clone(), self.given.clone());
         let application = tower::service_fn(move |_: Exchange| {
             let (answers, given) = (answers.clone(), given.clone());
@@ -108,7 +117,7 @@ impl Rig {
             upgrade: None,
             trailers: false,
             grpc: false,
-            deadline_ns: u64::MAX,
+            deadline_ns,
             told_ns: 0,
             story: crate::story::Stories::default().begin(Direction::Inbound, 0),
             peer: HeaderValue::from_static("127.0.0.1"),
@@ -199,6 +208,24 @@ async fn who_gives_up_leaves_the_queue_and_frees_no_place_of_the_application() {
             rig.answers.add_permits(1);
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(rig.overload.in_flight(), 0);
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_time_ends_in_the_queue_is_counted_as_such_and_who_gives_up_before_is_not() {
+    let test = async {
+        let rig = Rig::new(Protocol::Http, 1.0);
+        let _first = tokio::task::spawn_local(rig.send("/", "0"));
+        tokio::task::yield_now().await;
+        for (waits_ms, overdue) in [(19, 0), (20, 1)] {
+            let waiting = rig.send_until("/", "0", clock::now_ns() + 20_000_000);
+            assert!(tokio::time::timeout(Duration::from_millis(waits_ms), waiting).await.is_err());
+            let shard = rig.rule.undirected.shard(0);
+            let found: Vec<u64> = shard.seldom().overdue.iter().map(Counter::value).collect();
+            assert_eq!(found[Stage::Queue as usize], overdue, "after {waits_ms} ms");
+            assert_eq!(found.iter().sum::<u64>(), overdue, "it is counted once");
         }
     };
     LocalSet::new().run_until(test).await;

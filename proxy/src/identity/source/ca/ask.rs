@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use outrigger_certs::enrol::{self, Trust};
 use outrigger_certs::problem::Problem;
@@ -75,6 +75,8 @@ pub enum AskError {
         code: String,
         /// Its sentence.
         message: String,
+        /// Before this it looks at nothing, by its `Retry-After`.
+        held_off: Option<Duration>,
     },
     /// It says something else.
     #[error("what {0} (--ca) answers is no certificate")]
@@ -90,6 +92,14 @@ impl AskError {
     /// Whether nothing was looked at, for what has failed before.
     pub(super) fn is_held_off(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::TOO_MANY_REQUESTS, .. })
+    }
+
+    /// For how long nothing will be looked at, if the control plane has said so.
+    pub(super) fn held_off(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { held_off, .. } => *held_off,
+            _ => None,
+        }
     }
 
     /// Its word in metrics.
@@ -163,18 +173,27 @@ async fn exchange(
         Some(problem) => AskError::Stranger(place.clone(), problem),
         None => AskError::Tls(place.clone(), error),
     })?;
-    let (status, body) = answered(stream, post).await?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|_| AskError::Unreadable(place));
+    let answer = answered(stream, post).await?;
+    if answer.status().is_success() {
+        return serde_json::from_slice(answer.body()).map_err(|_| AskError::Unreadable(place));
     }
+    Err(refusal(&answer))
+}
+
+fn refusal(answer: &Response<Bytes>) -> AskError {
     let cut = |text: String| text.chars().take(SAID_CHARACTERS_MAX).collect();
-    Err(match serde_json::from_slice::<Failure>(&body) {
-        Ok(Failure { code, message }) => AskError::Refused { status, code: cut(code), message: cut(message) },
-        Err(_) => {
-            let message = cut(String::from_utf8_lossy(&body).into_owned());
-            AskError::Refused { status, code: status.as_str().to_owned(), message }
+    let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let held_off = seconds.map(Duration::from_secs);
+    let status = answer.status();
+    match serde_json::from_slice::<Failure>(answer.body()) {
+        Ok(Failure { code, message }) => {
+            AskError::Refused { status, code: cut(code), message: cut(message), held_off }
         }
-    })
+        Err(_) => {
+            let message = cut(String::from_utf8_lossy(answer.body()).into_owned());
+            AskError::Refused { status, code: status.as_str().to_owned(), message, held_off }
+        }
+    }
 }
 
 /// What is wrong with the other side's certificate, if that is what is wrong.

@@ -14,6 +14,8 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(300);
 pub const PAUSE_WITHOUT_MAX: Duration = Duration::from_secs(30);
 /// Shortest pause.
 pub const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// Longest that a control plane is believed that asks to be left alone.
+pub const HELD_OFF_MAX: Duration = Duration::from_secs(60);
 /// The least number of tries in what is left of a certificate's life.
 const TRIES_LEFT: u32 = 4;
 
@@ -24,8 +26,12 @@ pub fn due(since: u64, until: u64, random: f64) -> u64 {
 }
 
 /// How long to wait after so many failures in a row (at least 1), with what is `left` of the certificate's life, if there is one: full
-/// jitter, doubling, and never so long that fewer than four tries are left.
-pub fn pause(failures: u32, left: Option<Duration>, random: f64) -> Duration {
+/// jitter, doubling, and never so long that fewer than four tries are left. Who is `held_off` waits that long and a little more, not less,
+/// since nothing would be looked at, and not longer, since what was wrong may be mended by then.
+pub fn pause(failures: u32, left: Option<Duration>, held_off: Option<Duration>, random: f64) -> Duration {
+    if let Some(held_off) = held_off {
+        return held_off.min(HELD_OFF_MAX) + PAUSE_FIRST.mul_f64(random).max(PAUSE_MIN);
+    }
     let doubled = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let longest = match left {
         Some(left) => doubled.min(PAUSE_MAX).min(left / TRIES_LEFT),
@@ -61,10 +67,22 @@ mod tests {
             (3, None, seconds(20)),
             (9, None, seconds(30)),
         ] {
-            assert_eq!(pause(failures, left, 1.0), longest, "{failures} {left:?}");
-            assert_eq!(pause(failures, left, 0.5), longest / 2, "{failures} {left:?}");
-            assert_eq!(pause(failures, left, 0.0), PAUSE_MIN);
+            assert_eq!(pause(failures, left, None, 1.0), longest, "{failures} {left:?}");
+            assert_eq!(pause(failures, left, None, 0.5), longest / 2, "{failures} {left:?}");
+            assert_eq!(pause(failures, left, None, 0.0), PAUSE_MIN);
         }
-        assert_eq!(pause(1, Some(Duration::ZERO), 1.0), PAUSE_MIN);
+        assert_eq!(pause(1, Some(Duration::ZERO), None, 1.0), PAUSE_MIN);
+        for left in [None, Some(seconds(2)), day] {
+            for (held_off, least) in
+                [(seconds(0), seconds(0)), (seconds(6), seconds(6)), (Duration::MAX, seconds(60))]
+            {
+                let within = |random| pause(9, left, Some(held_off), random);
+                assert_eq!(
+                    (within(0.0), within(1.0)),
+                    (least + PAUSE_MIN, least + seconds(5)),
+                    "{left:?} {held_off:?}"
+                );
+            }
+        }
     }
 }

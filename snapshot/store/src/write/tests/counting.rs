@@ -1,6 +1,7 @@
 //! Counts of callers: the one thing that is published again and again for one revision.
 
 use outrigger_snapshot::layout;
+use outrigger_snapshot::seats::Seats;
 
 use super::*;
 use crate::write::CountedPeers;
@@ -8,6 +9,8 @@ use crate::write::CountedPeers;
 fn counted(time_ms: u64, callers: u32) -> Compiled {
     let mut peers = CountedPeers { time_ms, ..CountedPeers::default() };
     peers.counts.clusters.insert("default/cart:80".parse().unwrap(), callers);
+    let seats = Seats::new((0..callers.into()).collect()).unwrap();
+    peers.counts.seats.insert("default/cart:80".parse().unwrap(), seats);
     Compiled { peers: Some(peers), ..compiled("one", &format!("facts, {callers} callers")) }
 }
 
