@@ -222,10 +222,9 @@ impl Story {
     }
 
     /// Someone may be told of it: keeps what its labels are read from, as its head goes on.
-    pub fn is_labelled(&self, head: &RequestHead) {
-        let told = &mut *self.0.borrow_mut();
-        if let Some(destination) = told.resolution.as_ref().and_then(Resolution::destination) {
-            told.found.look(&destination.cluster.labels, head);
+    pub fn is_labelled(&self, labels: &Labels, head: &RequestHead) {
+        if labels.are_looked_for() {
+            self.0.borrow_mut().found.look(labels, head);
         }
     }
 

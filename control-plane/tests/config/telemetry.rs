@@ -94,6 +94,7 @@ fn what_is_wrong_is_named() {
         ("labels: [{name: a, header: set-cookie}]", "holds a secret"),
         ("labels: [{name: a, header: X-Api-Key}]", "holds a secret"),
         ("labels: [{name: a, header: x-auth-token}]", "holds a secret"),
+        ("labels: [{name: a, header: x-auth-key}]", "holds a secret"),
         ("labels: [{name: a, header: \"a b\"}]", "spec.labels[0].header"),
         ("accesslog: {}", "did you mean \"accessLog\"?"),
     ] {

@@ -93,9 +93,15 @@ impl Exporting {
     /// Waits for others, but not for long, and not for more than are exported at a time.
     async fn gather(&self, batches: &mut Receiver<Batch>, records: &mut Vec<Record>) {
         let until = Instant::now() + self.settings.delay;
-        while !records.is_empty() && records.len() < self.settings.batch && !self.wishes.end.load(SeqCst) {
+        let bytes = |records: &[Record]| records.iter().map(Record::bytes).sum::<usize>();
+        let mut held = bytes(records);
+        let has_room = |count, held| (1..self.settings.batch).contains(&count) && held < EXPORT_BYTES_MAX;
+        while has_room(records.len(), held) && !self.wishes.end.load(SeqCst) {
             match timeout_at(until, batches.recv()).await {
-                Ok(Some(batch)) => records.extend(batch.records),
+                Ok(Some(batch)) => {
+                    held += bytes(&batch.records);
+                    records.extend(batch.records);
+                }
                 Ok(None) | Err(_) => return,
             }
         }

@@ -103,3 +103,6 @@ pub(super) fn target(text: &str) -> Result<PathBuf, String> {
     }
     Ok(text.into())
 }
+
+#[cfg(test)]
+mod tests;

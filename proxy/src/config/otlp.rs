@@ -87,7 +87,7 @@ impl Variables<'_> {
         number.map_or_else(|| wrong(format!("{name} is {text:?}, expected a number from 1 to {most}")), Ok)
     }
 
-    /// The collector of a signal that `flag` or a variable names; `None`: there is none.
+    /// The collector of a signal that `flag` or a variable names; `None`: there is none, or the signal is told to nobody.
     pub(super) fn collector(&self, flag: Option<&str>, signal: Signal) -> Result<Option<Otlp>, ConfigError> {
         let name_of = |what: &str| {
             let own = format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.name);
@@ -98,6 +98,9 @@ impl Variables<'_> {
         let base = flag.filter(|url| !url.is_empty()).map(str::to_owned).or_else(|| own.clone());
         let whole = own.is_some() && base == own;
         let Some(url) = base.or_else(|| self.said("OTEL_EXPORTER_OTLP_ENDPOINT")) else { return Ok(None) };
+        if self.turns_off(signal)? {
+            return Ok(None);
+        }
         if let Some(compression) = of_signal("COMPRESSION") {
             return wrong(format!(
                 "OTEL_EXPORTER_OTLP_COMPRESSION is {compression:?}: what is told is sent as it is, leave it out"

@@ -44,9 +44,6 @@ pub(super) fn traces(
 ) -> Result<Option<Traces>, ConfigError> {
     let variables = Variables(environment);
     let Some(to) = variables.collector(flags.otlp.as_deref(), SIGNAL)? else { return Ok(None) };
-    if variables.turns_off(SIGNAL)? {
-        return Ok(None);
-    }
     let sampler = match variables.said("OTEL_TRACES_SAMPLER") {
         None => Sampler::ratio(SHARE, true),
         Some(name) => {

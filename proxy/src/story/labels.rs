@@ -30,6 +30,11 @@ impl Labels {
         Self(labels.iter().take(LABELS_MAX).filter_map(read).collect())
     }
 
+    /// Whether a head may have any of their values.
+    pub(super) fn are_looked_for(&self) -> bool {
+        self.0.iter().any(|(_, source)| matches!(source, Source::Header(_)))
+    }
+
     /// Each that a request has, and its value.
     pub(super) fn of<'a>(&'a self, found: &'a Found) -> impl Iterator<Item = (&'a Arc<str>, Cow<'a, str>)> {
         self.0.iter().enumerate().filter_map(|(index, (name, source))| {
@@ -71,5 +76,49 @@ impl Found {
     fn value(&self, index: usize) -> Option<&[u8]> {
         let (begin, end) = (*self.places.get(index)?)?;
         self.bytes.get(begin.into()..end.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::uri::PathAndQuery;
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn header(name: &str, header: &str) -> Label {
+        Label { name: name.to_owned(), from: LabelSource::Header(header.to_owned()) }
+    }
+
+    fn head(fields: &[(&str, &str)]) -> RequestHead {
+        let fields = fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let path = PathAndQuery::from_static("/");
+        RequestHead::new(Method::GET, "cart".parse().unwrap(), path, fields.collect::<HeaderMap>())
+    }
+
+    fn said(labels: &Labels, found: &Found) -> Vec<(String, String)> {
+        labels.of(found).map(|(name, value)| (name.to_string(), value.into_owned())).collect()
+    }
+
+    #[test]
+    fn values_are_those_of_one_request_and_cut() {
+        let constant = Label { name: "team".to_owned(), from: LabelSource::Value("shop".to_owned()) };
+        let labels = Labels::new(&[header("a", "x-a"), constant, header("b", "x-b")]);
+        let long = "x".repeat(LABEL_VALUE_BYTES_MAX + 1);
+        let mut found = Found::default();
+        found.look(&labels, &head(&[("x-a", "1"), ("x-b", &long), ("x-c", "no")]));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let all = [pair("a", "1"), pair("team", "shop"), pair("b", &long[1..])];
+        assert_eq!(said(&labels, &found), all);
+        let mut found = found.cleared();
+        found.look(&labels, &head(&[("x-b", "2")]));
+        assert_eq!(said(&labels, &found), [pair("team", "shop"), pair("b", "2")]);
+    }
+
+    #[test]
+    fn what_no_header_says_is_not_looked_for() {
+        let constant = Label { name: "team".to_owned(), from: LabelSource::Value("shop".to_owned()) };
+        assert!(!Labels::new(&[]).are_looked_for() && !Labels::new(&[constant]).are_looked_for());
+        assert!(Labels::new(&[header("a", "x-a")]).are_looked_for());
     }
 }

@@ -53,8 +53,20 @@ const OWN_ROOTS: [&str; 14] = [
 ];
 
 /// What the names of headers have in them that hold secrets: those that HTTP names (RFC 9110 §11, RFC 6265), and those of everybody's invention.
-const SECRETS: [&str; 9] =
-    ["apikey", "api-key", "authoriz", "authentic", "cookie", "credential", "password", "secret", "token"];
+const SECRETS: [&str; 12] = [
+    "apikey",
+    "api-key",
+    "authentic",
+    "authoriz",
+    "cookie",
+    "credential",
+    "jwt",
+    "passwd",
+    "password",
+    "secret",
+    "session",
+    "token",
+];
 
 /// What is told of requests to a port, by the sidecar beside it and by those of its callers. What is `None` is as each of them was started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +160,7 @@ fn check_header(header: &str) -> Result<(), LabelError> {
     if !named.is_ok_and(|named| named.as_str() == header) {
         return Err(LabelError::Header);
     }
-    let secret = SECRETS.iter().any(|part| header.contains(part));
+    let secret =
+        SECRETS.iter().any(|part| header.contains(part)) || header.split('-').any(|word| word == "auth");
     if secret { Err(LabelError::Secret) } else { Ok(()) }
 }

@@ -27,9 +27,9 @@ static LABEL: Shape = Shape::Object(&Object {
         required(
             "name",
             Shape::Text(Text::Any),
-            "a name that they do not have of their own, like shop.tenant",
+            "a name that they do not have of their own, like shop.tenant: at most 64 bytes",
         ),
-        optional("value", Shape::Text(Text::HeaderValue), "what it is, always; or"),
+        optional("value", Shape::Text(Text::HeaderValue), "what it is, always: at most 256 bytes; or"),
         optional(
             "header",
             Shape::Text(Text::HeaderName),

@@ -19,6 +19,9 @@ fn nobody_is_told_unless_someone_says_whom() {
     assert_eq!(read(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), Ok(None), "what is empty is not set");
     assert_eq!(read(&[], &[AT, ("OTEL_SDK_DISABLED", "True")]), Ok(None));
     assert_eq!(read(&[], &[AT, ("OTEL_TRACES_EXPORTER", "none")]), Ok(None));
+    let nothing_else = [AT, ("OTEL_TRACES_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
+    assert_eq!(read(&[], &nothing_else), Ok(None), "what is off need not be right");
+    assert_eq!(read(&[], &[("OTEL_TRACES_EXPORTER", "zipkin")]), Ok(None));
     let traces = read(&[], &[AT]).unwrap().unwrap();
     assert_eq!(
         (traces.to.endpoint.as_str(), traces.to.protocol),
