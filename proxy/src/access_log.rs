@@ -17,7 +17,6 @@ use self::record::{Record, Records};
 use self::writer::{Batch, Counts, Loss};
 use crate::story::Told;
 
-mod digits;
 mod export;
 pub mod line;
 pub mod metrics;

@@ -16,6 +16,7 @@ pub mod crew;
 pub mod deadline;
 pub mod delay;
 pub mod detect;
+mod digits;
 pub mod error;
 pub mod exchange;
 pub mod failure;

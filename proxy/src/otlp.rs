@@ -1,25 +1,27 @@
 //! What all that is told to a collector by OTLP has in common: how it is reached, whom it believes, and who tells.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig, Identity};
-use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 use outrigger_snapshot::name::ServiceName;
 
+use self::wire::Envelope;
 use crate::config::Otlp;
-use crate::report::system_file;
 
+pub mod collector;
 pub mod times;
+pub mod wire;
 
 /// Why nothing can be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
-    /// The settings.
-    #[error("the collector cannot be used as it is set (--otlp, OTEL_EXPORTER_OTLP_*)")]
-    Exporter(#[from] ExporterBuildError),
+    /// gRPC, or what a certificate or a key says.
+    #[error(
+        "gRPC cannot be set up (--otlp, OTEL_EXPORTER_OTLP_ENDPOINT, _CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY)"
+    )]
+    Grpc(#[from] tonic::transport::Error),
     /// A certificate or a key.
     #[error("can't read {} (OTEL_EXPORTER_OTLP_{variable})", path.display())]
     Unreadable {
@@ -53,8 +55,15 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// The same as a collector sees it; what `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say comes first.
-    pub fn resource(&self, to: &Otlp) -> Resource {
+    /// What stands around all that a collector is told.
+    pub fn envelope(&self, to: &Otlp) -> Envelope {
+        let resource = self.resource(to);
+        let attributes = resource.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Envelope::new(attributes, "outrigger-proxy", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// What `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say comes first.
+    fn resource(&self, to: &Otlp) -> Resource {
         let Self { service, node, zone, .. } = self;
         let own = [
             KeyValue::new("service.name", service.name().to_owned()),
@@ -69,53 +78,4 @@ impl Teller {
         let name = to.service_name.clone().map(|name| KeyValue::new("service.name", name));
         resource.with_attributes(name).build()
     }
-}
-
-/// What part of the proxy tells.
-pub fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder("outrigger-proxy").with_version(env!("CARGO_PKG_VERSION")).build()
-}
-
-/// An exporter that speaks gRPC, made to reach the collector.
-pub fn grpc<E: WithExportConfig + WithTonicConfig>(exporter: E, to: &Otlp) -> Result<E, OtlpError> {
-    let exporter = exporter.with_endpoint(to.endpoint.as_str()).with_timeout(to.timeout);
-    if !is_secure(to) {
-        return Ok(exporter);
-    }
-    let mut tls = ClientTlsConfig::new();
-    // Those that may have signed its certificate are the ones of a file, or the system's.
-    if let Some(path) = to.ca_file.clone().or_else(system_file) {
-        tls = tls.ca_certificate(Certificate::from_pem(read(&path, "CERTIFICATE")?));
-    }
-    if let Some(client) = &to.client {
-        let certificate = read(&client.certificate, "CLIENT_CERTIFICATE")?;
-        tls = tls.identity(Identity::from_pem(certificate, read(&client.key, "CLIENT_KEY")?));
-    }
-    Ok(exporter.with_tls_config(tls))
-}
-
-/// An exporter that speaks HTTP, made to reach the collector.
-pub fn http<E: WithExportConfig + WithHttpConfig>(exporter: E, to: &Otlp) -> Result<E, OtlpError> {
-    // Where the collector is, the operator says; what an application is told of proxies is not for this one.
-    let mut client = reqwest::Client::builder().no_proxy().timeout(to.timeout);
-    if let Some(path) = to.ca_file.as_deref().filter(|_| is_secure(to)) {
-        let roots = reqwest::Certificate::from_pem_bundle(&read(path, "CERTIFICATE")?)?;
-        client = client.tls_certs_only(roots);
-    }
-    if let Some(files) = to.client.as_ref().filter(|_| is_secure(to)) {
-        let mut both = read(&files.certificate, "CLIENT_CERTIFICATE")?;
-        both.push(b'\n');
-        both.extend(read(&files.key, "CLIENT_KEY")?);
-        client = client.identity(reqwest::Identity::from_pem(&both)?);
-    }
-    let exporter = exporter.with_protocol(Protocol::HttpBinary).with_http_client(client.build()?);
-    Ok(exporter.with_endpoint(to.endpoint.as_str()).with_timeout(to.timeout))
-}
-
-fn is_secure(to: &Otlp) -> bool {
-    to.endpoint.starts_with("https:")
-}
-
-fn read(path: &Path, variable: &'static str) -> Result<Vec<u8>, OtlpError> {
-    std::fs::read(path).map_err(|source| OtlpError::Unreadable { path: path.to_owned(), variable, source })
 }

@@ -5,30 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use opentelemetry::InstrumentationScope;
-use opentelemetry::logs::{Logger, LoggerProvider};
-use opentelemetry_otlp::LogExporter;
-use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogger, SdkLoggerProvider};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 
 use super::record::Record;
 use super::writer::{Batch, Counts, Loss, Wishes};
-use crate::config::{Otlp, OtlpLog, OtlpProtocol};
+use crate::config::{Otlp, OtlpLog};
+use crate::otlp::collector::Collector;
 use crate::otlp::times::Times;
-use crate::otlp::{self, OtlpError, Teller};
+use crate::otlp::wire::Envelope;
+use crate::otlp::{OtlpError, Teller};
 
 /// What is exported at a time, in bytes of memory: collectors take gRPC messages of up to 4 MiB.
 const EXPORT_BYTES_MAX: usize = 512 * 1024;
+const METHOD: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// What goes to a collector.
 struct Exporting {
     settings: OtlpLog,
-    exporter: LogExporter,
-    /// What makes records: OpenTelemetry has no other way to one.
-    logger: SdkLogger,
-    scope: InstrumentationScope,
+    collector: Collector,
+    envelope: Envelope,
     counts: Arc<Counts>,
     wishes: Arc<Wishes>,
     /// The collector did not take the last ones.
@@ -45,14 +42,13 @@ pub(super) fn start(
 ) -> Result<(), OtlpError> {
     let (starting, started) = sync_channel(1);
     let life = move || {
-        let (runtime, exporter) = match ready(&settings.to, &teller) {
+        let (runtime, collector) = match ready(&settings.to) {
             Ok(ready) => ready,
             Err(error) => return drop(starting.send(Err(error))),
         };
         let _ = starting.send(Ok(()));
-        let logger = SdkLoggerProvider::builder().build().logger("");
-        let scope = otlp::scope();
-        let exporting = Exporting { settings, exporter, logger, scope, counts, wishes, refused: false };
+        let envelope = teller.envelope(&settings.to);
+        let exporting = Exporting { settings, collector, envelope, counts, wishes, refused: false };
         runtime.block_on(exporting.run(batches));
         let _ = ending.send(());
     };
@@ -60,17 +56,12 @@ pub(super) fn start(
     started.recv().map_err(std::io::Error::other)?
 }
 
-fn ready(to: &Otlp, teller: &Teller) -> Result<(Runtime, LogExporter), OtlpError> {
+fn ready(to: &Otlp) -> Result<(Runtime, Collector), OtlpError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    // The exporter finds the runtime that it will run on.
     let entered = runtime.enter();
-    let mut exporter = match to.protocol {
-        OtlpProtocol::Grpc => otlp::grpc(LogExporter::builder().with_tonic(), to)?.build()?,
-        OtlpProtocol::Http => otlp::http(LogExporter::builder().with_http(), to)?.build()?,
-    };
-    exporter.set_resource(&teller.resource(to));
+    let collector = Collector::new(to, METHOD)?;
     drop(entered);
-    Ok((runtime, exporter))
+    Ok((runtime, collector))
 }
 
 impl Exporting {
@@ -118,14 +109,11 @@ impl Exporting {
 
     async fn export(&mut self, records: &[Record], times: &Times) {
         let count = records.len() as u64;
-        let written = records.iter().map(|record| {
-            let mut out = self.logger.create_log_record();
-            record.write(times, &mut out);
-            out
-        });
-        let written: Vec<_> = written.collect();
-        let batch: Vec<_> = written.iter().map(|record| (record, &self.scope)).collect();
-        match self.exporter.export(LogBatch::new(&batch)).await {
+        let mut written = Vec::new();
+        for record in records {
+            record.write(times, &mut written);
+        }
+        match self.collector.tell(self.envelope.around(&written)).await {
             Ok(()) => {
                 self.counts.written(count);
                 if std::mem::take(&mut self.refused) {

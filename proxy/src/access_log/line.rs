@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::digits::{address, hex, number, padded};
 use crate::clock;
+use crate::digits::{address, hex, number, padded};
 use crate::story::Told;
 
 /// Lines, one after the other.

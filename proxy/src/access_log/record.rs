@@ -3,17 +3,24 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use opentelemetry::logs::{AnyValue, LogRecord, Severity};
-use opentelemetry::{SpanId, TraceFlags, TraceId};
 use outrigger_snapshot::identity::SpiffeId;
 
+use crate::digits;
 use crate::local_reply::UPSTREAM_STATUS;
 use crate::otlp::times::Times;
+use crate::otlp::wire::{Envelope, Message, Value};
 use crate::story::{Text, Told, Trace};
 use crate::telemetry::metrics::Direction;
 
 /// What a record is called, so that it can be told from other logs.
 const EVENT: &str = "outrigger.request";
+/// `SeverityNumber`, and the same as text.
+const INFO: (u64, &str) = (9, "INFO");
+const ERROR: (u64, &str) = (17, "ERROR");
+/// `LogRecordFlags`: its trace is told of.
+const SAMPLED: u32 = 0x1;
+/// The field of a record's attributes.
+const ATTRIBUTE: u32 = 6;
 
 /// See the module. Times are on [`crate::clock`].
 #[derive(Debug)]
@@ -94,58 +101,69 @@ impl Record {
         size_of::<Self>() + self.text.bytes() + self.labels.iter().map(label).sum::<usize>()
     }
 
-    /// Writes it into one of OpenTelemetry's, under the names that a line of JSON has.
-    pub(super) fn write(&self, times: &Times, out: &mut impl LogRecord) {
-        out.set_event_name(EVENT);
-        out.set_timestamp(times.of(self.started_ns));
-        out.set_observed_timestamp(times.of(self.ended_ns));
-        let severity = if self.reason.is_some() { Severity::Error } else { Severity::Info };
-        out.set_severity_number(severity);
-        out.set_severity_text(severity.name());
-        out.set_body(self.words().into());
-        if let Some(trace) = &self.trace {
-            let flags = (trace.span != 0).then_some(TraceFlags::SAMPLED);
-            out.set_trace_context(TraceId::from(trace.id.0), SpanId::from(trace.span), flags);
-        }
-        out.add_attribute("outrigger.direction", self.direction.as_str());
-        out.add_attribute("http.request.method", self.text.method().into_owned());
+    /// Adds it as OTLP lays it out (`opentelemetry.proto.logs.v1.LogRecord`), under the names that a line of JSON has.
+    pub(super) fn write(&self, times: &Times, records: &mut Vec<u8>) {
+        Message(records).message(Envelope::ITEM, |out| {
+            out.fixed64(1, times.of(self.started_ns));
+            let (severity, name) = if self.reason.is_some() { ERROR } else { INFO };
+            out.number(2, severity);
+            out.bytes(3, name.as_bytes());
+            out.value(5, Value::Text(&self.words()));
+            self.write_exchange(out);
+            self.write_way(out);
+            if let Some(trace) = &self.trace {
+                if trace.span != 0 {
+                    out.fixed32(8, SAMPLED);
+                }
+                out.bytes(9, &trace.id.0.to_be_bytes());
+                if trace.span != 0 {
+                    out.bytes(10, &trace.span.to_be_bytes());
+                }
+            }
+            out.fixed64(11, times.of(self.ended_ns));
+            out.bytes(12, EVENT.as_bytes());
+        });
+    }
+
+    /// What was asked and answered.
+    fn write_exchange(&self, out: &mut Message<'_>) {
+        text(out, "outrigger.direction", self.direction.as_str());
+        text(out, "http.request.method", &self.text.method());
         let (server, port) = self.text.server();
-        out.add_attribute("server.address", server.to_owned());
+        text(out, "server.address", server);
         number(out, "server.port", port);
-        out.add_attribute("url.path", self.text.path().into_owned());
+        text(out, "url.path", &self.text.path());
         number(out, "http.response.status_code", self.status);
         if let Some(reason) = self.reason {
-            out.add_attribute("error.type", reason);
+            text(out, "error.type", reason);
         }
         let took_us = self.ended_ns.saturating_sub(self.started_ns) / 1_000;
-        out.add_attribute("duration_ms", took_us as f64 / 1_000.0);
+        out.attribute(ATTRIBUTE, "duration_ms", Value::Real(took_us as f64 / 1_000.0));
         number(out, "http.request.body.size", Some(self.bytes_in));
         number(out, "http.response.body.size", Some(self.bytes_out));
-        out.add_attribute("outrigger.request_id", self.text.id().into_owned());
-        self.write_way(out);
+        text(out, "outrigger.request_id", &self.text.id());
     }
 
     /// Where it came from and went.
-    fn write_way(&self, out: &mut impl LogRecord) {
-        let ip = |address: &SocketAddr| address.ip().to_canonical().to_string();
+    fn write_way(&self, out: &mut Message<'_>) {
         if let Some(source) = &self.source {
-            out.add_attribute("client.address", ip(source));
+            text(out, "client.address", &digits::of_address(source.ip()));
         }
         if let Some(identity) = &self.identity {
-            out.add_attribute("outrigger.caller", identity.to_string());
+            text(out, "outrigger.caller", &identity.to_string());
         }
         if let Some((rule, cluster)) = &self.rule {
-            out.add_attribute("outrigger.rule", rule.to_string());
-            out.add_attribute("outrigger.cluster", cluster.to_string());
+            text(out, "outrigger.rule", rule);
+            text(out, "outrigger.cluster", cluster);
         }
         number(out, "outrigger.tries", Some(self.tries));
         if let Some(endpoint) = &self.endpoint {
-            out.add_attribute("network.peer.address", ip(endpoint));
+            text(out, "network.peer.address", &digits::of_address(endpoint.ip()));
             number(out, "network.peer.port", Some(endpoint.port()));
         }
         number(out, "outrigger.release", Some(self.release));
         for (name, value) in &self.labels {
-            out.add_attribute(name.clone(), value.clone());
+            text(out, name, value);
         }
     }
 
@@ -157,9 +175,13 @@ impl Record {
     }
 }
 
-fn number(out: &mut impl LogRecord, name: &'static str, value: Option<impl TryInto<i64>>) {
+fn text(out: &mut Message<'_>, name: &str, value: &str) {
+    out.attribute(ATTRIBUTE, name, Value::Text(value));
+}
+
+fn number(out: &mut Message<'_>, name: &str, value: Option<impl TryInto<i64>>) {
     // What is no `i64` has been counted for centuries.
     if let Some(value) = value.and_then(|value| value.try_into().ok()) {
-        out.add_attribute(name, AnyValue::Int(value));
+        out.attribute(ATTRIBUTE, name, Value::Number(value));
     }
 }

@@ -30,7 +30,7 @@ pub enum Target {
     /// A file, at whose end it is written.
     File(PathBuf),
     /// A collector.
-    Otlp(OtlpLog),
+    Otlp(Box<OtlpLog>),
 }
 
 /// Lines of a worker, written or not; where there are none, `Wishes` say what is to be done.
@@ -128,7 +128,7 @@ impl Writer {
         let writer = Self { choice, reopener, counts: counts.clone(), over };
         let out = match target {
             Target::Otlp(settings) => {
-                export::start(settings, teller, batches, (counts, wishes), ending)?;
+                export::start(*settings, teller, batches, (counts, wishes), ending)?;
                 return Ok(writer);
             }
             Target::Stdout => Out { path: None, file: None, torn: false, failed: None },

@@ -59,7 +59,7 @@ pub(super) fn access_log(
     let written = flags.access_log_format.unwrap_or(Format::Json);
     let (target, format) = match target.to_str() {
         Some("otlp") => match otlp(flags, Variables(environment))? {
-            Some(told) => (Target::Otlp(told), Format::Otlp),
+            Some(told) => (Target::Otlp(Box::new(told)), Format::Otlp),
             None => return Ok(None),
         },
         Some("stdout") => (Target::Stdout, written),

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::ConfigError;
 
@@ -28,6 +29,8 @@ pub struct Otlp {
     pub client: Option<ClientFiles>,
     /// The name that this proxy goes by, in place of its service's.
     pub service_name: Option<String>,
+    /// Further fields of what is sent to it, which may be secrets.
+    pub headers: HeaderMap,
     /// How long an export may take.
     pub timeout: Duration,
 }
@@ -141,6 +144,7 @@ impl Variables<'_> {
             ca_file: of_signal("CERTIFICATE").map(PathBuf::from),
             client,
             service_name: self.said("OTEL_SERVICE_NAME"),
+            headers: headers(of_signal("HEADERS").as_deref().unwrap_or_default(), &name_of("HEADERS"))?,
             timeout: Duration::from_millis(timeout_ms as u64),
         }))
     }
@@ -161,4 +165,25 @@ fn endpoint(url: &str) -> Result<(String, Option<u16>), ConfigError> {
         ));
     };
     Ok((url.to_owned(), uri.port_u16()))
+}
+
+/// `name=value`, percent-encoded, with commas between ("OpenTelemetry Protocol Exporter", "Specifying headers via environment variables").
+fn headers(text: &str, variable: &str) -> Result<HeaderMap, ConfigError> {
+    let read = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let value: Vec<u8> = percent_decode_str(value.trim()).collect();
+        let mut value = HeaderValue::from_bytes(&value).ok()?;
+        value.set_sensitive(true);
+        Some((HeaderName::from_bytes(name.trim().as_bytes()).ok()?, value))
+    };
+    let pairs = text.split(',').enumerate().filter(|(_, pair)| !pair.trim().is_empty());
+    let mut headers = HeaderMap::new();
+    for (index, pair) in pairs {
+        // It may be a secret: which one it is, is all that is said.
+        let Some((name, value)) = read(pair) else {
+            return wrong(format!("{variable}: number {} is no name=value of a header", index + 1));
+        };
+        headers.try_append(name, value).or_else(|_| wrong(format!("{variable} has too many headers")))?;
+    }
+    Ok(headers)
 }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::trace::SpanExporter as _;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
@@ -16,11 +14,17 @@ use super::handing::{Handing, Loss};
 use super::kept::Kept;
 use super::span::Spans;
 use super::{Choice, Shared};
-use crate::config::{Otlp, OtlpProtocol, Traces};
-use crate::otlp::{self, OtlpError, Teller};
+use crate::config::Traces;
+use crate::otlp::collector::Collector;
+use crate::otlp::wire::Envelope;
+use crate::otlp::{OtlpError, Teller};
 
 /// For so long the end of the process waits for what has been kept and not exported.
 const LAST_EXPORT_MAX: Duration = Duration::from_secs(1);
+/// No request is added to an export that has so many bytes: collectors take gRPC messages of up to 4 MiB, and one request takes a few hundred KiB at
+/// most.
+const EXPORT_BYTES_MAX: usize = 2 * 1024 * 1024;
+const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// The thread, as those see it who started it.
 #[derive(Debug)]
@@ -44,16 +48,15 @@ impl Export {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(starting.send(Err(error.into()))),
             };
-            // The exporter finds the runtime that it will run on.
             let entered = runtime.enter();
-            let exporter = match exporter(&own.to, &teller) {
-                Ok(exporter) => exporter,
+            let collector = match Collector::new(&own.to, METHOD) {
+                Ok(collector) => collector,
                 Err(error) => return drop(starting.send(Err(error))),
             };
             let _ = starting.send(Ok(()));
             drop(entered);
-            let spans = Spans::new(teller.gateway);
-            let exporting = Exporting { settings: own, handing: of_thread, exporter, spans };
+            let (envelope, spans) = (teller.envelope(&own.to), Spans::new(teller.gateway));
+            let exporting = Exporting { settings: own, handing: of_thread, collector, envelope, spans };
             runtime.block_on(exporting.run(taken, ends));
         };
         let thread = std::thread::Builder::new().name("traces".to_owned()).spawn(life)?;
@@ -77,7 +80,8 @@ impl Export {
 struct Exporting {
     settings: Traces,
     handing: Arc<Handing>,
-    exporter: SpanExporter,
+    collector: Collector,
+    envelope: Envelope,
     spans: Spans,
 }
 
@@ -112,13 +116,15 @@ impl Exporting {
 
     async fn export_all(&mut self, taken: &mut Receiver<Box<Kept>>) {
         self.spans.tick();
+        let mut spans = Vec::new();
         loop {
-            let mut batch = Vec::new();
+            spans.clear();
             let mut count = 0;
             while count < self.settings.batch
+                && spans.len() < EXPORT_BYTES_MAX
                 && let Ok(kept) = taken.try_recv()
             {
-                self.spans.add(&kept, &mut batch);
+                self.spans.add(&kept, &mut spans);
                 count += 1;
             }
             if count == 0 {
@@ -126,7 +132,7 @@ impl Exporting {
             }
             // Counted as lost until it is not: the end of the process may cut it short.
             let unsaid = Unsaid { handing: &self.handing, count };
-            match self.exporter.export(batch).await {
+            match self.collector.tell(self.envelope.around(&spans)).await {
                 Ok(()) => unsaid.exported(),
                 Err(error) => {
                     tracing::warn!(requests = count, "the collector of traces did not take them: {error}")
@@ -154,13 +160,4 @@ impl Drop for Unsaid<'_> {
             self.handing.lost(Loss::Export, self.count);
         }
     }
-}
-
-fn exporter(to: &Otlp, teller: &Teller) -> Result<SpanExporter, OtlpError> {
-    let mut exporter = match to.protocol {
-        OtlpProtocol::Grpc => otlp::grpc(SpanExporter::builder().with_tonic(), to)?.build()?,
-        OtlpProtocol::Http => otlp::http(SpanExporter::builder().with_http(), to)?.build()?,
-    };
-    exporter.set_resource(&teller.resource(to));
-    Ok(exporter)
 }

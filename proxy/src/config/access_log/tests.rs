@@ -19,7 +19,7 @@ fn told(arguments: &[&str], variables: &[(&str, &str)]) -> OtlpLog {
     let log = read(arguments, variables).unwrap().unwrap();
     assert_eq!(log.choice.format, Format::Otlp);
     match log.target {
-        Target::Otlp(told) => told,
+        Target::Otlp(told) => *told,
         other => panic!("it goes to {other:?}"),
     }
 }
