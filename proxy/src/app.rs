@@ -171,7 +171,7 @@ pub async fn run(config: Config, logging: Logging, give_back: fn()) -> Result<bo
         reports: Default::default(),
         logging,
     });
-    start_reports(&config, &overview);
+    start_reports(&config, &listeners, &overview);
     announce(&listeners);
     serve_admin(&listeners, &overview)?;
 

@@ -62,6 +62,7 @@ mod streams;
 mod systemd;
 mod tap;
 mod thin;
+mod top;
 mod traces;
 mod unix;
 mod why;

@@ -337,12 +337,14 @@ async fn labels_stand_on_spans_and_lines_and_end_neither() {
     let log = mesh.folder().join("access.log");
     let path = log.display().to_string();
     let told = [SOON, ALL, ("OTEL_BLRP_SCHEDULE_DELAY", "20")];
-    let json = Sidecar::beside("shop").with(&["--otlp", &collector.url(), "--access-log", &path]);
+    let json =
+        Sidecar::beside("shop").node("json").with(&["--otlp", &collector.url(), "--access-log", &path]);
     let json = Proxy::start(&mesh, json.told(&told)).await;
-    let otlp = Sidecar::beside("shop").with(&["--otlp", &collector.url(), "--access-log", "otlp"]);
+    let otlp =
+        Sidecar::beside("shop").node("otlp").with(&["--otlp", &collector.url(), "--access-log", "otlp"]);
     let otlp = Proxy::start(&mesh, otlp.told(&[NONE, told[0], told[2]])).await;
     let words = ["--access-log", "stdout", "--access-log-format", "text"];
-    let words = Proxy::start(&mesh, Sidecar::beside("shop").with(&words)).await;
+    let words = Proxy::start(&mesh, Sidecar::beside("shop").node("words").with(&words)).await;
     let long = format!("a\"b\\ c\u{1f}{}", "x".repeat(1_000)).replace('\u{1f}', "\t");
     let cut = &long[..256];
     for proxy in [&json, &otlp, &words] {

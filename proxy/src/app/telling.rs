@@ -17,12 +17,13 @@ use crate::state_dir::StateDir;
 use crate::traces::export::Export;
 
 /// Says what runs here to whoever the flags name, if anyone.
-pub(super) fn start_reports(config: &Config, overview: &Rc<Overview>) {
+pub(super) fn start_reports(config: &Config, listeners: &Listeners, overview: &Rc<Overview>) {
     if let Some(target) = config.report.clone() {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
         let traffic = Traffic::new(overview.registry.clone(), config.workers.get());
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
+            .with_admin(listeners.admin.local_addr().ok())
             .with_traffic(traffic)
             .with_failures({
                 let overview = overview.clone();

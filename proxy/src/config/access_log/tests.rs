@@ -40,7 +40,7 @@ fn a_collector_is_told_as_the_specification_names_it() {
             ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "250"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
             ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "/logs.pem"),
-            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem"),
+            ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "/key.pem"),
             ("OTEL_BLRP_SCHEDULE_DELAY", "20"),
             ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "64"),
         ],
