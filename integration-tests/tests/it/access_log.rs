@@ -185,13 +185,13 @@ async fn no_request_waits_for_a_collector_of_the_access_log() {
             ("OTEL_TRACES_EXPORTER", "none"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
-            ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "64"),
+            ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "8"),
         ];
         let mut shop = Proxy::start(&mesh, sidecar.told(&variables)).await;
         shop.ready().await;
         let load = Load::start(load::Plan::new(shop.outbound, "cart", 300));
         eventually(DEADLINE, "records come", async || (collector.records().len() > 100).then_some(())).await;
-        assert!(collector.largest() <= 64, "{}", collector.largest());
+        assert!(collector.largest() <= 8, "{}", collector.largest());
         let before = load.sent();
         let collector = if hangs {
             collector.hang();

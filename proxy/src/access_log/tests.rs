@@ -104,16 +104,19 @@ fn failures_have_a_line_whatever_the_share() {
 
 #[test]
 fn lines_that_find_no_room_are_counted() {
-    let (log, mut batches, counts) = log(Format::Json, 10_000, 1);
-    let story = told(&format!("/{}", "x".repeat(60_000)), "a");
-    for _ in 0..1_000 {
-        log.over(&story.told(), Some(200), 1_501_000, || 0);
+    for format in [Format::Json, Format::Otlp] {
+        let (log, mut batches, counts) = log(format, 10_000, 1);
+        let story = told(&format!("/{}", "x".repeat(60_000)), "a");
+        for _ in 0..1_000 {
+            log.over(&story.told(), Some(200), 1_501_000, || 0);
+        }
+        drop(log);
+        let batch = batches.try_recv().unwrap();
+        let bytes = batch.text.len() + batch.records.iter().map(Record::bytes).sum::<usize>();
+        assert!((BATCH_BYTES..BATCH_BYTES + 2_048).contains(&bytes), "{format:?}: {bytes}");
+        assert_eq!(batch.count + counts.count_lost()[0], 1_000);
+        assert!(batches.try_recv().is_err());
     }
-    drop(log);
-    let batch = batches.try_recv().unwrap();
-    assert!(batch.text.len() < BATCH_BYTES + 2_048, "{}", batch.text.len());
-    assert_eq!(batch.count + counts.count_lost()[0], 1_000);
-    assert!(batches.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
