@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut};
+use bytes::{Buf, BufMut, Bytes};
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode};
@@ -11,7 +11,7 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::OtlpError;
 use crate::config::{Otlp, OtlpProtocol};
@@ -19,6 +19,10 @@ use crate::report::system_file;
 
 /// Bytes of an answer that are read, so that its connection can be used again.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The longest that what was not taken waits before it is told again; twice as long each further time.
+const WAIT_FIRST: Duration = Duration::from_millis(200);
+/// No longer than this.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 const PROTOBUF: &str = "application/x-protobuf";
 
 /// A collector, as one signal comes to it.
@@ -65,32 +69,67 @@ impl Collector {
         Ok(Self { way, headers: to.headers.clone(), timeout: to.timeout })
     }
 
-    /// Tells it, within the time that the settings leave.
+    /// Tells it, and again if it could not take it just then, within the time that the settings leave.
     pub async fn tell(&mut self, said: Vec<u8>) -> Result<(), Untold> {
-        let headers = self.headers.clone();
+        let (said, timeout) = (Bytes::from(said), self.timeout);
+        let mut last = None;
         let telling = async {
-            match &mut self.way {
-                Way::Grpc(client, method) => {
-                    client.ready().await?;
-                    let request =
-                        Request::from_parts(MetadataMap::from_headers(headers), Default::default(), said);
-                    client.unary(request, method.clone(), AsItIs).await?;
-                    Ok(())
+            let mut wait = WAIT_FIRST;
+            loop {
+                match self.tell_once(said.clone()).await {
+                    Err(untold) if untold.is_passing() => last = Some(untold),
+                    ended => return ended,
                 }
-                Way::Http(client, url) => {
-                    let request = client.post(url.as_str()).headers(headers).header(CONTENT_TYPE, PROTOBUF);
-                    let mut answer = request.body(said).send().await?;
-                    let mut read = 0;
-                    while read < ANSWER_BYTES_MAX
-                        && let Some(chunk) = answer.chunk().await?
-                    {
-                        read += chunk.len();
-                    }
-                    if answer.status().is_success() { Ok(()) } else { Err(Untold::Status(answer.status())) }
-                }
+                tokio::time::sleep(wait.mul_f64(fastrand::f64())).await;
+                wait = (2 * wait).min(WAIT_MAX);
             }
         };
-        tokio::time::timeout(self.timeout, telling).await.unwrap_or(Err(Untold::Late(self.timeout)))
+        let told = tokio::time::timeout(timeout, telling).await;
+        told.unwrap_or_else(|_| Err(last.unwrap_or(Untold::Late(timeout))))
+    }
+
+    async fn tell_once(&mut self, said: Bytes) -> Result<(), Untold> {
+        let headers = self.headers.clone();
+        match &mut self.way {
+            Way::Grpc(client, method) => {
+                client.ready().await?;
+                let request =
+                    Request::from_parts(MetadataMap::from_headers(headers), Default::default(), said);
+                client.unary(request, method.clone(), AsItIs).await?;
+                Ok(())
+            }
+            Way::Http(client, url) => {
+                let request = client.post(url.as_str()).headers(headers).header(CONTENT_TYPE, PROTOBUF);
+                let mut answer = request.body(said).send().await?;
+                let mut read = 0;
+                while read < ANSWER_BYTES_MAX
+                    && let Some(chunk) = answer.chunk().await?
+                {
+                    read += chunk.len();
+                }
+                if answer.status().is_success() { Ok(()) } else { Err(Untold::Status(answer.status())) }
+            }
+        }
+    }
+}
+
+impl Untold {
+    /// Whether the same may be taken a little later ("OpenTelemetry Protocol Specification", "Failures").
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreached(_) | Self::Broken(_) => true,
+            Self::Refused(status) => matches!(
+                status.code(),
+                Code::Cancelled
+                    | Code::DeadlineExceeded
+                    | Code::Aborted
+                    | Code::OutOfRange
+                    | Code::Unavailable
+                    | Code::DataLoss
+            ),
+            Self::Status(status) => matches!(status.as_u16(), 429 | 502 | 503 | 504),
+            Self::Late(_) => false,
+        }
     }
 }
 
@@ -140,7 +179,7 @@ fn read(path: &Path, variable: &'static str) -> Result<Vec<u8>, OtlpError> {
 struct AsItIs;
 
 impl Codec for AsItIs {
-    type Encode = Vec<u8>;
+    type Encode = Bytes;
     type Decode = ();
     type Encoder = Self;
     type Decoder = Self;
@@ -155,11 +194,11 @@ impl Codec for AsItIs {
 }
 
 impl Encoder for AsItIs {
-    type Item = Vec<u8>;
+    type Item = Bytes;
     type Error = Status;
 
-    fn encode(&mut self, said: Vec<u8>, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put_slice(&said);
+    fn encode(&mut self, said: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(said);
         Ok(())
     }
 }
@@ -173,3 +212,6 @@ impl Decoder for AsItIs {
         Ok(Some(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

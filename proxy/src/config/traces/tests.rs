@@ -70,3 +70,21 @@ fn what_is_wrong_is_named() {
     }
     assert!(read(&["--trace-slow", "0s"], &[]).unwrap_err().contains("expected 1ms to 24h"));
 }
+
+#[test]
+fn headers_are_read_and_not_told_to_anyone() {
+    const AT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+    let both = [AT, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20planted, x-tenant=a=b,")];
+    let headers = read(&[], &both).unwrap().unwrap().to.headers;
+    assert_eq!(headers["authorization"], "Bearer planted");
+    assert_eq!(headers["x-tenant"], "a=b");
+    let shown = format!("{headers:?}");
+    assert!(!shown.contains("planted"), "{shown}");
+    let own = [AT, both[1], ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-tenant=c")];
+    assert_eq!(read(&[], &own).unwrap().unwrap().to.headers.len(), 1, "those of the signal alone");
+    for wrong in ["planted", "x-tenant=a,planted;=b", "x-tenant=%00planted"] {
+        let problem = read(&[], &[AT, ("OTEL_EXPORTER_OTLP_HEADERS", wrong)]).unwrap_err();
+        assert!(problem.contains("OTEL_EXPORTER_OTLP_HEADERS: number"), "{problem}");
+        assert!(!problem.contains("planted"), "{problem}");
+    }
+}
