@@ -267,7 +267,7 @@ fn telling() {
         });
     }
     for (what, format) in [("a line of JSON", Format::Json), ("a line of words", Format::Text)] {
-        let (out, batches) = std::sync::mpsc::sync_channel(64);
+        let (out, mut batches) = tokio::sync::mpsc::channel(64);
         let choice = access_log::Choice { format, share: 10_000 };
         let log = AccessLog::new(access_log::Shared { choice, out, counts: Arc::default() });
         cost(what, |now_ns, _| {

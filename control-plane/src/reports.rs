@@ -2,6 +2,7 @@
 //! reported once more. It explains the mesh; all that it steers are the counts and seats of [callers](crate::peers).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
 use outrigger_snapshot::name::ClusterName;
 use outrigger_snapshot::seats;
@@ -44,6 +45,10 @@ pub struct Report {
     pub service: String,
     /// The version of `outrigger-proxy`.
     pub version: String,
+    /// Where its admin pages are; absent if the proxy is too old to say. On loopback, only its own machine reaches them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub admin: Option<SocketAddr>,
     /// What it runs; absent if it has no plan yet.
     #[serde(default)]
     pub running: Option<Running>,
@@ -202,6 +207,15 @@ struct Received {
 impl Received {
     fn age_ms(&self, now_unix_ms: u64) -> u64 {
         now_unix_ms.saturating_sub(self.at_unix_ms)
+    }
+}
+
+impl Report {
+    /// It came from there: a proxy whose admin pages are at every address of its machine has them at this one.
+    pub fn came_from(&mut self, peer: IpAddr) {
+        if let Some(admin) = self.admin.as_mut().filter(|admin| admin.ip().is_unspecified()) {
+            admin.set_ip(peer.to_canonical());
+        }
     }
 }
 

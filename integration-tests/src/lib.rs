@@ -18,6 +18,7 @@ pub mod netns;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod terminal;
 mod wait;
 pub mod workload_api;
 
@@ -27,4 +28,5 @@ pub use load::Load;
 pub use mesh::{ControlPlane, Mesh, Proxy};
 pub use metrics::Metrics;
 pub use process::Process;
+pub use terminal::Terminal;
 pub use wait::{eventually, within};

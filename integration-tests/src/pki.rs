@@ -1,12 +1,18 @@
 //! An authority for tests, and the files that sidecars prove themselves with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     date_time_ymd,
 };
+use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::mesh::Sidecar;
 use crate::workload_api::AgentSvid;
@@ -132,6 +138,28 @@ impl Authority {
         let key = KeyPair::generate().expect("keys can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("an authority can sign");
         (certificate.pem(), key.serialize_pem())
+    }
+
+    /// TLS of a server that is certified for some hosts, and whose clients need certificates of the same authority.
+    ///
+    /// # Panics
+    /// If the library of TLS does not take what has just been made for it.
+    pub fn server(&self, hosts: &[&str]) -> ServerConfig {
+        let (certificate, key) = self.certify(hosts, |_| {});
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("it was just made");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("it was just made");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone().into()).expect("it is a certificate");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("there are some")
+            .with_client_cert_verifier(clients.build().expect("there is an authority"))
+            .with_single_cert(vec![certificate], key)
+            .expect("they belong together");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config
     }
 
     /// Its key, in PEM.

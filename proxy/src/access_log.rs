@@ -1,24 +1,26 @@
 //! The access log: a line for each request, or for some and for all that failed.
 //!
-//! A worker writes lines into a buffer of its own and hands that on when it is full, or after a tenth of a second, to a thread that writes it out.
-//! Whatever becomes of the file, no request waits: what finds no room is gone, and counted.
+//! A worker writes lines into a buffer of its own and hands that on when it is full, or after a tenth of a second, to a thread that writes it out, or
+//! gives it to a collector. Whatever becomes of it there, no request waits: what finds no room is gone, and counted.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use outrigger_snapshot::policy::SHARE_WHOLE;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
 
 use self::line::Lines;
+use self::record::{Record, Records};
 use self::writer::{Batch, Counts, Loss};
 use crate::story::Told;
 
-mod digits;
+mod export;
 pub mod line;
 pub mod metrics;
+pub mod record;
 pub mod writer;
 
 /// What is handed on at a time, in bytes; the last line of it may be cut off by no more than itself.
@@ -42,6 +44,9 @@ pub enum Format {
     Json,
     /// Words, for people.
     Text,
+    /// Not at all: a collector gets it as a record.
+    #[value(skip)]
+    Otlp,
 }
 
 /// What workers share.
@@ -50,16 +55,54 @@ pub struct Shared {
     /// Which requests have a line.
     pub choice: Choice,
     /// Where they go.
-    pub out: SyncSender<Batch>,
+    pub out: Sender<Batch>,
     /// What became of them.
     pub counts: Arc<Counts>,
+}
+
+/// What a worker has not handed on.
+#[derive(Debug)]
+enum Held {
+    Lines(Lines),
+    Records(Records),
+}
+
+impl Held {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Lines(Lines::of_json()),
+            Format::Text => Self::Lines(Lines::of_words()),
+            Format::Otlp => Self::Records(Records::default()),
+        }
+    }
+
+    /// One more request; how much there is now, in bytes.
+    fn add(&mut self, told: &Told, failed: bool, status: Option<u16>, now_ns: u64) -> usize {
+        match self {
+            Self::Lines(lines) => {
+                lines.add(told, failed, status, now_ns);
+                lines.bytes()
+            }
+            Self::Records(records) => {
+                records.add(Record::of(told, failed, status, now_ns));
+                records.bytes()
+            }
+        }
+    }
+
+    fn take(&mut self, count: u64) -> Batch {
+        match self {
+            Self::Lines(lines) => Batch { text: lines.take(), count, ..Batch::default() },
+            Self::Records(records) => Batch { records: records.take(), count, ..Batch::default() },
+        }
+    }
 }
 
 /// The access log of one worker.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Shared,
-    lines: RefCell<Lines>,
+    held: RefCell<Held>,
     count: Cell<u64>,
     /// There is a line, and nobody waits for others yet.
     begun: Notify,
@@ -68,8 +111,8 @@ pub struct AccessLog {
 impl AccessLog {
     /// Of a worker that has written nothing.
     pub fn new(shared: Shared) -> Rc<Self> {
-        let lines = RefCell::new(Lines::new(shared.choice.format));
-        Rc::new(Self { shared, lines, count: Cell::new(0), begun: Notify::new() })
+        let held = RefCell::new(Held::new(shared.choice.format));
+        Rc::new(Self { shared, held, count: Cell::new(0), begun: Notify::new() })
     }
 
     /// A request is over at `now_ns`: writes a line, if it has one. `random` decides which have.
@@ -84,11 +127,7 @@ impl AccessLog {
         if !failed && !drawn() {
             return;
         }
-        let full = {
-            let lines = &mut *self.lines.borrow_mut();
-            lines.add(told, failed, status, now_ns);
-            lines.bytes() >= BATCH_BYTES
-        };
+        let full = self.held.borrow_mut().add(told, failed, status, now_ns) >= BATCH_BYTES;
         if self.count.replace(self.count.get() + 1) == 0 {
             self.begun.notify_one();
         }
@@ -111,12 +150,10 @@ impl AccessLog {
         if count == 0 {
             return;
         }
-        let text = self.lines.borrow_mut().take();
-        match self.shared.out.try_send(Batch { text, count }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.shared.counts.lost(Loss::Queue, count);
-            }
+        let batch = self.held.borrow_mut().take(count);
+        // It is full, or the process ends.
+        if self.shared.out.try_send(batch).is_err() {
+            self.shared.counts.lost(Loss::Queue, count);
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::identity::{self, Keeper};
 use crate::listener::BindError;
 use crate::logging::Logging;
 use crate::memory::{self, Memory};
+use crate::otlp::OtlpError;
 use crate::overview::Overview;
 use crate::plan::{self, Local};
 use crate::quarantine::mark_panics;
@@ -37,7 +38,7 @@ use crate::signals::{Exit, Signals, Turn, tell};
 use crate::source::{Settings, Source, StartError, UPDATES_MAX, end_in_order};
 use crate::state_dir::{LastEndpoints, StateDir, StateDirError};
 use crate::tap::Desk;
-use crate::traces::export::{Export, ExportError};
+use crate::traces::export::Export;
 use crate::trust::Trusted;
 use crate::worker::{CurrentPlan, Shared};
 
@@ -86,7 +87,7 @@ pub enum AppError {
     Identity(#[from] FilesError),
     /// Where traces go.
     #[error("cannot tell of requests in traces")]
-    Traces(#[from] ExportError),
+    Traces(#[from] OtlpError),
     /// The access log.
     #[error(transparent)]
     AccessLog(#[from] LogError),
@@ -170,7 +171,7 @@ pub async fn run(config: Config, logging: Logging, give_back: fn()) -> Result<bo
         reports: Default::default(),
         logging,
     });
-    start_reports(&config, &overview);
+    start_reports(&config, &listeners, &overview);
     announce(&listeners);
     serve_admin(&listeners, &overview)?;
 

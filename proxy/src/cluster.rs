@@ -18,6 +18,7 @@ use self::places::Places;
 use crate::proxy_protocol::Version;
 use crate::retry::budget::{Budget, BudgetSettings};
 use crate::retry::quantile::Quantile;
+use crate::story::Labels;
 use crate::telemetry::metrics::Counter;
 use crate::upstream_tls::Tls;
 
@@ -62,6 +63,8 @@ pub struct Cluster {
     pub preference: Option<Preference>,
     /// What is told of its requests, where a policy says so.
     pub telemetry: Option<Telemetry>,
+    /// The same, of what is said beside the usual.
+    pub labels: Labels,
     /// Which of many endpoints are this proxy's.
     pub subsetting: Option<Subsetting>,
     /// Where it is. Replaced in place when DNS says something new or a subset is to have another size, by the thread that builds plans.
@@ -98,7 +101,8 @@ impl Cluster {
             health_check: backend.health_check.clone(),
             rules: Rules { ejection: backend.ejection, slow_start_ms: backend.slow_start_ms },
             preference: None,
-            telemetry: backend.telemetry,
+            telemetry: backend.telemetry.clone(),
+            labels: Labels::new(backend.telemetry.as_ref().map_or(&[], |telemetry| &telemetry.labels)),
             subsetting: None,
             endpoints: ArcSwap::from_pointee(nowhere),
             load,

@@ -9,6 +9,7 @@ mod flags;
 mod forward;
 mod identity;
 mod layers;
+mod otlp;
 mod place;
 mod rate_limit_store;
 mod target;
@@ -26,15 +27,16 @@ use outrigger_snapshot::name::ServiceName;
 
 use crate::telemetry::detail::Detail;
 
-pub use access_log::AccessLog;
+pub use access_log::{AccessLog, OtlpLog};
 pub use flags::{OBJECT_STORE_POLL, POLL_MAX, POLL_MIN, WORKERS_MAX};
 pub use forward::{FORWARDS_MAX, Forward, InboundPort};
 pub use identity::{CertificateAuthority, IdentityFrom, TokenFrom, TokenFromError, WorkloadSocket};
 pub use layers::Origin;
+pub use otlp::{ClientFiles, Otlp, OtlpProtocol};
 pub use place::Place;
 pub use rate_limit_store::RateLimitStore;
 pub use target::{App, Collector, ReportTarget};
-pub use traces::{Otlp, Traces};
+pub use traces::Traces;
 pub use transparent::{Transparent, UnknownDestinations};
 
 /// What a proxy needs to know before it has seen a snapshot.

@@ -12,6 +12,7 @@ mod traffic;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -59,6 +60,9 @@ pub struct Report {
     pub service: String,
     /// The version of the program.
     pub version: &'static str,
+    /// Where its admin pages are, as its listener is bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<SocketAddr>,
     /// What it runs.
     pub running: Option<RunningRelease>,
     /// Since when, in milliseconds since 1970; 0 if it runs nothing.
@@ -104,6 +108,7 @@ pub struct Reporter {
     target: ReportTarget,
     node: String,
     service: ServiceName,
+    admin: Option<SocketAddr>,
     period: Duration,
     status: Arc<Status>,
     calls: Calls,
@@ -142,6 +147,7 @@ impl Report {
             node: node.to_owned(),
             service: service.to_string(),
             version: env!("CARGO_PKG_VERSION"),
+            admin: None,
             running: running.map(|running| RunningRelease {
                 epoch: running.taken.epoch,
                 n: running.taken.n,
@@ -206,6 +212,7 @@ impl Reporter {
             target,
             node,
             service,
+            admin: None,
             period,
             status,
             calls,
@@ -214,6 +221,13 @@ impl Reporter {
             certificates: None,
             counts,
         }
+    }
+
+    /// Tells where the admin pages are, too.
+    #[must_use]
+    pub fn with_admin(mut self, admin: Option<SocketAddr>) -> Self {
+        self.admin = admin;
+        self
     }
 
     /// Tells what the last requests failed for, too.
@@ -271,6 +285,7 @@ impl Reporter {
     pub async fn report(&mut self) -> Result<(), ReportError> {
         let calls = self.calls.lately(clock::now_ns());
         let mut report = Report::new(&self.node, &self.service, &self.status.view(), calls);
+        report.admin = self.admin;
         report.traffic = self.traffic.as_mut().map(|traffic| traffic.lately(clock::now_ns()));
         if let Some(Latest(latest)) = &self.failures {
             report = report.with_failures(latest());

@@ -186,6 +186,7 @@ fn exchange(worker: &Rc<Worker>, call: Call, record: &mut Record) -> Result<Exch
     let destination = rule.draw(worker.random());
     let resolution = Resolution { rule, destination };
     record.goes_to(resolution.clone());
+    worker.labels_of(&resolution).iter().for_each(|labels| story.is_labelled(labels, &head));
 
     let parent = match direction {
         Direction::Outbound => {

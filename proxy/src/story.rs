@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::{Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::HeaderMap;
 use http::request;
@@ -26,11 +27,14 @@ use crate::traces::{Traces, context};
 
 pub use self::attempt::{Attempted, Culprit, Milestones};
 pub use self::ending::{Ending, Fired};
+use self::labels::Found;
+pub use self::labels::Labels;
 pub use self::text::Text;
 pub use self::trace::{Trace, TraceId, named};
 
 mod attempt;
 mod ending;
+mod labels;
 mod text;
 mod trace;
 
@@ -76,6 +80,8 @@ pub struct Told {
     pub ending: Option<Box<Ending>>,
     /// What it says of itself.
     pub text: Text,
+    /// What it has in the headers that its labels are read from.
+    found: Found,
     /// How much of its body has come, if it has one.
     body: Option<Rc<Progress>>,
     /// How much of its answer went down, in bytes.
@@ -99,6 +105,7 @@ impl Told {
             tries_omitted: 0,
             ending: None,
             text: Text::default(),
+            found: Found::default(),
             body: None,
             bytes_out: 0,
         }
@@ -107,13 +114,20 @@ impl Told {
     /// Forgets everything and keeps the room.
     fn clear(&mut self) {
         let (mut tries, text) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.text));
+        let found = std::mem::take(&mut self.found);
         tries.clear();
-        *self = Self { tries, text: text.cleared(), ..Self::new() };
+        *self = Self { tries, text: text.cleared(), found: found.cleared(), ..Self::new() };
     }
 
     /// What a policy says is told of it, if one does.
     pub fn telemetry(&self) -> Option<&Telemetry> {
         self.resolution.as_ref()?.destination()?.cluster.telemetry.as_ref()
+    }
+
+    /// What a policy says of it beside the usual.
+    pub fn labels(&self) -> impl Iterator<Item = (&Arc<str>, Cow<'_, str>)> {
+        let destination = self.resolution.as_ref().and_then(Resolution::destination);
+        destination.into_iter().flat_map(|destination| destination.cluster.labels.of(&self.found))
     }
 
     /// How much of its body has come, in bytes.
@@ -205,6 +219,13 @@ impl Story {
     /// It has met its rule.
     pub fn goes_to(&self, resolution: Resolution) {
         self.0.borrow_mut().resolution = Some(resolution);
+    }
+
+    /// Someone may be told of it: keeps what its labels are read from, as its head goes on.
+    pub fn is_labelled(&self, labels: &Labels, head: &RequestHead) {
+        if labels.are_looked_for() {
+            self.0.borrow_mut().found.look(labels, head);
+        }
     }
 
     /// The workload's own calls find it so.

@@ -9,6 +9,7 @@ use arc_swap::{ArcSwapOption, Cache};
 
 use crate::access_log::{self, AccessLog};
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::config::Downstream;
 use crate::failure::Failure;
 use crate::handshakes::{HANDSHAKES_MAX, Places};
@@ -17,9 +18,9 @@ use crate::identity::Identity;
 use crate::lineage::Lineages;
 use crate::memory::Memory;
 use crate::opaque::{Means, Pipes};
-use crate::plan::Plan;
+use crate::plan::{Plan, Resolution};
 use crate::pool::Pools;
-use crate::story::{Stories, Told};
+use crate::story::{Labels, Stories, Told};
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::{Direction, WorkerStats};
 use crate::traces::{self, Traces};
@@ -238,6 +239,14 @@ impl Worker {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// What is said of a request beside the usual, if anyone may be told of it: of one that fails they are, drawn or not.
+    pub fn labels_of<'a>(&self, resolution: &'a Resolution) -> Option<&'a Labels> {
+        let Cluster { telemetry, labels, .. } = &*resolution.destination()?.cluster;
+        let is_logged = || telemetry.as_ref().is_none_or(|telemetry| telemetry.access_log != Some(false));
+        let may_be_told = self.traces.is_some() || self.access_log.is_some() && is_logged();
+        may_be_told.then_some(labels)
     }
 
     /// A request is over at `now_ns`: tells of it whoever is to know.

@@ -22,7 +22,10 @@ pub use inbound::{Abort, Delay, Fault, Inbound, InboundTls, RateKey, RateLimit, 
 pub use resilience::{
     Breaker, BreakerWindow, Ejection, HealthCheck, Hedge, Probe, Retry, RetryBudget, RuleRetry,
 };
-pub use telemetry::{SHARE_WHOLE, Telemetry};
+pub use telemetry::{
+    LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, Label, LabelError, LabelSource, SHARE_WHOLE,
+    Telemetry,
+};
 
 mod authorization;
 mod backend;

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use serde::de::DeserializeOwned;
 
 use crate::policy::{
-    Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA, SHARE_WHOLE,
-    SUBSET_ENDPOINTS_MIN, Service, Subset, Telemetry,
+    Backend, Balance, CONNECTION_RULES, Filter, PathEdit, PathMatch, Policy, Port, Rule, SCHEMA,
+    SUBSET_ENDPOINTS_MIN, Service, Subset,
 };
 
 mod connection;
@@ -15,6 +15,7 @@ mod facts;
 mod gateway;
 mod inbound;
 mod resilience;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,7 @@ pub const FEATURES: &[&str] = &[
     SEATS,
     SLOW_EJECTION,
     TELEMETRY,
+    TELEMETRY_LABELS,
 ];
 
 /// Endpoints that are dialled by mutual TLS, services that ask for it, and whom to believe.
@@ -84,6 +86,8 @@ pub const SEATS: &str = "seats";
 pub const SLOW_EJECTION: &str = "slow_ejection";
 /// What is told of requests to a port.
 pub const TELEMETRY: &str = "telemetry";
+/// What is said of each of them under names of the operator's.
+pub const TELEMETRY_LABELS: &str = "telemetry_labels";
 
 /// Longest trust bundle, and longest text of revocation lists, in bytes of PEM.
 pub const TRUST_BYTES_MAX: usize = 512 * 1024;
@@ -262,17 +266,6 @@ fn check_port(place: &str, port: &Port) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_telemetry(place: &str, telemetry: &Telemetry) -> Result<(), Invalid> {
-    let shares = [telemetry.traces, telemetry.access_log_share];
-    if shares.into_iter().flatten().any(|share| share > SHARE_WHOLE) {
-        return Err(invalid(
-            place,
-            format!("tells of more than all requests: a share is at most {SHARE_WHOLE}"),
-        ));
-    }
-    telemetry.slow_ms.map_or(Ok(()), |slow_ms| check_timeout(place, slow_ms))
-}
-
 fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
     let t = &backend.timeouts;
     let idle = [t.idle_ms, t.body_stall_ms, t.tunnel_idle_ms, backend.slow_start_ms];
@@ -287,7 +280,7 @@ fn check_backend(place: &str, backend: &Backend) -> Result<(), Invalid> {
         return Err(invalid(place, "a limit of 0 connections or requests".into()));
     }
     check_choice(place, backend)?;
-    backend.telemetry.as_ref().map_or(Ok(()), |telemetry| check_telemetry(place, telemetry))?;
+    backend.telemetry.as_ref().map_or(Ok(()), |telemetry| telemetry::check(place, telemetry))?;
     resilience::check(place, backend)
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 
 use super::answer::ApiError;
 use super::extract::Body;
 use super::wire::{Difference, Failure, Noted, Push, Pushed, Rollback};
 use crate::reports::Report;
+use crate::server::Peer;
 use crate::state::ControlPlane;
 
 /// Changes resources: all of the push becomes one revision, or nothing does.
@@ -96,7 +97,11 @@ pub(super) async fn rollback(
 )]
 pub(super) async fn report(
     State(control_plane): State<Arc<ControlPlane>>,
-    Body(report): Body<Report>,
+    peer: Option<Extension<Peer>>,
+    Body(mut report): Body<Report>,
 ) -> Result<Json<Noted>, ApiError> {
+    if let Some(Extension(peer)) = peer {
+        report.came_from(peer.address.ip());
+    }
     Ok(Json(control_plane.record(report)?))
 }

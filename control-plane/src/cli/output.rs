@@ -61,6 +61,18 @@ impl Failed {
         Self { kind: Kind::Problem, message: message.into() }
     }
 
+    /// The same, with more said at the end.
+    pub(super) fn with(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
+    /// The same, said of something.
+    pub(super) fn of(mut self, what: &str) -> Self {
+        self.message.insert_str(0, &format!("{what}: "));
+        self
+    }
+
     /// Flags that can't be meant. Exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { kind: Kind::Usage, message: message.into() }

@@ -1,20 +1,25 @@
 //! `tap`: requests as they end.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 
 use clap::Args;
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 
+use self::all::Named;
 use super::admin::{Admin, Proxies, Stream};
 use super::output::{self, Exit, Failed};
-use super::times;
+use super::{Server, times};
+
+mod all;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Ends with Ctrl-C, after --count requests, or when no proxy is left.\n\nExamples:\n  \
                         outrigger tap                                    what goes through the proxy beside us\n  \
                         outrigger tap --status 5xx --route web --proxy 10.0.0.7:15200 --proxy 10.0.0.8:15200\n  \
+                        outrigger tap --all --reason breaker_open        of every proxy that reports and can be reached\n  \
                         outrigger tap --json --count 1000 > traffic.jsonl   requests for `outrigger diff --traffic`"
 )]
 pub(super) struct Tap {
@@ -47,6 +52,22 @@ pub(super) struct Tap {
     json: bool,
     #[command(flatten)]
     proxies: Proxies,
+    /// Of every proxy that reports to the control plane, as far as its --admin can be reached from here
+    #[arg(long, conflicts_with = "addresses", env = "OUTRIGGER_ALL")]
+    all: bool,
+    /// With --all: those that report to this folder (outrigger-proxy --report FOLDER), in place of those that the control plane knows
+    #[arg(long, value_name = "FOLDER", env = "OUTRIGGER_REPORTS")]
+    reports: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// One that is watched.
+struct Source {
+    stream: Stream,
+    address: String,
+    /// Who it is, where there may be several.
+    name: Option<Named>,
 }
 
 /// A line of the stream.
@@ -111,15 +132,13 @@ impl Tap {
         ];
         let query: Vec<_> =
             named.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
-        let addresses = &self.proxies.addresses;
-        let open = async |address: &String| Admin::new(address)?.stream("/debug/tap", &query).await;
-        let streams = try_join_all(addresses.iter().map(open)).await?;
+        let sources = if self.all {
+            all::open(all::known(self.reports.as_deref(), &self.server).await?, &query).await?
+        } else {
+            self.named(&query).await?
+        };
         let left = Cell::new(self.count.unwrap_or(u64::MAX));
-        let many = addresses.len() > 1;
-        let shows = streams.into_iter().zip(addresses).map(|(stream, address)| {
-            let from = many.then_some(address.as_str());
-            self.show(stream, from, address, &left)
-        });
+        let shows = sources.into_iter().map(|source| self.show(source, &left));
         tokio::select! {
             _ = try_join_all(shows) => {}
             // Without a handler for it, the signal itself would be the end.
@@ -128,26 +147,37 @@ impl Tap {
         Ok(Exit::Done)
     }
 
+    /// Those of `--proxy`: each has to answer.
+    async fn named(&self, query: &[(&str, &str)]) -> Result<Vec<Source>, Failed> {
+        let addresses = &self.proxies.addresses;
+        let many = addresses.len() > 1;
+        let open = async |address: &String| {
+            let stream = Admin::new(address)?.stream("/debug/tap", query).await?;
+            let name = many.then(|| Named::Address(address.clone()));
+            Ok(Source { stream, address: address.clone(), name })
+        };
+        try_join_all(addresses.iter().map(open)).await
+    }
+
     /// Shows the requests of one proxy until it ends.
-    async fn show(
-        &self,
-        mut stream: Stream,
-        from: Option<&str>,
-        address: &str,
-        left: &Cell<u64>,
-    ) -> Result<(), Enough> {
+    async fn show(&self, source: Source, left: &Cell<u64>) -> Result<(), Enough> {
+        let Source { mut stream, address, name } = source;
+        let from = name.as_ref().map(ToString::to_string);
         while let Some(line) = stream.line().await {
             let shown = match serde_json::from_slice(&line) {
                 Err(_) => continue,
                 Ok(Line::Omitted { omitted: Causes { rate, slow } }) => {
-                    let at = from.map(|from| format!("{from}: ")).unwrap_or_default();
+                    let at = from.as_ref().map(|from| format!("{from}: ")).unwrap_or_default();
                     output::remark(&format!(
                         "{at}left out: {rate} beyond --rate, {slow} that were not read in time"
                     ));
                     continue;
                 }
-                Ok(Line::Request(_)) if self.json => output::offer(&String::from_utf8_lossy(&line)),
-                Ok(Line::Request(summary)) => output::offer(&text(&summary, from)),
+                Ok(Line::Request(_)) if self.json => {
+                    let line = String::from_utf8_lossy(&line);
+                    output::offer(&name.as_ref().map_or(line.clone(), |name| name.beside(&line).into()))
+                }
+                Ok(Line::Request(summary)) => output::offer(&text(&summary, from.as_deref())),
             };
             left.set(left.get().saturating_sub(1));
             if !shown || left.get() == 0 {
@@ -181,6 +211,11 @@ fn text(summary: &Summary, from: Option<&str>) -> String {
     if let Some(reason) = &summary.reason {
         text.push_str(&format!("  {reason}  {id}"));
     }
-    // A client chooses host and path: what would move a cursor is not for a terminal.
+    // A client chooses host and path.
+    plain(&text)
+}
+
+/// Without what would move a cursor, which is not for a terminal.
+fn plain(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }

@@ -4,11 +4,14 @@ mod names;
 mod scrape;
 mod view;
 
-use std::io::{IsTerminal, Write as _};
+use std::io::{IsTerminal, Read as _, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::Instant;
+use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use self::view::Look;
 use super::admin::{Admin, Proxies};
@@ -23,7 +26,7 @@ const HIDE: &str = "\x1b[?25h\x1b[?1049l";
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Figures are of the last interval, of all proxies together; p50 and p99 are read from histograms. Ends with Ctrl-C.\n\nExamples:\n  \
+    after_help = "Figures are of the last interval, of all proxies together; p50 and p99 are read from histograms. Ends with q or Ctrl-C.\n\nExamples:\n  \
                         outrigger top\n  \
                         outrigger top --proxy 10.0.0.7:15200,10.0.0.8:15200 --interval 5\n  \
                         outrigger top --once | head"
@@ -39,19 +42,51 @@ pub(super) struct Top {
     proxies: Proxies,
 }
 
-/// A terminal that shows this instead of what it did.
-struct Screen;
+/// A terminal that shows this instead of what it did, and no keys as they are pressed.
+struct Screen {
+    /// How keys were taken before, where there are any.
+    before: Option<Termios>,
+}
 
 impl Screen {
     fn enter() -> Self {
+        let keys = std::io::stdin();
+        let before = termios::tcgetattr(&keys).ok();
+        if let Some(mut now) = before.clone() {
+            // What makes a signal of Ctrl-C stays.
+            now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+            now.special_codes[SpecialCodeIndex::VMIN] = 1;
+            now.special_codes[SpecialCodeIndex::VTIME] = 0;
+            // Of a terminal that does not, keys are seen; no more is lost.
+            let _ = termios::tcsetattr(&keys, OptionalActions::Now, &now);
+        }
         put(SHOW);
-        Self
+        Self { before }
+    }
+
+    /// Waits for `q`, if anyone can press it.
+    async fn quits(&self) {
+        let (pressed, quits) = oneshot::channel();
+        if self.before.is_some() {
+            // It ends with the process: a terminal cannot be read for a while only.
+            std::thread::spawn(move || {
+                let mut key = [0];
+                while key != *b"q" && std::io::stdin().read_exact(&mut key).is_ok() {}
+                (key == *b"q").then(|| pressed.send(()))
+            });
+        }
+        if quits.await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         put(HIDE);
+        if let Some(before) = &self.before {
+            let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
     }
 }
 
@@ -84,22 +119,36 @@ impl Top {
             }
             return Ok(Exit::Done);
         }
+        // Without handlers for them, the terminal would be left as it is.
+        let unheard = |error| Failed::problem("can't hear signals", &error);
+        let mut ended = signal(SignalKind::terminate()).map_err(unheard)?;
+        let mut resized = signal(SignalKind::window_change()).map_err(unheard)?;
         let screen = Screen::enter();
-        let shows = async {
-            loop {
-                tokio::time::sleep(interval).await;
-                let now = look(&admins).await;
-                draw(&self.proxies.addresses, &before, &now);
-                before = now;
-            }
-        };
         tokio::select! {
-            () = shows => {}
-            // Without a handler for it, the terminal would be left as it is.
+            () = self.shows(&admins, before, &mut resized) => {}
+            () = screen.quits() => {}
             _ = tokio::signal::ctrl_c() => {}
+            _ = ended.recv() => {}
         }
         drop(screen);
         Ok(Exit::Done)
+    }
+
+    /// Draws anew after each interval, and as soon as the terminal has another size.
+    async fn shows(&self, admins: &[Admin], mut before: Seen, resized: &mut Signal) {
+        let interval = Duration::from_secs(self.interval);
+        let mut now = None;
+        loop {
+            let until = Instant::now() + interval;
+            while let Ok(Some(())) = timeout_at(until, resized.recv()).await {
+                if let Some(now) = &now {
+                    draw(&self.proxies.addresses, &before, now);
+                }
+            }
+            let next = look(admins).await;
+            before = now.take().unwrap_or(before);
+            draw(&self.proxies.addresses, &before, now.insert(next));
+        }
     }
 }
 
@@ -157,7 +206,7 @@ fn draw(addresses: &[String], before: &Seen, now: &Seen) {
 }
 
 fn size() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+    match termios::tcgetwinsize(std::io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
         _ => SIZE,
     }

@@ -9,7 +9,7 @@ use outrigger_snapshot::policy::{
 use outrigger_snapshot::validate::{
     AUTHORIZATION, CONNECTION_ACCESS, GATEWAY, GATEWAY_INBOUND, GRPC_RULES, IDENTITY_KEYS, INBOUND_TLS,
     MESH_CONNECTIONS, MESH_TLS, PRIORITY_RULES, PROXY_PROTOCOL, SLOW_EJECTION, SOURCE_CONDITIONS, SUBSETS,
-    TELEMETRY, UPSTREAM_TLS,
+    TELEMETRY, TELEMETRY_LABELS, UPSTREAM_TLS,
 };
 
 use crate::config::model as config;
@@ -41,6 +41,7 @@ pub(super) fn of_policy(
     };
     let by_identity = |limit: &RateLimit| limit.key.contains(&RateKey::Identity);
     let mut limits = limits.chain(inbound().flat_map(|inbound| &inbound.rate_limits));
+    let told = || ports().filter_map(|port| port.backend.telemetry.as_ref());
     let used = [
         (MESH_TLS, services.values().any(|service| service.mtls.is_some())),
         (CONNECTION_RULES, ports().any(|port| !port.connections.is_empty())),
@@ -56,7 +57,8 @@ pub(super) fn of_policy(
         (IDENTITY_KEYS, limits.any(by_identity)),
         (SUBSETS, ports().any(|port| !Subset::is_default(&port.backend.subset))),
         (SLOW_EJECTION, ports().any(|port| port.backend.ejection.minds_slow())),
-        (TELEMETRY, ports().any(|port| port.backend.telemetry.is_some())),
+        (TELEMETRY, told().next().is_some()),
+        (TELEMETRY_LABELS, told().any(|telemetry| !telemetry.labels.is_empty())),
         (PROXY_PROTOCOL, ports().any(|port| port.proxy_protocol.is_some())),
     ];
     used.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned()).collect()

@@ -5,6 +5,7 @@ fn report(node: &str, n: Option<u64>) -> Report {
         node: node.to_owned(),
         service: "default/cart".to_owned(),
         version: "1".to_owned(),
+        admin: None,
         running: n.map(|n| Running { epoch: 7, n, policy: String::new(), facts: String::new() }),
         since_unix_ms: 0,
         refusals: 0,

@@ -1,8 +1,8 @@
 //! What policies say is told of requests, and how far that goes.
 
 use outrigger_control_plane::compile::compile;
-use outrigger_snapshot::policy::Telemetry;
-use outrigger_snapshot::validate::TELEMETRY;
+use outrigger_snapshot::policy::{Label, LabelSource, Telemetry};
+use outrigger_snapshot::validate::{TELEMETRY, TELEMETRY_LABELS};
 
 use crate::load_text;
 
@@ -22,7 +22,7 @@ fn told(policies: &str) -> (bool, Vec<Option<Telemetry>>) {
     let policy = &compiled.policies[0];
     policy.check().unwrap();
     let ports = &policy.services[&"api".parse().unwrap()].ports;
-    (policy.features.contains(TELEMETRY), ports.iter().map(|port| port.backend.telemetry).collect())
+    (policy.features.contains(TELEMETRY), ports.iter().map(|port| port.backend.telemetry.clone()).collect())
 }
 
 #[test]
@@ -36,9 +36,37 @@ fn the_narrower_wins_field_by_field_where_requests_are_carried() {
         slow_ms: Some(250),
         access_log: Some(true),
         access_log_share: Some(1_000),
+        labels: Vec::new(),
     };
-    let admin = Telemetry { traces: Some(10_000), access_log: Some(false), ..http };
+    let admin = Telemetry { traces: Some(10_000), access_log: Some(false), ..http.clone() };
     assert_eq!(told(&format!("{wide}{narrow}")), (true, vec![Some(http), Some(admin), None]));
+}
+
+#[test]
+fn labels_of_the_narrower_stand_in_for_those_of_the_wider() {
+    let wide = policy(
+        "all",
+        "",
+        "traces: {sampling: 1%}, labels: [{name: team, value: shop}, {name: shop.tenant, header: X-Tenant}]",
+    );
+    let narrow = policy("admin", ", sectionName: admin", "labels: []");
+    let text = format!("{SERVICE}\n{wide}{narrow}");
+    let compiled = compile(&load_text(&text).unwrap());
+    let policy = &compiled.policies[0];
+    policy.check().unwrap();
+    assert!(policy.features.contains(TELEMETRY_LABELS));
+    let ports = &policy.services[&"api".parse().unwrap()].ports;
+    let labels = |index: usize| &ports[index].backend.telemetry.as_ref().unwrap().labels;
+    let label = |name: &str, from| Label { name: name.to_owned(), from };
+    assert_eq!(
+        *labels(0),
+        [
+            label("team", LabelSource::Value("shop".to_owned())),
+            label("shop.tenant", LabelSource::Header("x-tenant".to_owned())),
+        ]
+    );
+    assert_eq!(*labels(1), []);
+    assert_eq!(ports[1].backend.telemetry.as_ref().unwrap().traces, Some(100));
 }
 
 #[test]
@@ -49,10 +77,33 @@ fn what_is_wrong_is_named() {
         ("traces: {sampling: 5}", "spec.traces.sampling"),
         ("traces: {slow: 0s}", "spec.traces.slow: cannot be 0"),
         ("accessLog: {enabled: false, sampling: 5%}", "spec.accessLog.sampling: says what part"),
+        ("labels: [{name: Team, value: a}]", "spec.labels[0].name: is no name of a label"),
+        ("labels: [{name: a..b, value: a}]", "spec.labels[0].name: is no name of a label"),
+        ("labels: [{name: url.path, value: a}]", "spec.labels[0].name: is a name that spans"),
+        ("labels: [{name: tries, value: a}]", "expected one of your own"),
+        ("labels: [{name: a, value: \"\"}]", "spec.labels[0].value: is no value of a label"),
+        ("labels: [{name: a}]", "spec.labels[0]: says nothing"),
+        ("labels: [{name: a, value: b, header: c}]", "spec.labels[0]: has two values"),
+        ("labels: [{name: a, value: b}, {name: a, header: c}]", "spec.labels[1].name: stands twice"),
+        (
+            "labels: [{name: a, header: Authorization}]",
+            "spec.labels[0].header: is a header that holds a secret",
+        ),
+        ("labels: [{name: a, header: proxy-authorization}]", "holds a secret"),
+        ("labels: [{name: a, header: Cookie}]", "holds a secret"),
+        ("labels: [{name: a, header: set-cookie}]", "holds a secret"),
+        ("labels: [{name: a, header: X-Api-Key}]", "holds a secret"),
+        ("labels: [{name: a, header: x-auth-token}]", "holds a secret"),
+        ("labels: [{name: a, header: x-auth-key}]", "holds a secret"),
+        ("labels: [{name: a, header: \"a b\"}]", "spec.labels[0].header"),
         ("accesslog: {}", "did you mean \"accessLog\"?"),
     ] {
         let text = format!("{SERVICE}\n{}", policy("all", "", spec));
         let problems = load_text(&text).expect_err(spec).to_string();
         assert!(problems.contains(says), "{spec}: {problems}");
     }
+    let labels: Vec<_> = (0..9).map(|nth| format!("{{name: a{nth}, value: a}}")).collect();
+    let text = format!("{SERVICE}\n{}", policy("all", "", &format!("labels: [{}]", labels.join(", "))));
+    let problems = load_text(&text).expect_err("nine are too many").to_string();
+    assert!(problems.contains("spec.labels:"), "{problems}");
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
+use outrigger_integration_tests::collector::{Collector, Logged};
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Load, Mesh, Metrics, Proxy, client, eventually, load, port};
 use serde_json::Value;
@@ -93,4 +94,135 @@ async fn only_failures_and_as_words() {
     client::fetch(shop.outbound, "away", "/bad").await.unwrap();
     shop.process.says("outbound GET away /bad 503").await;
     assert!(!shop.process.log().contains("/good"));
+}
+
+/// Exports at once, so that tests need not wait.
+const SOON: (&str, &str) = ("OTEL_BLRP_SCHEDULE_DELAY", "20");
+
+async fn records(collector: &Collector, count: usize) -> Vec<Logged> {
+    let what = format!("{count} log records; so far {:#?}", collector.records());
+    let mut records = eventually(DEADLINE, &what, async || {
+        let records = collector.records();
+        (records.len() >= count).then_some(records)
+    })
+    .await;
+    records.sort_by_key(|record| record.time_ns.0);
+    records
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_gets_what_a_line_says_with_its_trace() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let (mesh, app, collector) = (Mesh::new(), App::start("cart").await, Collector::start().await);
+        publish(&mesh, &app);
+        let variables = [
+            SOON,
+            ("OTEL_TRACES_SAMPLER", "always_on"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20secret"),
+        ];
+        let sidecar = Sidecar::beside("shop").with(&["--access-log", "otlp", "--otlp", &collector.url()]);
+        let mut shop = Proxy::start(&mesh, sidecar.told(&variables)).await;
+        shop.ready().await;
+        let request =
+            client::request(http::Method::POST, "cart", "/bytes/70000?token=hush", "x".repeat(5_000));
+        assert_eq!(client::send(shop.outbound, request).await.unwrap().status, StatusCode::OK);
+        let lost = client::fetch(shop.outbound, "away", "/").await.unwrap();
+        let found = records(&collector, 2).await;
+        let [good, bad] = &found[..] else { panic!("{protocol}: {found:#?}") };
+        for (name, value) in [
+            ("outrigger.direction", "outbound"),
+            ("http.request.method", "POST"),
+            ("server.address", "cart"),
+            ("url.path", "/bytes/70000"),
+            ("http.response.status_code", "200"),
+            ("error.type", ""),
+            ("http.request.body.size", "5000"),
+            ("http.response.body.size", "70000"),
+            ("client.address", "127.0.0.1"),
+            ("outrigger.rule", "default/cart:80"),
+            ("outrigger.cluster", "default/cart:80"),
+            ("outrigger.tries", "1"),
+            ("network.peer.address", "127.0.0.1"),
+            ("network.peer.port", &app.addr.port().to_string()),
+        ] {
+            assert_eq!(good.attribute(name), value, "{protocol}: {name} of {good:#?}");
+        }
+        assert_eq!((good.by.as_str(), good.event.as_str()), ("default/shop", "outrigger.request"));
+        assert_eq!((good.severity.as_str(), good.severity_number), ("INFO", 9));
+        assert_eq!((bad.severity.as_str(), bad.severity_number), ("ERROR", 17));
+        assert_eq!(bad.attribute("error.type"), "connect_failed");
+        assert_eq!(bad.attribute("outrigger.request_id"), lost.header("x-request-id"));
+        assert_eq!(bad.body, "GET away / 503 connect_failed");
+        let took_ms = (good.time_ns.1 - good.time_ns.0) as f64 / 1e6;
+        let said_ms: f64 = good.attribute("duration_ms").parse().unwrap();
+        assert!((took_ms - said_ms).abs() < 0.01, "{took_ms} {said_ms}");
+        let span = eventually(DEADLINE, "its span", async || {
+            collector.spans().into_iter().find(|span| span.span == good.span)
+        })
+        .await;
+        assert_eq!((&span.trace, span.attribute("url.path")), (&good.trace, "/bytes/70000"));
+        assert!(!format!("{found:?}").contains("hush"), "a query may hold secrets");
+        assert_eq!(collector.authorization(), "Bearer secret", "{protocol}");
+        client::fetch(shop.outbound, "cart", "/last").await.unwrap();
+        assert_eq!(shop.drain().await.code(), Some(0));
+        assert_eq!(collector.records().len(), 3, "the last is exported before the end");
+    }
+}
+
+/// The collector goes away, or takes everything and answers nothing: requests do not notice, and what waits has a bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_waits_for_a_collector_of_the_access_log() {
+    let (mesh, app) = (Mesh::new(), App::start("cart").await);
+    publish(&mesh, &app);
+    for hangs in [true, false] {
+        let collector = Collector::start().await;
+        let url = collector.url();
+        let sidecar = Sidecar::beside("shop").with(&["--access-log", "otlp", "--otlp", &url]);
+        let variables = [
+            SOON,
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
+            ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "8"),
+        ];
+        let mut shop = Proxy::start(&mesh, sidecar.told(&variables)).await;
+        shop.ready().await;
+        let load = Load::start(load::Plan::new(shop.outbound, "cart", 300));
+        eventually(DEADLINE, "records come", async || (collector.records().len() > 100).then_some(())).await;
+        assert!(collector.largest() <= 8, "{}", collector.largest());
+        let before = load.sent();
+        let collector = if hangs {
+            collector.hang();
+            Some(collector)
+        } else {
+            drop(collector);
+            None
+        };
+        eventually(DEADLINE, "drops are counted", async || {
+            let metrics = Metrics::of(shop.metrics).await?;
+            let lost = metrics.sum(&["outrigger_access_log_dropped_total", "export"]);
+            (lost > 0 && load.sent() > before + 300).then_some(())
+        })
+        .await;
+        let report = load.stop().await;
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        assert_eq!(shop.process.log().matches("does not take the access log").count(), 1, "said once");
+        assert_eq!(shop.drain().await.code(), Some(0), "it ends in time all the same");
+        drop(collector);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_nobody_names_is_named_as_missing() {
+    let mesh = Mesh::new();
+    for (arguments, says) in [
+        (&["--access-log", "otlp"][..], "there is none"),
+        (&["--access-log", "otlp", "--otlp", "http://a:1", "--access-log-format", "text"], "writes none"),
+    ] {
+        let mut refused = Proxy::start_unchecked(&mesh, Sidecar::beside("shop").with(arguments));
+        assert_eq!(refused.ended(DEADLINE).await.code(), Some(2), "{arguments:?}");
+        refused.says(says).await;
+    }
 }

@@ -54,7 +54,7 @@ const WALL_CLOCK_MODULES: &[&str] = &[
     "proxy/src/identity/source/workload_api.rs",
     "proxy/src/source.rs",
     "proxy/src/overview.rs",
-    "proxy/src/traces/span.rs",
+    "proxy/src/otlp/times.rs",
 ];
 
 /// Types that tell the time of day.

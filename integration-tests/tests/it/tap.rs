@@ -3,10 +3,12 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use http::Method;
-use outrigger_integration_tests::mesh::{program, said};
-use outrigger_integration_tests::{App, Mesh, Process, Proxy, binaries, client, eventually};
-use serde_json::Value;
+use http::{HeaderValue, Method};
+use outrigger_integration_tests::mesh::{Sidecar, program, said};
+use outrigger_integration_tests::{
+    App, ControlPlane, Mesh, Process, Proxy, binaries, client, eventually, port,
+};
+use serde_json::{Value, json};
 
 use crate::config::{all, backends, route, service};
 
@@ -23,15 +25,25 @@ async fn site() -> (Mesh, App, Proxy) {
 
 /// `outrigger tap` with these arguments, watching.
 async fn tap(shop: &Proxy, arguments: &[&str]) -> Process {
+    watching(&[shop], &[&["--proxy", &shop.admin.to_string()], arguments].concat()).await
+}
+
+/// `outrigger tap` with these arguments and no others, once it watches all of these.
+async fn watching(proxies: &[&Proxy], arguments: &[&str]) -> Process {
     let mut command = program(binaries::outrigger());
-    command.args(["tap", "--proxy", &shop.admin.to_string()]).args(arguments);
-    let watching = async || {
-        let page = client::page(shop.admin, "/stats?filter=taps_open").await.ok()?;
-        page.text().trim().rsplit(' ').next()?.parse::<u64>().ok()
+    command.arg("tap").args(arguments);
+    let watched = async || {
+        let mut open = 0;
+        for proxy in proxies {
+            let page = client::page(proxy.admin, "/stats?filter=taps_open").await.ok()?;
+            open += page.text().trim().rsplit(' ').next()?.parse::<usize>().ok()?;
+        }
+        Some(open)
     };
-    let before = watching().await.unwrap_or_default();
+    let before = watched().await.unwrap_or_default();
     let process = Process::start("tap", &mut command);
-    eventually(DEADLINE, "it watches", async || (watching().await? > before).then_some(())).await;
+    let all = before + proxies.len();
+    eventually(DEADLINE, "it watches", async || (watched().await? >= all).then_some(())).await;
     process
 }
 
@@ -101,6 +113,107 @@ async fn it_ends_in_order_with_ctrl_c_and_with_the_proxy() {
     command.args(["tap", "--proxy", &shop.admin.to_string()]).stdin(Stdio::null());
     let out = command.output().expect("outrigger is built");
     assert_eq!(out.status.code(), Some(3), "{}", said(&out));
+}
+
+/// A report of a proxy that there is not, or that is elsewhere.
+async fn say(control_plane: &ControlPlane, service: &str, node: &str, admin: Option<&str>) {
+    let mut report = json!({ "node": node, "service": service, "version": "1" });
+    report["admin"] = admin.map_or(Value::Null, Value::from);
+    let authority = control_plane.api.to_string();
+    let mut post = client::request(Method::POST, &authority, "/v1/reports", report.to_string());
+    post.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    let taken = client::send(control_plane.api, post).await.expect("it is answered");
+    assert_eq!(taken.status, 200, "{}", taken.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_report_are_watched_and_those_that_cannot_be_are_named() {
+    let (mesh, app) = (Mesh::new(), App::start("cart").await);
+    let control_plane = mesh.control_plane("one").await;
+    control_plane
+        .apply(&mesh, &all(&[service("shop", &[]), service("till", &[]), service("cart", &[app.addr])]));
+    mesh.published().await;
+    let server = format!("http://{}", control_plane.api);
+    let folder = mesh.folder().join("reports");
+    let to_folder = format!("file://{}", folder.display());
+    let beside =
+        |service: &str, node: &str, to: &str| Sidecar::beside(service).node(node).with(&["--report", to]);
+    let shop = Proxy::start(&mesh, beside("shop", "s1", &server)).await;
+    let till = Proxy::start(&mesh, beside("till", "t1", &server)).await;
+    let apart = Proxy::start(&mesh, beside("shop", "s2", &to_folder)).await;
+    for proxy in [&shop, &till, &apart] {
+        proxy.ready().await;
+    }
+    let at = |proxy: &Proxy| proxy.admin.to_string();
+    let closed = port::free().to_string();
+    for (node, admin) in [("old", None), ("moved", Some(at(&shop))), ("gone", Some(closed.clone()))] {
+        say(&control_plane, "default/other", node, admin.as_deref()).await;
+    }
+    // The control plane knows from where it was said.
+    let everywhere = format!("0.0.0.0:{}", till.admin.port());
+    say(&control_plane, "default/other", "open", Some(&everywhere)).await;
+    let reported = eventually(DEADLINE, "all have reported", async || {
+        let out = control_plane.outrigger(&mesh, "status", &["-o", "json"]);
+        let status: Value = serde_json::from_slice(&out.stdout).ok()?;
+        let proxies = status["proxies"].as_array()?.clone();
+        (proxies.len() == 6).then_some(proxies)
+    })
+    .await;
+    let admins: Vec<_> = reported.iter().map(|proxy| proxy["report"]["admin"].clone()).collect();
+    let (of_shop, of_till) = (Value::from(at(&shop)), Value::from(at(&till)));
+    let other = [closed.clone().into(), of_shop.clone(), Value::Null, of_till.clone()];
+    assert_eq!(admins[..4], other, "gone, moved, old, open");
+    assert_eq!(admins[4..], [of_shop, of_till]);
+
+    let count = ["--all", "--server", &server, "--path", "/seen", "--count", "2"];
+    let mut text = watching(&[&shop, &till], &count).await;
+    let mut lines_of = watching(&[&shop, &till], &[&count[..], &["--json"]].concat()).await;
+    for (proxy, path) in [(&shop, "/seen/1"), (&shop, "/unseen"), (&till, "/seen/2")] {
+        ask(proxy, Method::GET, "cart", path).await;
+    }
+    for process in [&mut text, &mut lines_of] {
+        assert!(process.ended(DEADLINE).await.success(), "{}", process.log());
+    }
+    let log = text.log();
+    for (who, path) in [("default/shop s1  ", "/seen/1"), ("default/till t1  ", "/seen/2")] {
+        assert!(log.lines().any(|line| line.starts_with(who) && line.contains(path)), "{who}: {log}");
+    }
+    for says in [
+        "not watched: default/other old: it does not report where",
+        &format!("not watched: default/other moved: at {} is default/shop s1; on loopback", at(&shop)),
+        &format!("not watched: default/other gone: the proxy at http://{closed} doesn't answer"),
+        &format!("not watched: default/other open: at {} is default/till t1", at(&till)),
+    ] {
+        assert!(log.contains(says), "{says}: {log}");
+    }
+    let mut who: Vec<_> = lines(&lines_of)
+        .iter()
+        .map(|line| ["outrigger.service", "outrigger.node", "url.path"].map(|name| line[name].clone()))
+        .collect();
+    who.sort_by_key(|who| who[1].to_string());
+    assert_eq!(
+        who,
+        [["default/shop", "s1", "/seen/1"], ["default/till", "t1", "/seen/2"]]
+            .map(|who| who.map(Value::from))
+    );
+
+    // Those of a folder need no control plane.
+    let folder = folder.display().to_string();
+    let mut alone = watching(&[&apart], &["--all", "--reports", &folder, "--count", "1"]).await;
+    ask(&apart, Method::GET, "cart", "/").await;
+    assert!(alone.ended(DEADLINE).await.success(), "{}", alone.log());
+    assert!(alone.log().starts_with("default/shop s2  "), "{}", alone.log());
+    // Nobody is left to be watched.
+    let empty = mesh.folder().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let empty = empty.display().to_string();
+    let out = mesh.outrigger(["tap", "--all", "--reports", empty.as_str()]);
+    assert_eq!(
+        (out.status.code(), said(&out).contains("no proxy reports")),
+        (Some(1), true),
+        "{}",
+        said(&out)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use outrigger_integration_tests::collector::{Collector, Told};
 use outrigger_integration_tests::mesh::Sidecar;
+use outrigger_integration_tests::pki::Authority;
 use outrigger_integration_tests::{App, Load, Mesh, Metrics, Proxy, client, eventually, load, port};
 
 use crate::config::{all, backend_policy, service};
@@ -222,15 +223,16 @@ async fn without_a_wish_nothing_is_told() {
     assert_eq!(collector.exports(), 0);
 }
 
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: TelemetryPolicy\nmetadata: {{name: {name}}}\nspec:\n  \
+         targetRefs: [{{kind: Service, name: {name}}}]\n  {spec}"
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_says_what_is_told_of_a_service() {
     let (mesh, app, collector) = (Mesh::new(), App::start("cart").await, Collector::start().await);
-    let policy = |name: &str, spec: &str| {
-        format!(
-            "apiVersion: outrigger.dev/v1alpha1\nkind: TelemetryPolicy\nmetadata: {{name: {name}}}\nspec:\n  \
-             targetRefs: [{{kind: Service, name: {name}}}]\n  {spec}"
-        )
-    };
     mesh.publish(&all(&[
         service("shop", &[]),
         service("quiet", &[app.addr]),
@@ -261,4 +263,127 @@ async fn a_policy_says_what_is_told_of_a_service() {
     let explained = mesh.outrigger(["explain", "GET", "http://told/", "--store", &store]);
     let said = outrigger_integration_tests::mesh::said(&explained);
     assert!(said.contains("traces of 100%"), "{said}");
+}
+
+/// The collector asks for a certificate, and shows one of an authority that no system knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_told_over_tls_if_its_authority_is_known_and_knows_us() {
+    let (mesh, app, authority) = (Mesh::new(), App::start("cart").await, Authority::new());
+    mesh.publish(&all(&[service("shop", &[]), service("cart", &[app.addr])]));
+    let folder = mesh.folder();
+    let ours = folder.join("ours.crt");
+    std::fs::write(&ours, &authority.pem).unwrap();
+    let others = folder.join("others.crt");
+    std::fs::write(&others, &Authority::new().pem).unwrap();
+    let pair = authority.identify(folder, "shop");
+    let text = |path: &std::path::Path| path.display().to_string();
+    let (ours, others) = (text(&ours), text(&others));
+    let (certificate, key) = (text(&pair.certificate), text(&pair.key));
+    let shown = [
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate.as_str()),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key),
+    ];
+    for protocol in ["grpc", "http/protobuf"] {
+        for (ca, shows, taken) in
+            [(ours.as_str(), &shown[..], true), (&others, &shown, false), (&ours, &[], false)]
+        {
+            let collector = Collector::start_tls(&authority).await;
+            let url = collector.url();
+            let mut variables = vec![
+                SOON,
+                ALL,
+                ("OTEL_BLRP_SCHEDULE_DELAY", "20"),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca),
+            ];
+            variables.extend(shows);
+            let sidecar = Sidecar::beside("shop").with(&["--otlp", &url, "--access-log", "otlp"]);
+            let shop = Proxy::start(&mesh, sidecar.told(&variables)).await;
+            shop.ready().await;
+            assert_eq!(client::fetch(shop.outbound, "cart", "/").await.unwrap().status, StatusCode::OK);
+            let what = format!("{protocol}, told: {taken}, shows {shows:?}");
+            eventually(DEADLINE, &what, async || {
+                let metrics = Metrics::of(shop.metrics).await?;
+                let counted = |name: &str, reason: &str| metrics.sum(&[name, reason]) == 1;
+                let (traces, lines) = if taken {
+                    let lines = counted("outrigger_access_log_lines_total", "");
+                    (counted("outrigger_traces_exported_total", ""), lines)
+                } else {
+                    let lines = counted("outrigger_access_log_dropped_total", "export");
+                    (counted("outrigger_traces_dropped_total", "export"), lines)
+                };
+                (traces && lines).then_some(())
+            })
+            .await;
+            assert_eq!(
+                (collector.spans().len(), collector.records().len()),
+                if taken { (2, 1) } else { (0, 0) }
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_stand_on_spans_and_lines_and_end_neither() {
+    let (mesh, app, collector) = (Mesh::new(), App::start("cart").await, Collector::start().await);
+    let labels = "labels: [{name: team, value: shop & co}, {name: shop.tenant, header: X-Tenant}]";
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[app.addr]),
+        policy("cart", labels),
+        service("plain", &[app.addr]),
+    ]));
+    let log = mesh.folder().join("access.log");
+    let path = log.display().to_string();
+    let told = [SOON, ALL, ("OTEL_BLRP_SCHEDULE_DELAY", "20")];
+    let json =
+        Sidecar::beside("shop").node("json").with(&["--otlp", &collector.url(), "--access-log", &path]);
+    let json = Proxy::start(&mesh, json.told(&told)).await;
+    let otlp =
+        Sidecar::beside("shop").node("otlp").with(&["--otlp", &collector.url(), "--access-log", "otlp"]);
+    let otlp = Proxy::start(&mesh, otlp.told(&[NONE, told[0], told[2]])).await;
+    let words = ["--access-log", "stdout", "--access-log-format", "text"];
+    let words = Proxy::start(&mesh, Sidecar::beside("shop").node("words").with(&words)).await;
+    let long = format!("a\"b\\ c\u{1f}{}", "x".repeat(1_000)).replace('\u{1f}', "\t");
+    let cut = &long[..256];
+    for proxy in [&json, &otlp, &words] {
+        proxy.ready().await;
+        for (host, tenant) in [("cart", Some(long.as_str())), ("cart", None), ("plain", Some("a"))] {
+            let mut request = client::request(Method::GET, host, "/", "");
+            if let Some(tenant) = tenant {
+                request.headers_mut().insert("x-tenant", tenant.parse().unwrap());
+            }
+            assert_eq!(client::send(proxy.outbound, request).await.unwrap().status, StatusCode::OK);
+        }
+    }
+    let expected = [["shop & co", cut], ["shop & co", ""], ["", ""]];
+    // Each request has its span and that of its try.
+    let spans = spans(&collector, 6).await;
+    let of_span = |span: &Told| ["team", "shop.tenant"].map(|name| span.attribute(name).to_owned());
+    let seen: Vec<_> = spans.iter().map(of_span).collect();
+    for (index, expected) in expected.iter().enumerate() {
+        assert!(seen[2 * index..][..2].iter().all(|seen| seen == expected), "{spans:#?}");
+    }
+    let records = eventually(DEADLINE, "three log records", async || {
+        let mut records = collector.records();
+        records.sort_by_key(|record| record.time_ns.0);
+        (records.len() == 3).then_some(records)
+    })
+    .await;
+    let seen = records.iter().map(|record| ["team", "shop.tenant"].map(|name| record.attribute(name)));
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    let text = eventually(DEADLINE, "three lines", async || {
+        std::fs::read_to_string(&log).ok().filter(|text| text.lines().count() == 3 && text.ends_with('\n'))
+    })
+    .await;
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let seen =
+        lines.map(|line| ["team", "shop.tenant"].map(|name| line[name].as_str().unwrap_or("").to_owned()));
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    words.process.says(" team=shop\\x20&\\x20co shop.tenant=a\\x22b\\x5c\\x20c\\x09xxx").await;
+    let store = mesh.store().display().to_string();
+    let explained = mesh.outrigger(["explain", "GET", "http://cart/", "--store", &store]);
+    let said = outrigger_integration_tests::mesh::said(&explained);
+    assert!(said.contains("labels team, shop.tenant"), "{said}");
 }

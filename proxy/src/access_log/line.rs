@@ -4,16 +4,15 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Format;
-use super::digits::{address, hex, number, padded};
 use crate::clock;
+use crate::digits::{address, hex, number, padded};
 use crate::story::Told;
 
 /// Lines, one after the other.
 #[derive(Debug)]
 pub struct Lines {
     text: String,
-    format: Format,
+    words: bool,
     /// What time it was when the first of them began, on both clocks.
     now: (Duration, u64),
     second: Second,
@@ -27,9 +26,14 @@ struct Second {
 }
 
 impl Lines {
-    /// None.
-    pub fn new(format: Format) -> Self {
-        Self { text: String::new(), format, now: (Duration::ZERO, 0), second: Second::default() }
+    /// None yet, each of which will be an object of JSON.
+    pub fn of_json() -> Self {
+        Self { text: String::new(), words: false, now: (Duration::ZERO, 0), second: Second::default() }
+    }
+
+    /// None yet, for people.
+    pub fn of_words() -> Self {
+        Self { words: true, ..Self::of_json() }
     }
 
     /// How long they are.
@@ -60,10 +64,7 @@ impl Lines {
         let seen =
             Seen { told, failed, status, now_ns, time: &self.second.text, micros: came.subsec_micros() };
         // A text takes whatever is written into it.
-        let _ = match self.format {
-            Format::Json => seen.json(&mut self.text),
-            Format::Text => seen.words(&mut self.text),
-        };
+        let _ = if self.words { seen.words(&mut self.text) } else { seen.json(&mut self.text) };
         self.text.push('\n');
     }
 }
@@ -153,6 +154,9 @@ impl Seen<'_> {
             count(out, "network.peer.port", endpoint.port());
         }
         count(out, "outrigger.release", told.release.0);
+        for (name, value) in told.labels() {
+            text(out, name, &value);
+        }
         out.push('}');
         Ok(())
     }
@@ -190,6 +194,10 @@ impl Seen<'_> {
         }
         if let Some(endpoint) = self.endpoint() {
             write!(out, " to={endpoint}")?;
+        }
+        for (name, value) in told.labels() {
+            write!(out, " {name}=")?;
+            word(out, &value);
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
-use std::sync::mpsc::{Receiver, sync_channel};
-
 use http::Request;
 use serde_json::Value;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::error::ProxyError;
@@ -9,7 +8,7 @@ use crate::story::{Stories, Story};
 use crate::telemetry::metrics::Direction;
 
 fn log(format: Format, share: u32, room: usize) -> (Rc<AccessLog>, Receiver<Batch>, Arc<Counts>) {
-    let (out, batches) = sync_channel(room);
+    let (out, batches) = channel(room);
     let counts = Arc::<Counts>::default();
     let shared = Shared { choice: Choice { format, share }, out, counts: counts.clone() };
     (AccessLog::new(shared), batches, counts)
@@ -34,8 +33,8 @@ fn told(path: &str, id: &str) -> Rc<Story> {
     story
 }
 
-fn lines(batches: &Receiver<Batch>) -> Vec<String> {
-    let all = batches.try_iter().flat_map(|batch| batch.text).collect();
+fn lines(mut batches: Receiver<Batch>) -> Vec<String> {
+    let all = std::iter::from_fn(|| batches.try_recv().ok()).flat_map(|batch| batch.text).collect();
     String::from_utf8(all).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -47,7 +46,7 @@ fn a_line_says_what_became_of_a_request() {
     story.fails(&ProxyError::NoHost, 5_000);
     log.over(&story.told(), Some(404), 2_000_000_000, || unreachable!("all have one"));
     drop(log);
-    let lines = lines(&batches);
+    let lines = lines(batches);
     let [good, bad]: [Value; 2] = [0, 1].map(|nth: usize| serde_json::from_str(&lines[nth]).unwrap());
     for (key, value) in [
         ("outrigger.direction", "outbound".into()),
@@ -78,7 +77,7 @@ fn words_stay_words() {
     let (log, batches, _) = log(Format::Text, 10_000, 8);
     log.over(&told("/a", "a b\"c").told(), None, 1_501_000, || 0);
     drop(log);
-    let line = &lines(&batches)[0];
+    let line = &lines(batches)[0];
     let words: Vec<_> = line.split(' ').skip(1).collect();
     let expected = "outbound GET cart:80 /a - 1.500ms in=0 out=120 tries=1 reason=- id=a\\x20b\\x22c from=[::ffff:10.0.0.9]:4711 to=10.0.0.1:80";
     assert_eq!(words.join(" "), expected);
@@ -98,28 +97,31 @@ fn failures_have_a_line_whatever_the_share() {
         log.over(&told("/bad", "a").told(), Some(503), 1_501_000, || unreachable!("failures are not drawn"));
     }
     drop(log);
-    let lines = lines(&batches);
+    let lines = lines(batches);
     let of = |path: &str| lines.iter().filter(|line| line.contains(path)).count();
     assert_eq!((of("/good"), of("/bad")), (100, 7));
 }
 
 #[test]
 fn lines_that_find_no_room_are_counted() {
-    let (log, batches, counts) = log(Format::Json, 10_000, 1);
-    let story = told(&format!("/{}", "x".repeat(60_000)), "a");
-    for _ in 0..1_000 {
-        log.over(&story.told(), Some(200), 1_501_000, || 0);
+    for format in [Format::Json, Format::Otlp] {
+        let (log, mut batches, counts) = log(format, 10_000, 1);
+        let story = told(&format!("/{}", "x".repeat(60_000)), "a");
+        for _ in 0..1_000 {
+            log.over(&story.told(), Some(200), 1_501_000, || 0);
+        }
+        drop(log);
+        let batch = batches.try_recv().unwrap();
+        let bytes = batch.text.len() + batch.records.iter().map(Record::bytes).sum::<usize>();
+        assert!((BATCH_BYTES..BATCH_BYTES + 2_048).contains(&bytes), "{format:?}: {bytes}");
+        assert_eq!(batch.count + counts.count_lost()[0], 1_000);
+        assert!(batches.try_recv().is_err());
     }
-    drop(log);
-    let batch = batches.try_recv().unwrap();
-    assert!(batch.text.len() < BATCH_BYTES + 2_048, "{}", batch.text.len());
-    assert_eq!(batch.count + counts.count_lost()[0], 1_000);
-    assert!(batches.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_there_is_handed_on_after_a_while() {
-    let (log, batches, _) = log(Format::Json, 10_000, 8);
+    let (log, mut batches, _) = log(Format::Json, 10_000, 8);
     let story = told("/", "a");
     let going = log.clone();
     let set = tokio::task::LocalSet::new();

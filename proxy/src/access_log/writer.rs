@@ -1,14 +1,19 @@
-//! The thread that writes the access log. It may wait as long as the file does: workers do not.
+//! The thread that writes the access log to a file. It may wait as long as that does: workers do not.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Choice, Shared};
+use tokio::sync::mpsc::{Sender, channel};
+
+use super::record::Record;
+use super::{Choice, Shared, export};
+use crate::config::OtlpLog;
+use crate::otlp::{OtlpError, Teller};
 
 /// Buffers that wait to be written: two mebibytes and a bit.
 const WAITING_MAX: usize = 64;
@@ -24,13 +29,17 @@ pub enum Target {
     Stdout,
     /// A file, at whose end it is written.
     File(PathBuf),
+    /// A collector.
+    Otlp(Box<OtlpLog>),
 }
 
-/// Lines of a worker.
-#[derive(Debug)]
+/// Lines of a worker, written or not; where there are none, `Wishes` say what is to be done.
+#[derive(Debug, Default)]
 pub struct Batch {
-    /// All of them; empty: there are none, and `Wishes` say what is to be done.
+    /// Those that are for a file.
     pub text: Vec<u8>,
+    /// Those that are for a collector.
+    pub records: Vec<Record>,
     /// How many.
     pub count: u64,
 }
@@ -43,10 +52,12 @@ pub enum Loss {
     Queue,
     /// The file cannot be written.
     Write,
+    /// The collector did not take it.
+    Export,
 }
 
 /// Every [`Loss`] as metrics spell it.
-pub const LOSSES: [&str; 2] = ["queue", "write"];
+pub const LOSSES: [&str; 3] = ["queue", "write", "export"];
 
 /// What became of lines.
 #[derive(Debug, Default)]
@@ -56,6 +67,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// So many are where they were to go.
+    pub(super) fn written(&self, count: u64) {
+        self.written.fetch_add(count, Relaxed);
+    }
+
     /// So many are gone.
     pub fn lost(&self, loss: Loss, count: u64) {
         self.lost[loss as usize].fetch_add(count, Relaxed);
@@ -78,6 +94,9 @@ pub enum LogError {
     /// The file.
     #[error("cannot write the access log {} (--access-log)", .0.display())]
     File(PathBuf, #[source] io::Error),
+    /// The collector.
+    #[error("cannot tell a collector of requests (--access-log otlp)")]
+    Collector(#[from] OtlpError),
     /// The system.
     #[error("the system refused a thread")]
     Thread(#[from] io::Error),
@@ -94,37 +113,42 @@ pub struct Writer {
 
 /// What is to be done beside writing.
 #[derive(Debug, Default)]
-struct Wishes {
+pub(super) struct Wishes {
     reopen: AtomicBool,
-    end: AtomicBool,
+    pub(super) end: AtomicBool,
 }
 
 impl Writer {
-    /// Opens the file and starts the thread.
-    pub fn start(target: Target, choice: Choice) -> Result<Self, LogError> {
-        let file = match &target {
-            Target::Stdout => None,
-            Target::File(path) => Some(open(path).map_err(|error| LogError::File(path.clone(), error))?),
-        };
-        let (out, batches) = sync_channel(WAITING_MAX);
+    /// Opens the file, if it is one, and starts the thread.
+    pub fn start(target: Target, choice: Choice, teller: Teller) -> Result<Self, LogError> {
+        let (out, mut batches) = channel(WAITING_MAX);
         let (ending, over) = sync_channel(1);
         let (counts, wishes) = (Arc::<Counts>::default(), Arc::<Wishes>::default());
-        let mut writing = Writing {
-            out: Out { target, file, torn: false, failed: None },
-            counts: counts.clone(),
-            wishes: wishes.clone(),
+        let reopener = Reopener { wishes: wishes.clone(), out };
+        let writer = Self { choice, reopener, counts: counts.clone(), over };
+        let out = match target {
+            Target::Otlp(settings) => {
+                export::start(*settings, teller, batches, (counts, wishes), ending)?;
+                return Ok(writer);
+            }
+            Target::Stdout => Out { path: None, file: None, torn: false, failed: None },
+            Target::File(path) => {
+                let file = open(&path).map_err(|error| LogError::File(path.clone(), error))?;
+                Out { path: Some(path), file: Some(file), torn: false, failed: None }
+            }
         };
+        let mut writing = Writing { out, counts, wishes };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            while let Ok(batch) = batches.recv() {
+            while let Some(batch) = batches.blocking_recv() {
                 writing.write(batch);
                 if writing.wishes.end.load(SeqCst) {
-                    batches.try_iter().for_each(|batch| writing.write(batch));
+                    std::iter::from_fn(|| batches.try_recv().ok()).for_each(|batch| writing.write(batch));
                     break;
                 }
             }
             let _ = ending.send(());
         })?;
-        Ok(Self { choice, reopener: Reopener { wishes, out }, counts, over })
+        Ok(writer)
     }
 
     /// What workers need.
@@ -156,7 +180,7 @@ impl Writer {
 #[derive(Debug, Clone)]
 pub struct Reopener {
     wishes: Arc<Wishes>,
-    out: SyncSender<Batch>,
+    out: Sender<Batch>,
 }
 
 impl Reopener {
@@ -168,7 +192,7 @@ impl Reopener {
 
     fn nudge(&self) {
         // Where there is no room, someone is about to write anyway.
-        let _ = self.out.try_send(Batch { text: Vec::new(), count: 0 });
+        let _ = self.out.try_send(Batch::default());
     }
 }
 
@@ -197,7 +221,7 @@ impl Writing {
         }
         match self.out.write(&batch.text) {
             Ok(()) => {
-                self.counts.written.fetch_add(batch.count, Relaxed);
+                self.counts.written(batch.count);
             }
             Err(error) => {
                 self.counts.lost(Loss::Write, batch.count);
@@ -208,7 +232,8 @@ impl Writing {
 }
 
 struct Out {
-    target: Target,
+    /// `None`: standard output.
+    path: Option<PathBuf>,
     file: Option<File>,
     /// The last line is not whole.
     torn: bool,
@@ -218,10 +243,7 @@ struct Out {
 
 impl Out {
     fn writer(&mut self) -> io::Result<Box<dyn Write + '_>> {
-        let path = match &self.target {
-            Target::Stdout => return Ok(Box::new(io::stdout().lock())),
-            Target::File(path) => path,
-        };
+        let Some(path) = &self.path else { return Ok(Box::new(io::stdout().lock())) };
         let file = match self.file.take() {
             Some(file) => file,
             None => open(path)?,

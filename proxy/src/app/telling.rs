@@ -10,18 +10,20 @@ use super::listeners::Listeners;
 use crate::access_log::writer::Writer;
 use crate::admin::{self, AdminState, ServerInfo, Surface};
 use crate::config::Config;
+use crate::otlp::Teller;
 use crate::overview::{self, Overview};
 use crate::report::{Calls, Reporter, Traffic, latest};
 use crate::state_dir::StateDir;
-use crate::traces::export::{Export, Teller};
+use crate::traces::export::Export;
 
 /// Says what runs here to whoever the flags name, if anyone.
-pub(super) fn start_reports(config: &Config, overview: &Rc<Overview>) {
+pub(super) fn start_reports(config: &Config, listeners: &Listeners, overview: &Rc<Overview>) {
     if let Some(target) = config.report.clone() {
         let status = overview.status.clone();
         let calls = Calls::new(overview.plan.clone());
         let traffic = Traffic::new(overview.registry.clone(), config.workers.get());
         let reporter = Reporter::new(target, &config.node, &config.service, config.poll, status, calls)
+            .with_admin(listeners.admin.local_addr().ok())
             .with_traffic(traffic)
             .with_failures({
                 let overview = overview.clone();
@@ -49,8 +51,10 @@ impl Tellers {
             zone: config.zone.clone(),
             gateway: config.gateway.is_some(),
         };
-        let traces = config.traces.as_ref().map(|traces| Export::start(traces, teller)).transpose()?;
-        let log = config.access_log.clone().map(|log| Writer::start(log.target, log.choice)).transpose()?;
+        let traces = config.traces.as_ref();
+        let traces = traces.map(|traces| Export::start(traces, teller.clone())).transpose()?;
+        let log = config.access_log.clone();
+        let log = log.map(|log| Writer::start(log.target, log.choice, teller)).transpose()?;
         Ok(Self { traces, access_log: log })
     }
 

@@ -71,7 +71,7 @@ pub(super) fn config(flags: Flags, environment: &Environment<'_>) -> Result<Conf
         report: report(&flags)?,
         rate_limit_store: rate_limit_store(&flags)?,
         traces: traces(&flags, environment)?,
-        access_log: access_log(&flags)?,
+        access_log: access_log(&flags, environment)?,
         poll: flags.poll.unwrap_or(if is_folder { FOLDER_POLL } else { OBJECT_STORE_POLL }),
         store,
         service,

@@ -49,6 +49,11 @@ impl Text {
         self.bytes.extend(cut(id.as_bytes(), ID_BYTES_MAX));
     }
 
+    /// How long it is, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn made(&self) -> [u64; 2] {
         self.made
     }

@@ -1,7 +1,5 @@
 //! How heads name traces: W3C Trace Context, and B3 in one field or several.
 
-use std::io::Write as _;
-
 use http::header::{HeaderName, HeaderValue};
 use outrigger_snapshot::head::RequestHead;
 
@@ -65,15 +63,32 @@ impl Propagators {
     pub(super) fn write(&self, trace: &Trace, span: u64, set: &mut dyn FnMut(HeaderName, HeaderValue)) {
         let id = trace.id.0;
         if self.w3c {
-            set(TRACEPARENT, value(format_args!("00-{id:032x}-{span:016x}-01")));
+            set(
+                TRACEPARENT,
+                value(&[
+                    b"00-",
+                    hex_of(id.to_be_bytes()).as_flattened(),
+                    b"-",
+                    hex_of(span.to_be_bytes()).as_flattened(),
+                    b"-01",
+                ]),
+            );
         }
         if self.b3 {
-            set(B3, value(format_args!("{id:032x}-{span:016x}-1")));
+            set(
+                B3,
+                value(&[
+                    hex_of(id.to_be_bytes()).as_flattened(),
+                    b"-",
+                    hex_of(span.to_be_bytes()).as_flattened(),
+                    b"-1",
+                ]),
+            );
         }
         if self.b3_multi {
-            set(B3_TRACE, value(format_args!("{id:032x}")));
-            set(B3_SPAN, value(format_args!("{span:016x}")));
-            set(B3_PARENT, value(format_args!("{:016x}", trace.span)));
+            set(B3_TRACE, value(&[hex_of(id.to_be_bytes()).as_flattened()]));
+            set(B3_SPAN, value(&[hex_of(span.to_be_bytes()).as_flattened()]));
+            set(B3_PARENT, value(&[hex_of(trace.span.to_be_bytes()).as_flattened()]));
             set(B3_SAMPLED, HeaderValue::from_static("1"));
         }
     }
@@ -84,13 +99,21 @@ pub fn w3c(head: &RequestHead) -> Option<Trace> {
     traceparent(head.header(&TRACEPARENT)?.as_bytes())
 }
 
-fn value(text: std::fmt::Arguments<'_>) -> HeaderValue {
+fn value(parts: &[&[u8]]) -> HeaderValue {
     let mut room = [0; WRITTEN_BYTES_MAX];
-    let mut rest = &mut room[..];
+    let mut length = 0;
     // There is room for the longest of them.
-    let _ = rest.write_fmt(text);
-    let left = rest.len();
-    HeaderValue::from_bytes(&room[..WRITTEN_BYTES_MAX - left]).unwrap_or(HeaderValue::from_static(""))
+    for (place, byte) in room.iter_mut().zip(parts.iter().copied().flatten()) {
+        *place = *byte;
+        length += 1;
+    }
+    HeaderValue::from_bytes(&room[..length]).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Each byte as two hexadecimal digits.
+fn hex_of<const BYTES: usize>(number: [u8; BYTES]) -> [[u8; 2]; BYTES] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    number.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]])
 }
 
 /// `version-traceid-parentid-flags` (W3C Trace Context §3.2.2): of a later version as much as this one knows.

@@ -34,6 +34,8 @@ pub struct Kept {
     pub rule: Arc<str>,
     /// Where it was to go; empty: nowhere.
     pub cluster: Arc<str>,
+    /// What a policy says of it beside that.
+    pub labels: Vec<(Arc<str>, String)>,
     /// What its client got; `None`: nothing.
     pub status: Option<u16>,
     /// Why it came to a bad end, if it did: the code, and the same in words.
@@ -62,6 +64,7 @@ impl Kept {
             release: told.release.0,
             rule: labels.map_or_else(Arc::default, |labels| labels.rule.clone()),
             cluster: labels.map_or_else(Arc::default, |labels| labels.cluster.clone()),
+            labels: told.labels().map(|(name, value)| (name.clone(), value.into_owned())).collect(),
             status,
             failure: ending.or_else(|| told.is_failure(status).then(upstream)),
             tries: told.tries.clone(),

@@ -1,182 +1,231 @@
-//! Spans of a request and its tries, with the attributes that OpenTelemetry's conventions for HTTP and RPC name.
+//! Spans of a request and its tries, with the attributes that OpenTelemetry's conventions for HTTP and RPC name, as OTLP lays them out
+//! (`opentelemetry.proto.trace.v1.Span`).
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
-
-use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{InstrumentationScope, KeyValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::kept::Kept;
-use crate::clock;
+use crate::digits;
+use crate::otlp::times::Times;
+use crate::otlp::wire::{Envelope, Message, Value};
 use crate::story::Attempted;
 use crate::telemetry::metrics::Direction;
 
 /// Methods that are told as they are (RFC 9110 §9, RFC 5789); others are anyone's invention.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+/// `SpanKind`.
+const SERVER: u64 = 2;
+const CLIENT: u64 = 3;
+/// `Status.code`: an error.
+const ERROR: u64 = 2;
+/// `SpanFlags`: its trace is told of; it is known whether the span above it is another process's; it is.
+const SAMPLED: u32 = 0x1;
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+/// The field of a span's attributes.
+const ATTRIBUTE: u32 = 9;
 
 /// What makes spans.
 #[derive(Debug)]
 pub(super) struct Spans {
-    scope: InstrumentationScope,
     /// What its clients call is what this proxy serves, be it a gateway's outbound side.
     serves: bool,
-    /// What time it was, on both clocks.
-    now: (SystemTime, u64),
+    times: Times,
+}
+
+/// What makes one span unlike another of the same request.
+struct Place {
+    id: u64,
+    parent: u64,
+    /// Whether the parent is another process's.
+    remote: bool,
+    kind: u64,
+    started_ns: u64,
+    ended_ns: u64,
 }
 
 impl Spans {
     pub(super) fn new(gateway: bool) -> Self {
-        let scope =
-            InstrumentationScope::builder("outrigger-proxy").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { scope, serves: gateway, now: (SystemTime::now(), clock::now_ns()) }
+        Self { serves: gateway, times: Times::now() }
     }
 
     /// The clocks drift: what time it is, anew.
     pub(super) fn tick(&mut self) {
-        self.now = (SystemTime::now(), clock::now_ns());
-    }
-
-    /// The time of day at `at_ns` on [`clock`].
-    fn time(&self, at_ns: u64) -> SystemTime {
-        let (now, now_ns) = self.now;
-        let ago = Duration::from_nanos(now_ns.saturating_sub(at_ns));
-        let ahead = Duration::from_nanos(at_ns.saturating_sub(now_ns));
-        now.checked_sub(ago).unwrap_or(now) + ahead
+        self.times = Times::now();
     }
 
     /// Adds the span of a request and those of its tries.
-    pub(super) fn add(&self, kept: &Kept, spans: &mut Vec<SpanData>) {
+    pub(super) fn add(&self, kept: &Kept, spans: &mut Vec<u8>) {
         let serves = self.serves || kept.direction == Direction::Inbound;
-        let kind = if serves { SpanKind::Server } else { SpanKind::Client };
-        let mut attributes = named(kept);
-        attributes.extend(request(kept));
-        let mut span = self.span(kept, kept.trace.span, kept.trace.parent, kind, attributes);
-        span.parent_span_is_remote = kept.trace.parent != 0;
-        (span.start_time, span.end_time) = (self.time(kept.started_ns), self.time(kept.ended_ns));
-        if let Some((_, said)) = &kept.failure {
-            span.status = Status::error(said.clone());
-        }
-        spans.push(span);
+        let place = Place {
+            id: kept.trace.span,
+            parent: kept.trace.parent,
+            remote: kept.trace.parent != 0,
+            kind: if serves { SERVER } else { CLIENT },
+            started_ns: kept.started_ns,
+            ended_ns: kept.ended_ns,
+        };
+        self.span(kept, &place, spans, |span| {
+            request(kept, span);
+            if let Some((_, said)) = &kept.failure {
+                failed(span, said);
+            }
+        });
         for (number, attempted) in (0..).zip(&kept.tries) {
-            spans.push(self.attempted(kept, number, attempted));
+            self.attempted(kept, number, attempted, spans);
         }
     }
 
-    fn attempted(&self, kept: &Kept, number: u16, attempted: &Attempted) -> SpanData {
-        let mut attributes = named(kept);
-        attributes.extend(tried(number, attempted));
-        let id = kept.trace.of_try(number);
-        let mut span = self.span(kept, id, kept.trace.span, SpanKind::Client, attributes);
-        // A try that was given up has no end of its own: its request's is.
-        let ended_ns = if attempted.ended_ns == 0 { kept.ended_ns } else { attempted.ended_ns };
-        (span.start_time, span.end_time) = (self.time(attempted.started_ns), self.time(ended_ns));
+    fn attempted(&self, kept: &Kept, number: u16, attempted: &Attempted, spans: &mut Vec<u8>) {
+        let place = Place {
+            id: kept.trace.of_try(number),
+            parent: kept.trace.span,
+            remote: false,
+            kind: CLIENT,
+            started_ns: attempted.started_ns,
+            // A try that was given up has no end of its own: its request's is.
+            ended_ns: if attempted.ended_ns == 0 { kept.ended_ns } else { attempted.ended_ns },
+        };
         let milestones =
             [("connected", attempted.tcp_ns), ("tls", attempted.tls_ns), ("sent", attempted.ready_ns)];
-        for (name, at_ns) in milestones.into_iter().filter(|(_, at_ns)| *at_ns != 0) {
-            span.events.events.push(Event::new(name, self.time(at_ns), Vec::new(), 0));
-        }
-        if let Some(culprit) = &attempted.culprit {
-            span.status = Status::error(culprit.said.clone());
-        }
-        span
+        self.span(kept, &place, spans, |span| {
+            tried(number, attempted, span);
+            for (name, at_ns) in milestones.into_iter().filter(|(_, at_ns)| *at_ns != 0) {
+                span.message(11, |event| {
+                    event.fixed64(1, self.times.of(at_ns));
+                    event.bytes(2, name.as_bytes());
+                });
+            }
+            if let Some(culprit) = &attempted.culprit {
+                failed(span, &culprit.said);
+            }
+        });
     }
 
-    fn span(&self, kept: &Kept, id: u64, parent: u64, kind: SpanKind, attributes: Vec<KeyValue>) -> SpanData {
-        let trace = TraceId::from(kept.trace.id.0);
-        let flags = TraceFlags::SAMPLED;
-        SpanData {
-            span_context: SpanContext::new(trace, SpanId::from(id), flags, false, TraceState::NONE),
-            parent_span_id: SpanId::from(parent),
-            parent_span_is_remote: false,
-            span_kind: kind,
-            name: name(kept),
-            start_time: self.now.0,
-            end_time: self.now.0,
-            attributes,
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: self.scope.clone(),
-        }
+    fn span(&self, kept: &Kept, place: &Place, spans: &mut Vec<u8>, rest: impl FnOnce(&mut Message<'_>)) {
+        Message(spans).message(Envelope::ITEM, |span| {
+            span.bytes(1, &kept.trace.id.0.to_be_bytes());
+            span.bytes(2, &place.id.to_be_bytes());
+            if place.parent != 0 {
+                span.bytes(4, &place.parent.to_be_bytes());
+            }
+            name(kept, span);
+            span.number(6, place.kind);
+            span.fixed64(7, self.times.of(place.started_ns));
+            span.fixed64(8, self.times.of(place.ended_ns));
+            common(kept, span);
+            rest(span);
+            span.fixed32(16, SAMPLED | HAS_IS_REMOTE | if place.remote { IS_REMOTE } else { 0 });
+        });
     }
 }
 
 /// Few names, whatever clients ask for: the method; of gRPC calls that of the remote procedure, which the workload declares.
-fn name(kept: &Kept) -> Cow<'static, str> {
-    match kept.text.path().strip_prefix('/') {
-        Some(procedure) if kept.grpc => procedure.to_owned().into(),
-        _ => method(&kept.text.method()).unwrap_or("HTTP").into(),
-    }
+fn name(kept: &Kept, span: &mut Message<'_>) {
+    let path = kept.text.path();
+    let name = match path.strip_prefix('/') {
+        Some(procedure) if kept.grpc => procedure,
+        _ => method(&kept.text.method()).unwrap_or("HTTP"),
+    };
+    span.bytes(5, name.as_bytes());
 }
 
 fn method(said: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|method| *method == said)
 }
 
+/// `Status`.
+fn failed(span: &mut Message<'_>, said: &str) {
+    span.message(15, |status| {
+        status.bytes(2, said.as_bytes());
+        status.number(3, ERROR);
+    });
+}
+
+fn text(span: &mut Message<'_>, name: &str, value: &str) {
+    if !value.is_empty() {
+        span.attribute(ATTRIBUTE, name, Value::Text(value));
+    }
+}
+
+fn number(span: &mut Message<'_>, name: &str, value: impl Into<i64>) {
+    span.attribute(ATTRIBUTE, name, Value::Number(value.into()));
+}
+
+fn truth(span: &mut Message<'_>, name: &str, value: bool) {
+    span.attribute(ATTRIBUTE, name, Value::Truth(value));
+}
+
 /// What the spans of a request and of its tries have in common.
-fn named(kept: &Kept) -> Vec<KeyValue> {
-    let mut attributes = Vec::with_capacity(20);
+fn common(kept: &Kept, span: &mut Message<'_>) {
     let said = kept.text.method();
-    attributes.push(KeyValue::new("http.request.method", method(&said).unwrap_or("_OTHER")));
+    text(span, "http.request.method", method(&said).unwrap_or("_OTHER"));
     if method(&said).is_none() {
-        attributes.push(KeyValue::new("http.request.method_original", said.into_owned()));
+        text(span, "http.request.method_original", &said);
     }
     let (name, port) = kept.text.server();
-    attributes.push(KeyValue::new("server.address", name.to_owned()));
-    attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
-    attributes
+    span.attribute(ATTRIBUTE, "server.address", Value::Text(name));
+    if let Some(port) = port {
+        number(span, "server.port", port);
+    }
+    for (name, value) in &kept.labels {
+        span.attribute(ATTRIBUTE, name, Value::Text(value));
+    }
 }
 
 /// What is known of a request as a whole.
-fn request(kept: &Kept) -> impl Iterator<Item = KeyValue> {
-    let text = |name: &'static str, text: &str| {
-        (!text.is_empty()).then(|| KeyValue::new(name, Value::from(text.to_owned())))
-    };
-    let tries = kept.tries.len() as i64 + i64::from(kept.tries_omitted);
+fn request(kept: &Kept, span: &mut Message<'_>) {
     let path = kept.text.path();
-    let rpc = [
-        kept.grpc.then(|| KeyValue::new("rpc.system.name", "grpc")),
-        kept.grpc.then(|| KeyValue::new("rpc.method", path.trim_start_matches('/').to_owned())),
-    ];
-    let own = [
-        text("url.path", &path),
-        kept.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))),
-        kept.failure.as_ref().map(|(reason, _)| KeyValue::new("error.type", *reason)),
-        kept.source.map(|source| KeyValue::new("client.address", source.ip().to_canonical().to_string())),
-        text("outrigger.request_id", &kept.text.id()),
-        Some(KeyValue::new("outrigger.direction", kept.direction.as_str())),
-        text("outrigger.rule", &kept.rule),
-        text("outrigger.cluster", &kept.cluster),
-        kept.identity.as_ref().map(|identity| KeyValue::new("outrigger.caller", identity.to_string())),
-        (kept.release != 0).then(|| KeyValue::new("outrigger.release", kept.release as i64)),
-        Some(KeyValue::new("outrigger.tries", tries)),
-    ];
-    own.into_iter().chain(rpc).chain(peer(kept.source)).flatten()
+    text(span, "url.path", &path);
+    if let Some(status) = kept.status {
+        number(span, "http.response.status_code", status);
+    }
+    if let Some((reason, _)) = &kept.failure {
+        text(span, "error.type", reason);
+    }
+    if let Some(source) = kept.source {
+        text(span, "client.address", &digits::of_address(source.ip()));
+    }
+    text(span, "outrigger.request_id", &kept.text.id());
+    text(span, "outrigger.direction", kept.direction.as_str());
+    text(span, "outrigger.rule", &kept.rule);
+    text(span, "outrigger.cluster", &kept.cluster);
+    if let Some(identity) = &kept.identity {
+        text(span, "outrigger.caller", &identity.to_string());
+    }
+    if let Ok(release @ 1..) = i64::try_from(kept.release) {
+        number(span, "outrigger.release", release);
+    }
+    number(span, "outrigger.tries", kept.tries.len() as i64 + i64::from(kept.tries_omitted));
+    if kept.grpc {
+        text(span, "rpc.system.name", "grpc");
+        text(span, "rpc.method", path.trim_start_matches('/'));
+    }
+    if let Some(source) = kept.source {
+        peer(source, span);
+    }
 }
 
 /// What is known of one try.
-fn tried(number: u16, attempted: &Attempted) -> impl Iterator<Item = KeyValue> {
-    let status = attempted.status;
-    let culprit = attempted.culprit.as_deref();
-    let own = [
-        (number > 0).then(|| KeyValue::new("http.request.resend_count", i64::from(number))),
-        (status != 0).then(|| KeyValue::new("http.response.status_code", i64::from(status))),
-        culprit.map(|culprit| KeyValue::new("error.type", culprit.reason)),
-        Some(KeyValue::new("outrigger.connection.reused", attempted.reused)),
-        attempted.hedge.then(|| KeyValue::new("outrigger.hedge", true)),
-        culprit.map(|culprit| KeyValue::new("outrigger.endpoint.health", culprit.endpoint.clone())),
-        culprit.map(|culprit| KeyValue::new("outrigger.breaker", culprit.breaker)),
-    ];
-    own.into_iter().chain(peer(Some(attempted.address))).flatten()
+fn tried(count: u16, attempted: &Attempted, span: &mut Message<'_>) {
+    if count > 0 {
+        number(span, "http.request.resend_count", count);
+    }
+    if attempted.status != 0 {
+        number(span, "http.response.status_code", attempted.status);
+    }
+    truth(span, "outrigger.connection.reused", attempted.reused);
+    if attempted.hedge {
+        truth(span, "outrigger.hedge", true);
+    }
+    if let Some(culprit) = &attempted.culprit {
+        text(span, "error.type", culprit.reason);
+        text(span, "outrigger.endpoint.health", &culprit.endpoint);
+        text(span, "outrigger.breaker", culprit.breaker);
+    }
+    peer(attempted.address, span);
 }
 
-fn peer(address: Option<SocketAddr>) -> [Option<KeyValue>; 2] {
-    let ip = address.map(|address| address.ip().to_canonical().to_string());
-    [
-        ip.map(|ip| KeyValue::new("network.peer.address", ip)),
-        address.map(|address| KeyValue::new("network.peer.port", i64::from(address.port()))),
-    ]
+fn peer(address: SocketAddr, span: &mut Message<'_>) {
+    text(span, "network.peer.address", &digits::of_address(address.ip()));
+    number(span, "network.peer.port", address.port());
 }

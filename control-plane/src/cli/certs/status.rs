@@ -107,6 +107,7 @@ mod tests {
             node: node.to_owned(),
             service: "shop/cart".to_owned(),
             version: "1".to_owned(),
+            admin: None,
             running: None,
             since_unix_ms: 0,
             refusals: 0,

@@ -9,7 +9,7 @@ use crate::config::text::{duration_text, percent_text};
 /// A line, where a policy says anything.
 pub(super) fn line(settings: &Settings<'_>) -> Option<(&'static str, String)> {
     let Settings { origins, place, backend, .. } = settings;
-    let Telemetry { traces, slow_ms, access_log, access_log_share } = backend.telemetry?;
+    let Telemetry { traces, slow_ms, access_log, access_log_share, labels } = backend.telemetry.as_ref()?;
     let mut parts = Parts::default();
     let mut add = |field: &str, text: Option<String>| {
         if let Some(text) = text {
@@ -22,5 +22,7 @@ pub(super) fn line(settings: &Settings<'_>) -> Option<(&'static str, String)> {
     add("accessLog", on.map(str::to_owned));
     let share = access_log_share.map(|share| format!("of {} and all that fail", percent_text(share)));
     add("accessLog.sampling", share);
+    let names: Vec<_> = labels.iter().map(|label| label.name.as_str()).collect();
+    add("labels", (!names.is_empty()).then(|| format!("labels {}", names.join(", "))));
     Some(("telemetry", parts.text()))
 }

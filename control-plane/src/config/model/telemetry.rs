@@ -1,6 +1,6 @@
 //! What policies say is told of requests to a port, and what that comes to.
 
-use outrigger_snapshot::policy::Telemetry;
+use outrigger_snapshot::policy::{Label, Telemetry};
 
 /// What a policy sets; `None` is left to the wider policy, or to how a proxy was started.
 #[derive(Debug, Default)]
@@ -9,6 +9,7 @@ pub(crate) struct TelemetrySettings {
     pub(crate) slow_ms: Option<u64>,
     pub(crate) access_log: Option<bool>,
     pub(crate) access_log_share: Option<u32>,
+    pub(crate) labels: Option<Vec<Label>>,
 }
 
 impl TelemetrySettings {
@@ -19,6 +20,7 @@ impl TelemetrySettings {
             slow_ms: settings.slow_ms.or(wider.slow_ms),
             access_log: settings.access_log.or(wider.access_log),
             access_log_share: settings.access_log_share.or(wider.access_log_share),
+            labels: settings.labels.clone().unwrap_or(wider.labels),
         })
     }
 }

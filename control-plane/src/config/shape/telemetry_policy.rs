@@ -1,5 +1,7 @@
 //! The shape of `outrigger.dev/v1alpha1` `TelemetryPolicy`.
 
+use outrigger_snapshot::policy::LABELS_MAX;
+
 use super::super::text::Text;
 use super::backend_policy::TARGETS;
 use super::{Object, Shape, optional, required};
@@ -12,8 +14,29 @@ pub(crate) static SPEC: Object = Object {
         required("targetRefs", TARGETS, "the services that it applies to"),
         optional("traces", Shape::Object(&TRACES), "which requests are told of in traces"),
         optional("accessLog", Shape::Object(&ACCESS_LOG), "which requests have a line in the access log"),
+        optional(
+            "labels",
+            Shape::List { of: &LABEL, least: 0, most: LABELS_MAX },
+            "what spans of requests and their lines say beside the usual",
+        ),
     ],
 };
+
+static LABEL: Shape = Shape::Object(&Object {
+    fields: &[
+        required(
+            "name",
+            Shape::Text(Text::Any),
+            "a name that they do not have of their own, like shop.tenant: at most 64 bytes",
+        ),
+        optional("value", Shape::Text(Text::HeaderValue), "what it is, always: at most 256 bytes; or"),
+        optional(
+            "header",
+            Shape::Text(Text::HeaderName),
+            "the header of the request that has it; cut after 256 bytes, left out where the request has none",
+        ),
+    ],
+});
 
 static TRACES: Object = Object {
     fields: &[

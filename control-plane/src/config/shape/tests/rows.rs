@@ -139,11 +139,16 @@ fn samples(kind: Kind) -> Vec<Value> {
                 })
             })
             .to_vec(),
-        Kind::TelemetryPolicy => vec![json!({
-            "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
-            "traces": { "sampling": "0.5%", "slow": "250ms" },
-            "accessLog": { "enabled": true, "sampling": "10%" },
-        })],
+        Kind::TelemetryPolicy => [("value", "shop"), ("header", "X-Tenant")]
+            .map(|(from, said)| {
+                json!({
+                    "targetRefs": [{ "group": "", "kind": "Service", "name": "web", "sectionName": "http" }],
+                    "traces": { "sampling": "0.5%", "slow": "250ms" },
+                    "accessLog": { "enabled": true, "sampling": "10%" },
+                    "labels": [{ "name": "shop.tenant", from: said }],
+                })
+            })
+            .to_vec(),
         Kind::RouteFilter => {
             let limits = KEYS.map(|key| json!({ "rateLimit": rate_limit(key) }));
             let fault = json!({ "fault": {

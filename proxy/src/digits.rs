@@ -4,26 +4,26 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// A whole number.
-pub(super) fn number(out: &mut String, number: impl itoa::Integer) {
+pub(crate) fn number(out: &mut String, number: impl itoa::Integer) {
     out.push_str(itoa::Buffer::new().format(number));
 }
 
 /// The last `digits` decimal digits of `number`, with zeros in front.
-pub(super) fn padded(out: &mut String, number: u32, digits: u32) {
+pub(crate) fn padded(out: &mut String, number: u32, digits: u32) {
     for place in (0..digits).rev() {
         out.push(char::from(b'0' + (number / 10_u32.pow(place) % 10) as u8));
     }
 }
 
 /// `number` in so many hexadecimal digits.
-pub(super) fn hex(out: &mut String, number: u128, digits: u32) {
+pub(crate) fn hex(out: &mut String, number: u128, digits: u32) {
     for place in (0..digits).rev() {
         out.push(char::from(b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
     }
 }
 
 /// An address of the internet.
-pub(super) fn address(out: &mut String, address: IpAddr) {
+pub(crate) fn address(out: &mut String, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
             for (place, octet) in address.octets().into_iter().enumerate() {
@@ -37,6 +37,15 @@ pub(super) fn address(out: &mut String, address: IpAddr) {
             let _ = write!(out, "{address}");
         }
     }
+}
+
+/// The same alone.
+pub(crate) fn of_address(ip: IpAddr) -> String {
+    /// The longest address of version 6.
+    const BYTES_MAX: usize = 39;
+    let mut out = String::with_capacity(BYTES_MAX);
+    address(&mut out, ip);
+    out
 }
 
 #[cfg(test)]
