@@ -107,7 +107,7 @@ fn balancing() {
     let set = endpoints(1);
     let endpoint = set.open()[0].endpoint.clone();
     cost("load, latency and health of the endpoint", |now_ns, _| {
-        let mut attempt = InFlight::start(endpoint.clone());
+        let attempt = InFlight::start(endpoint.clone());
         attempt.answered(Outcome::Success, 500_000, now_ns);
     });
 }
@@ -128,7 +128,7 @@ fn crowd() {
             let between = Instant::now();
             let picked = set.pick(now_ns, &mut || random.u64(..), None, &[]);
             let ended = Instant::now();
-            let mut attempt = InFlight::start(picked.expect("all are well").clone());
+            let attempt = InFlight::start(picked.expect("all are well").clone());
             attempt.answered(Outcome::Success, 500_000, now_ns);
             empty.saturating_record((between - begun).as_nanos() as u64);
             took.saturating_record((ended - between).as_nanos() as u64);

@@ -1,7 +1,7 @@
 //! Messages of protocol buffers, laid out as they go out, field by field (Protocol Buffers, "Encoding").
 //!
 //! OpenTelemetry's own exporters make each span three times over, as one of the SDK's, as one of the generated types and as bytes; that takes longer
-//! than the request that it is about. See `docs/decisions/0016`.
+//! than the request that it is about. See `docs/decisions/0017`.
 
 use std::borrow::Cow;
 
