@@ -183,15 +183,16 @@ mod tests {
         let (local, turns) = (LocalSet::new(), Rc::<Turns>::default());
         let scene = async {
             for number in 0..20 {
-                for _ in 0..500 {
-                    asks(&turns, &format!("hung{number}"), HUNG, PAUSE);
+                for nth in 0..500 {
+                    // Places come free one after the other, not all at once.
+                    let hold = HUNG / 2 + Duration::from_millis(nth * 2_617 % 5_000);
+                    asks(&turns, &format!("hung{number}"), hold, PAUSE);
                 }
-                // Places come free one after the other, not all at once.
                 sleep(Duration::from_millis(500)).await;
             }
             assert_eq!(turns.0.borrow().taken, PROBES_MAX);
             let longest = longest(&turns, "well", 60).await;
-            // 21 clusters, and 256 places of 10 s each.
+            // 21 clusters, and 256 places of 7.5 s each.
             assert!(longest <= Duration::from_secs(2), "{longest:?}");
         };
         local.run_until(scene).await;
