@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_snapshot::policy::HealthCheck;
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -19,11 +18,15 @@ use crate::identity::Identity;
 use crate::worker::CurrentPlan;
 
 use self::probe::{Unwell, probe};
+use self::turns::Turns;
 use self::verdict::Verdict;
+
+pub use self::turns::{CLUSTER_PROBES_MAX, PROBES_MAX};
 
 pub mod asked;
 mod grpc;
 mod probe;
+mod turns;
 pub mod verdict;
 
 #[cfg(test)]
@@ -31,9 +34,6 @@ mod tests;
 
 /// How often endpoints are looked through, and new ones found.
 pub const TICK: Duration = Duration::from_secs(1);
-
-/// Probes under way at the same time.
-pub const PROBES_MAX: usize = 64;
 
 /// Endpoints that are asked; those beyond are taken to be well.
 pub const TARGETS_MAX: usize = 10_000;
@@ -44,6 +44,8 @@ pub struct Results {
     succeeded: Cell<u64>,
     failed: Cell<u64>,
     late: Cell<u64>,
+    /// Those that began late.
+    delayed: Cell<u64>,
     /// Why the last probe of an endpoint failed.
     reasons: RefCell<HashMap<EndpointKey, String>>,
 }
@@ -52,6 +54,11 @@ impl Results {
     /// Probes by result, as labels spell them.
     pub fn counts(&self) -> [(&'static str, u64); 3] {
         [("ok", self.succeeded.get()), ("failed", self.failed.get()), ("timeout", self.late.get())]
+    }
+
+    /// Probes that began late, because there was no place for them.
+    pub fn delayed(&self) -> u64 {
+        self.delayed.get()
     }
 
     /// Why the last probe of an endpoint failed, if it did.
@@ -111,8 +118,7 @@ impl Drop for Watched {
 
 /// Follows the plans until the process ends.
 pub async fn run(plan: CurrentPlan, identity: Arc<Identity>, results: Rc<Results>) {
-    let mut rounds =
-        Rounds { watched: HashMap::new(), identity, results, places: Rc::new(Semaphore::new(PROBES_MAX)) };
+    let mut rounds = Rounds { watched: HashMap::new(), identity, results, turns: Rc::default() };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -127,7 +133,7 @@ struct Rounds {
     watched: HashMap<EndpointKey, Watched>,
     identity: Arc<Identity>,
     results: Rc<Results>,
-    places: Rc<Semaphore>,
+    turns: Rc<Turns>,
 }
 
 impl Rounds {
@@ -172,7 +178,7 @@ impl Rounds {
         for (key, target) in targets {
             self.watched.entry(key).or_insert_with(|| {
                 let task =
-                    ask(target.clone(), self.identity.clone(), self.results.clone(), self.places.clone());
+                    ask(target.clone(), self.identity.clone(), self.results.clone(), self.turns.clone());
                 Watched { target, task: tokio::task::spawn_local(task).abort_handle() }
             });
         }
@@ -180,14 +186,18 @@ impl Rounds {
 }
 
 /// Asks one endpoint again and again.
-async fn ask(target: Target, identity: Arc<Identity>, results: Rc<Results>, places: Rc<Semaphore>) {
+async fn ask(target: Target, identity: Arc<Identity>, results: Rc<Results>, turns: Rc<Turns>) {
+    // As much as it is never exact by.
+    let late_ns = target.check.fast_interval_ms.saturating_mul(1_000_000) / 5;
     let mut verdict = Verdict::default();
     if !target.check.wait_for_first {
         sleep(Duration::from_millis(fastrand::u64(0..=target.check.fast_interval_ms))).await;
     }
     loop {
-        // The semaphore is never closed.
-        let place = places.acquire().await;
+        let due_ns = clock::now_ns();
+        let place = turns.place(&target.endpoint.key().cluster).await;
+        let delayed = clock::now_ns().saturating_sub(due_ns) > late_ns;
+        results.delayed.set(results.delayed.get() + u64::from(delayed));
         let result = probe(&target, &identity).await;
         drop(place);
         let success = results.take(target.endpoint.key(), result);

@@ -19,15 +19,16 @@ use crate::telemetry::metrics::Direction;
 /// Until something that happens has happened.
 const SOON: Duration = Duration::from_secs(20);
 
-fn target(address: SocketAddr, probe: Probe, http2: bool) -> Target {
-    let key = EndpointKey {
-        direction: Direction::Outbound,
-        cluster: "shop/cart:80".parse().unwrap(),
-        address,
-        tls: Default::default(),
-    };
+fn endpoint(cluster: &str, address: SocketAddr) -> Arc<Endpoint> {
+    let (direction, cluster) = (Direction::Outbound, cluster.parse().unwrap());
+    let key = EndpointKey { direction, cluster, address, tls: Default::default() };
     let endpoint = Arc::new(Endpoint::new(0, key, Arc::new(ClusterHealth::default())));
     endpoint.join(0, false, false);
+    endpoint
+}
+
+fn target(address: SocketAddr, probe: Probe, http2: bool) -> Target {
+    let endpoint = endpoint("shop/cart:80", address);
     let check =
         HealthCheck { interval_ms: 2, fast_interval_ms: 1, timeout_ms: 2_000, ..HealthCheck::new(probe) };
     Target { endpoint, check, http2, opaque: false, host: "cart.shop".into() }
@@ -179,7 +180,7 @@ async fn rounds_ask_those_that_the_plan_has_and_tell_the_balancer() {
                 identity: Default::default(),
                 watched: HashMap::new(),
                 results: results.clone(),
-                places: Rc::new(Semaphore::new(1)),
+                turns: Rc::default(),
             };
             rounds.make([&cluster].into_iter());
             let count = |nth: usize| results.counts()[nth].1;
@@ -215,6 +216,41 @@ async fn rounds_ask_those_that_the_plan_has_and_tell_the_balancer() {
                 yield_now().await;
             }
             assert!(results.counts().iter().map(|(_, count)| count).sum::<u64>() <= probes + 1);
+        })
+        .await;
+}
+
+/// Endpoints that take a connection and never answer: each probe of them holds its place for the whole of this test.
+#[tokio::test]
+async fn endpoints_that_hang_do_not_hold_up_the_checks_of_another_cluster() {
+    LocalSet::new()
+        .run_until(async {
+            let hung = TcpListener::bind("0.0.0.0:0").await.unwrap();
+            let port = hung.local_addr().unwrap().port();
+            let well = Rc::new(RefCell::new("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+            let (address, _) = http1(well).await;
+            let target = target(address, page("/"), false);
+            let well = Arc::new(cluster_of(&target.endpoint, Some(target.check)));
+            let hung = |timeout_ms| -> Vec<_> {
+                let check = HealthCheck { timeout_ms, fast_interval_ms: 1, ..HealthCheck::new(page("/")) };
+                let endpoint = |last| endpoint("shop/hung:80", SocketAddr::from(([127, 0, 1, last], port)));
+                (1..=150).map(|last| Arc::new(cluster_of(&endpoint(last), Some(check.clone())))).collect()
+            };
+            let patient = hung(600_000);
+            let results = Rc::new(Results::default());
+            let mut rounds = Rounds {
+                identity: Default::default(),
+                watched: HashMap::new(),
+                results: results.clone(),
+                turns: Rc::default(),
+            };
+            rounds.make(patient.iter());
+            sleep(Duration::from_millis(50)).await;
+            rounds.make(patient.iter().chain([&well]));
+            eventually("it is asked as if it were alone", || results.counts()[0].1 >= 20).await;
+            // Those that wait for their turn are late once they have it.
+            rounds.make(hung(20).iter());
+            eventually("some have begun late", || results.delayed() > 0).await;
         })
         .await;
 }

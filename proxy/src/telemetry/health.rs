@@ -153,4 +153,10 @@ pub fn write_checks(results: &Results, exposition: &mut Exposition) {
     for (result, count) in results.counts() {
         probes.sample(&[("result", result)], count);
     }
+    exposition
+        .counter(
+            "outrigger_health_checks_delayed_total",
+            "Health checks that began late, for want of a place.",
+        )
+        .sample(&[], results.delayed());
 }
