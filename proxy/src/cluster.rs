@@ -18,6 +18,7 @@ use self::places::Places;
 use crate::proxy_protocol::Version;
 use crate::retry::budget::{Budget, BudgetSettings};
 use crate::retry::quantile::Quantile;
+use crate::telemetry::metrics::Counter;
 use crate::upstream_tls::Tls;
 
 pub mod balance;
@@ -176,6 +177,36 @@ pub struct ClusterLoad {
     pub zone_picks: Arc<ZonePicks>,
     /// Which of many endpoints its requests go to.
     pub subset: SubsetStats,
+    /// Kept of its requests' bodies, in bytes.
+    pub replays: ByWorker,
+}
+
+impl ClusterLoad {
+    /// Of a cluster that so many workers send requests to.
+    pub fn new(workers: usize) -> Self {
+        Self { replays: ByWorker::new(workers), ..Self::default() }
+    }
+}
+
+/// A number for each worker, that no other changes.
+#[derive(Debug)]
+pub struct ByWorker(Box<[Counter]>);
+
+impl ByWorker {
+    fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| Counter::default()).collect())
+    }
+
+    /// That of a worker. What is used without being told of all workers has one.
+    pub fn of(&self, worker: usize) -> &Counter {
+        &self.0[worker.min(self.0.len() - 1)]
+    }
+}
+
+impl Default for ByWorker {
+    fn default() -> Self {
+        Self::new(1)
+    }
 }
 
 /// A number of things that are now, shared by all workers.

@@ -83,7 +83,9 @@ impl Registry {
 
     /// The load of a cluster: the service as others call it, or the workload behind it.
     pub fn cluster(&mut self, direction: Direction, name: &ClusterName) -> Arc<ClusterLoad> {
-        self.clusters.entry((direction, name.clone())).or_default().clone()
+        let workers = self.workers;
+        let load = self.clusters.entry((direction, name.clone()));
+        load.or_insert_with(|| Arc::new(ClusterLoad::new(workers))).clone()
     }
 
     /// The breaker of a cluster, with these settings.

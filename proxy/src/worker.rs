@@ -164,7 +164,7 @@ impl Worker {
         Rc::new(Self {
             index,
             pools: Pools::new(stats.clone(), identity.clone(), sweep.clone()),
-            replay: ReplayPool::new(stats.clone()),
+            replay: ReplayPool::new(stats.clone(), index),
             stories: Stories::default(),
             pipes: Pipes::default(),
             lineages,

@@ -128,3 +128,37 @@ async fn all_bodies_together_take_no_more_than_their_pool() {
         assert!(kept <= POOL_KIB + SLACK_KIB, "{kept} KiB for {uploads} uploads of {pieces} pieces");
     }
 }
+
+/// One whose answers do not come keeps its bodies for long; that is no reason for another to lose its retries.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_hangs_leaves_room_for_the_bodies_of_others() {
+    let (hung, app, mesh) = (Faulty::start().await, Faulty::start().await, Mesh::new());
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("hung", &[hung.addr]),
+        service("cart", &[app.addr]),
+        backend_policy("cart", "retry: {budget: {percent: 100}}"),
+    ]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    let uploads = POOL_KIB as usize * 1024 / KEPT_BYTES + 4;
+    let mut held = Vec::new();
+    for _ in 0..uploads {
+        let mut connection = TcpStream::connect(shop.outbound).await.expect("the sidecar listens");
+        let head = format!("PUT /hold HTTP/1.1\r\nhost: hung\r\ncontent-length: {KEPT_BYTES}\r\n\r\n");
+        connection.write_all(head.as_bytes()).await.expect("it is read");
+        connection.write_all(&noise(KEPT_BYTES)).await.expect("it is read");
+        held.push(connection);
+    }
+    let all = (uploads * KEPT_BYTES) as u64;
+    eventually(DEADLINE, "the uploads are there", async || (hung.body_bytes() >= all).then_some(())).await;
+    let kept = count(&shop, &["outrigger_replay_bytes"]).await;
+    for id in 0..20 {
+        let mut request = client::request(Method::PUT, "cart", "/none", noise(1_000));
+        request.headers_mut().insert("x-id", id.into());
+        assert_eq!(client::send(shop.outbound, request).await.unwrap().status, StatusCode::OK, "{kept} kept");
+        assert_eq!(app.executions(id).len(), 2);
+    }
+    println!("{kept} bytes kept for the one that hangs");
+    assert!(kept <= POOL_KIB * 1024 / 2, "{kept}");
+}

@@ -65,7 +65,7 @@ impl Outgoing {
         let keeps = repeats && (safe || cluster.is_http2()) && upgrade.is_none();
         let (body, replay) = match body {
             Body::Downstream(body) if keeps && fits(&body, policy) => {
-                let replay = Replay::new(body, policy.body_bytes_max, worker.replay.clone());
+                let replay = Replay::new(body, policy.body_bytes_max, worker.replay.part(&cluster.load));
                 (Body::Replay(replay.body()), Some(replay))
             }
             other => (other, None),

@@ -1,5 +1,5 @@
 //! A request body that can be sent again: what passes is kept while it is small. Nobody waits for room; what does not fit is not kept, and the
-//! request is then sent once only.
+//! request is then sent once only. Room is for all clusters together, but for none of them more than it leaves to the others.
 //!
 //! What is kept is copied: a piece of a body as it was read holds on to the whole buffer that it was read into, thousands of times its size.
 
@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::body::{BodyError, DownstreamBody, Progress};
+use crate::cluster::ClusterLoad;
 use crate::telemetry::metrics::WorkerStats;
 
 /// Kept of all request bodies of one worker, in bytes.
@@ -22,13 +23,49 @@ pub const POOL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const BLOCK_BYTES: usize = 4 * 1024;
 
 /// Bytes kept by all bodies of one worker; who has the worker's counters sees how many.
-#[derive(Debug, Clone)]
-pub struct ReplayPool(Arc<WorkerStats>);
+#[derive(Debug)]
+pub struct ReplayPool {
+    stats: Arc<WorkerStats>,
+    worker: usize,
+}
 
 impl ReplayPool {
-    /// Of the worker that these are the counters of.
-    pub fn new(stats: Arc<WorkerStats>) -> Self {
-        Self(stats)
+    /// Of the worker of this number, that these are the counters of.
+    pub fn new(stats: Arc<WorkerStats>, worker: usize) -> Self {
+        Self { stats, worker }
+    }
+
+    /// What there is of it for a body that goes to the cluster of this load.
+    pub fn part(&self, load: &Arc<ClusterLoad>) -> ReplayPart {
+        ReplayPart { stats: self.stats.clone(), load: load.clone(), worker: self.worker }
+    }
+}
+
+/// A cluster's part of a [`ReplayPool`].
+#[derive(Debug)]
+pub struct ReplayPart {
+    stats: Arc<WorkerStats>,
+    load: Arc<ClusterLoad>,
+    worker: usize,
+}
+
+impl ReplayPart {
+    /// Takes so many bytes, if there are so many. A cluster has no more than what is free beside it (dynamic thresholds with α = 1,
+    /// Choudhury and Hahne 1998): one that hogs has half of all, and the next finds a quarter, whoever came first.
+    fn take(&self, bytes: u64) -> bool {
+        let (all, own) = (&self.stats.replay_bytes, self.load.replays.of(self.worker));
+        let free = POOL_BYTES_MAX.checked_sub(all.value() + bytes);
+        let fits = free.is_some_and(|free| own.value() + bytes <= free);
+        if fits {
+            all.add(bytes);
+            own.add(bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.stats.replay_bytes.subtract(bytes);
+        self.load.replays.of(self.worker).subtract(bytes);
     }
 }
 
@@ -61,12 +98,12 @@ struct State {
     generation: u32,
     /// Taken from the pool.
     taken: usize,
-    pool: ReplayPool,
+    pool: ReplayPart,
 }
 
 impl Replay {
     /// Keeps up to `bytes_max` of a body.
-    pub fn new(source: DownstreamBody, bytes_max: usize, pool: ReplayPool) -> Self {
+    pub fn new(source: DownstreamBody, bytes_max: usize, pool: ReplayPart) -> Self {
         Self(Rc::new(RefCell::new(State {
             source,
             data: Vec::new(),
@@ -160,18 +197,14 @@ impl State {
 
     /// Takes so many bytes from the pool, if there are so many.
     fn take(&mut self, bytes: usize) -> bool {
-        let kept = &self.pool.0.replay_bytes;
-        let fits = kept.value() + bytes as u64 <= POOL_BYTES_MAX;
-        if fits {
-            kept.add(bytes as u64);
-            self.taken += bytes;
-        }
+        let fits = self.pool.take(bytes as u64);
+        self.taken += if fits { bytes } else { 0 };
         fits
     }
 
     fn forget(&mut self) {
         (self.data, self.bytes, self.trailers) = (Vec::new(), 0, None);
-        self.pool.0.replay_bytes.subtract(self.taken as u64);
+        self.pool.give_back(self.taken as u64);
         self.taken = 0;
     }
 }
@@ -244,5 +277,41 @@ impl ReplayBody {
             hint.set_upper(upper + again);
         }
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes blocks until there are no more; how many bytes those were.
+    fn fill(part: &ReplayPart) -> u64 {
+        let block = BLOCK_BYTES as u64;
+        (0..).take_while(|_| part.take(block)).count() as u64 * block
+    }
+
+    #[test]
+    fn a_cluster_has_no_more_than_it_leaves_to_the_others() {
+        let pool = ReplayPool::new(Arc::default(), 0);
+        let parts: Vec<_> = (0..3).map(|_| pool.part(&Arc::default())).collect();
+        assert_eq!(fill(&parts[0]), POOL_BYTES_MAX / 2, "alone");
+        assert_eq!(fill(&parts[1]), POOL_BYTES_MAX / 4, "beside one that has half of all");
+        assert_eq!(fill(&parts[0]), 0);
+        let third = fill(&parts[2]);
+        assert!(third >= POOL_BYTES_MAX / 8 - BLOCK_BYTES as u64, "{third}");
+        // As much as each of both has then: one leaves to the other what it gives back.
+        parts[0].give_back(POOL_BYTES_MAX / 2);
+        parts[2].give_back(third);
+        let more = fill(&parts[1]);
+        assert_eq!(more, POOL_BYTES_MAX / 4, "alone again");
+        parts[1].give_back(POOL_BYTES_MAX / 2);
+        assert_eq!((pool.stats.replay_bytes.value(), parts[0].load.replays.of(0).value()), (0, 0));
+    }
+
+    #[test]
+    fn workers_have_pools_of_their_own() {
+        let load = Arc::new(ClusterLoad::new(2));
+        let parts = [0, 1].map(|worker| ReplayPool::new(Arc::default(), worker).part(&load));
+        assert_eq!(parts.each_ref().map(fill), [POOL_BYTES_MAX / 2; 2]);
     }
 }
