@@ -5,7 +5,7 @@ use super::gcra::Gcra;
 use super::link::{Look, SLOW_NS, SYNC_NS};
 
 /// Parts of a whole share.
-const WHOLE_PPM: u64 = 1_000_000;
+const WHOLE_PPM: u32 = 1_000_000;
 
 /// What a global limit allows.
 #[derive(Debug, Clone, Copy)]
@@ -28,13 +28,20 @@ impl Quota {
         Self { requests, period_ns, burst, unsettled_max }
     }
 
-    /// The law for a proxy that has to do with a share.
-    fn share(&self, share_ppm: u32) -> Gcra {
-        let share = u64::from(share_ppm.max(1));
-        let rate = u128::from(self.requests) * u128::from(share);
+    /// The law for a proxy that has to do with a part.
+    fn part(&self, part: Part) -> Gcra {
+        let rate = u128::from(self.requests) * u128::from(part.rate_ppm.max(1));
         let interval = (u128::from(self.period_ns) * u128::from(WHOLE_PPM)).div_ceil(rate);
-        Gcra::every(u64::try_from(interval).unwrap_or(u64::MAX), self.burst.saturating_mul(share) / WHOLE_PPM)
+        let burst = self.burst.saturating_mul(part.burst_ppm.into()) / u64::from(WHOLE_PPM);
+        Gcra::every(u64::try_from(interval).unwrap_or(u64::MAX), burst)
     }
+}
+
+/// What of the limit a proxy is held to that decides without the store, in parts of a million.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    rate_ppm: u32,
+    burst_ppm: u32,
 }
 
 /// See the module. Windows are numbered from 1970 on the store's clock.
@@ -125,16 +132,16 @@ impl Cell {
         Self { digest, window, ..Self::default() }
     }
 
-    /// Decides on a request. `unknown_ppm` is the share of a proxy that does not know its own.
-    pub(super) fn decide(&mut self, quota: &Quota, look: Look, unknown_ppm: u32, now_ns: u64) -> Decision {
+    /// Decides on a request. `peer_ppm` is the share of one of all proxies, were they alike.
+    pub(super) fn decide(&mut self, quota: &Quota, look: Look, peer_ppm: u32, now_ns: u64) -> Decision {
         self.roll(quota, look.store_ns, now_ns);
         let behind = self.unsettled() > 0 && now_ns.saturating_sub(self.since_ns) > SLOW_NS;
-        let share_ppm =
-            (behind || !look.joined).then_some(if self.share_ppm > 0 { self.share_ppm } else { unknown_ppm });
-        let outcome = match share_ppm {
+        let part = (behind || !look.joined).then(|| self.part(look.joined, peer_ppm));
+        let outcome = match part {
             None => self.decide_joined(quota, look.store_ns),
-            Some(share_ppm) => self.decide_alone(quota, share_ppm, look.store_ns, now_ns),
+            Some(part) => self.decide_alone(quota, part, look.store_ns, now_ns),
         };
+        let share_ppm = part.map(|part| part.rate_ppm);
         if outcome.is_ok() {
             if self.unsettled() == 0 {
                 self.since_ns = now_ns;
@@ -257,11 +264,22 @@ impl Cell {
         Err(u64::try_from(wait).unwrap_or(u64::MAX).max(1))
     }
 
-    fn decide_alone(&mut self, quota: &Quota, share_ppm: u32, store_ns: u64, now_ns: u64) -> Result<(), u64> {
+    /// Its own share, if that is known. If not, the whole: that the store is away must cost nobody a request, and at worst each proxy
+    /// admits as much as all were to. Where the store is there and this one bucket is not counted, a share like any other's, of which
+    /// all may come at once.
+    fn part(&self, joined: bool, peer_ppm: u32) -> Part {
+        match (self.share_ppm, joined) {
+            (0, false) => Part { rate_ppm: WHOLE_PPM, burst_ppm: WHOLE_PPM },
+            (0, true) => Part { rate_ppm: peer_ppm, burst_ppm: WHOLE_PPM },
+            (known, _) => Part { rate_ppm: known, burst_ppm: known },
+        }
+    }
+
+    fn decide_alone(&mut self, quota: &Quota, part: Part, store_ns: u64, now_ns: u64) -> Result<(), u64> {
         if self.current.own >= quota.requests {
             return Err(self.left_ns(quota, store_ns).max(1));
         }
-        self.full_ns = quota.share(share_ppm).decide(self.full_ns, now_ns)?;
+        self.full_ns = quota.part(part).decide(self.full_ns, now_ns)?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::{KEYS_MAX, SEARCH_NS, SHARDS};
 pub(super) struct Counters {
     quota: Quota,
     link: Arc<Link>,
-    /// Proxies that count, for the share of one that does not know its own.
+    /// Proxies that count, for the share of one that does not know its own while the store is there.
     peers: AtomicU32,
     shards: Box<[Mutex<Shard>]>,
     /// Those that have something to tell, each once: at most [`KEYS_MAX`] and the overflow.
@@ -116,8 +116,8 @@ impl Counters {
     }
 
     fn decide_in(&self, cell: &mut Cell, place: Place, look: Look, now_ns: u64) -> Result<(), u64> {
-        let unknown_ppm = 1_000_000 / self.peers.load(Relaxed);
-        let decision = cell.decide(&self.quota, look, unknown_ppm, now_ns);
+        let peer_ppm = 1_000_000 / self.peers.load(Relaxed);
+        let decision = cell.decide(&self.quota, look, peer_ppm, now_ns);
         if let Some(share_ppm) = decision.share_ppm {
             self.alone.fetch_add(1, Relaxed);
             self.share_ppm.store(share_ppm, Relaxed);

@@ -144,10 +144,12 @@ async fn four_sidecars_admit_in_each_window_what_the_formula_says() {
         (rig.windows().values().sum::<u64>() == admitted).then_some(())
     })
     .await;
-    // On a busy machine a round may be late, and a share stands in for it.
+    // On a busy machine a round may be late, and shares stand in for it: of one limit, however often. Four times as much is asked for.
     let alone = rig.sum("outrigger_rate_limit_alone_total").await;
+    let shares = if alone > 0 { LIMIT + AHEAD + SIDECARS } else { 0 };
     let windows: Vec<u64> = rig.windows().into_values().collect();
-    let most = LIMIT + (SIDECARS - 1) * AHEAD + alone;
+    let most = LIMIT + (SIDECARS - 1) * AHEAD + shares;
+    println!("{windows:?} of {most}, {alone} decided alone");
     assert!(windows.iter().all(|count| *count <= most), "{windows:?} of {most}");
     let whole = &windows[1..windows.len() - 1];
     assert!(whole.len() >= 3 && whole.iter().all(|count| *count >= LIMIT * 9 / 10), "{windows:?}");

@@ -178,11 +178,18 @@ fn shares_are_taken_from_the_last_whole_window() {
     rig.admit(1, 11 * S);
     rig.round(40, 80, 11 * S);
     assert_eq!(rig.cell.share_ppm, 250_000, "20 of 80, and not 1 of 40");
-    // Nothing known: one of the peers.
-    let mut rig = Rig::new(100, 50);
+}
+
+#[test]
+fn a_key_of_which_nothing_is_known_has_the_whole_limit_while_the_store_is_away() {
+    // 100 per 10 s, as from one who asks each second, of one in ten proxies.
+    let mut rig = Rig::new(100, 10);
     rig.joined = false;
-    assert_eq!(rig.decide(0).share_ppm, Some(100_000));
-    assert_eq!(rig.admit(100, 0), 4, "a tenth of 50 at once");
+    assert_eq!(rig.decide(0), Decision { outcome: Ok(()), share_ppm: Some(1_000_000) });
+    assert_eq!(rig.admit(20, 0), 9, "the burst");
+    let admitted: u64 = (1..=90).map(|step| rig.admit(9, step * 100 * MS)).sum();
+    assert_eq!(admitted, 90, "what the limit allows, and no more");
+    assert_eq!(rig.admit(9, 9_100 * MS), 0, "100 in a window");
 }
 
 #[test]
@@ -202,6 +209,7 @@ fn a_bucket_that_is_not_answered_goes_on_by_itself() {
     assert_eq!(rig.decide(SLOW_NS).outcome, Err(SYNC_NS));
     let alone = rig.decide(SLOW_NS + 1);
     assert_eq!(alone, Decision { outcome: Ok(()), share_ppm: Some(100_000) });
+    assert_eq!(rig.admit(9, SLOW_NS + 1), 1, "the whole burst, as the whole limit has it");
 }
 
 #[test]

@@ -287,6 +287,38 @@ fn without_the_store_all_together_have_the_limit_and_a_burst() {
     }
 }
 
+/// The formula of the document: whoever had told of the key shares a limit, and each of the others has one.
+#[test]
+fn who_has_not_told_of_a_key_has_a_limit_of_its_own_while_the_store_is_away() {
+    const N: u64 = 4;
+    let (requests, burst, seconds) = (100, 10, 6);
+    let network = Network { delay_ns: 5 * MS, lost_percent: 0 };
+    for strangers in [0, 1, N] {
+        let mut simulation =
+            Simulation::new(strangers, N as u32, limit(requests, 1_000, burst, Vec::new()), network);
+        // Those that are not asked have nothing to tell; the store is away a second before they are.
+        let demand: Vec<u64> = (0..N).map(|index| u64::from(index < N - strangers)).collect();
+        (0..3_000).for_each(|_| simulation.step(&demand, true));
+        (0..1_000).for_each(|_| simulation.step(&[], false));
+        simulation.proxies.iter().for_each(|proxy| proxy.link.fail());
+        let mut admitted = HashMap::<u64, u64>::new();
+        for _ in 0..seconds * 1_000 {
+            let before: u64 = simulation.alone.values().chain(simulation.admitted.values()).sum();
+            simulation.step(&[1; N as usize], false);
+            let after: u64 = simulation.alone.values().chain(simulation.admitted.values()).sum();
+            *admitted.entry(simulation.now_ns / S).or_default() += after - before;
+        }
+        let all: u64 = admitted.values().sum();
+        let shared = u64::from(strangers < N);
+        println!("{all} admitted, {strangers} strangers");
+        let most = (shared + strangers) * (u64::from(burst) + u64::from(requests) * seconds) + N;
+        assert!(all <= most && all * 100 >= most * 95, "{all} of {most}, {strangers} strangers");
+        // Of a second that is off from the proxies' by what their clocks are.
+        let most = N * (u64::from(requests) + 1);
+        assert!(admitted.values().all(|window| *window <= most), "{admitted:?}");
+    }
+}
+
 #[test]
 fn a_flushed_store_lets_no_proxy_admit_more_than_the_limit() {
     let network = Network { delay_ns: 5 * MS, lost_percent: 0 };
