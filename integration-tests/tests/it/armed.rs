@@ -3,9 +3,14 @@
 use http::{Method, StatusCode};
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Mesh, Proxy, client};
+use tokio::task::JoinSet;
 
 use crate::config::{all, backend_policy, backends, route, service};
 use crate::retries::count;
+
+/// More than find a place: requests without a priority have 90 % of the 1,024 that are let in before anything is known of the application, and
+/// 64 wait.
+const HELD: usize = 1_050;
 
 const LIMIT: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: RouteFilter\nmetadata: {name: one-a-day}\n\
                      spec: {rateLimit: {name: one-a-day, requests: 1, period: 24h}}";
@@ -47,4 +52,18 @@ async fn each_protection_fires_once_and_is_counted() {
     let opened = ["outrigger_breaker_transitions_total{", "/gone:", "from=\"closed\"", "to=\"open\""];
     assert_eq!(count(&shop, &opened).await, 1);
     assert_eq!(count(&shop, &["outrigger_breaker_refused_total{", "/gone:"]).await, 1);
+
+    let cart = Proxy::start(&mesh, Sidecar::beside("cart").inbound_to(app.addr)).await;
+    cart.ready().await;
+    let inbound = cart.inbound.expect("asked for above");
+    let mut asked = JoinSet::new();
+    for _ in 0..HELD {
+        asked.spawn(async move {
+            client::send(inbound, client::request(Method::GET, "cart", "/never", "")).await
+        });
+    }
+    let first = asked.join_next().await.expect("there are some").expect("it ends by itself");
+    let shed = first.expect("it is answered");
+    assert_eq!((shed.status, shed.reason()), (StatusCode::SERVICE_UNAVAILABLE, "overloaded"));
+    assert!(count(&cart, &["outrigger_overload_rejected_total"]).await >= 1);
 }

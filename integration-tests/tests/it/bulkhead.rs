@@ -1,5 +1,6 @@
 //! A service that answers nothing, and another one that must not notice.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_integration_tests::load::Plan;
@@ -11,43 +12,58 @@ use crate::config::{all, backend_policy, service};
 const RATE: u32 = 200;
 /// To the one that is well.
 const REQUESTS: u64 = 1_000;
-/// What the other may have in flight.
+/// What the other may have in flight in the first test, and by default as connections.
 const LIMIT: u64 = 50;
+const CONNECTIONS: u64 = 1_024;
 const DEADLINE: Duration = Duration::from_secs(60);
-/// For what 50 requests and their connections may take.
-const ROOM_KIB: u64 = 16 * 1024;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_hangs_takes_nothing_from_another() {
+/// `hung` with this policy is asked until it has `held` requests and others fail, and then `well`, too, at a quarter of the rate. What the
+/// former fail of, once the latter have all succeeded; and how many KiB the sidecar has more.
+async fn beside(policy: &str, rate: u32, held: u64) -> (BTreeSet<String>, u64) {
     let (well, hung) = (App::start("well").await, App::start("hung").await);
     let mesh = Mesh::new();
-    let policy = format!(
-        "limits: {{connections: {LIMIT}, pending: {LIMIT}, requests: {LIMIT}}}\n  timeouts: {{request: 60s}}"
-    );
     mesh.publish(&all(&[
         service("shop", &[]),
         service("well", &[well.addr]),
         service("hung", &[hung.addr]),
-        backend_policy("hung", &policy),
+        backend_policy("hung", policy),
     ]));
     let shop = mesh.proxy("shop").await;
     shop.ready().await;
     let before_kib = shop.process.resident_kib();
 
-    let mut plan = Plan::new(shop.outbound, "hung", RATE);
+    let mut plan = Plan::new(shop.outbound, "hung", rate);
     plan.path = "/never".to_owned();
     let hanging = Load::start(plan);
-    let full = async || (hung.requests() >= LIMIT && !hanging.so_far().failed.is_empty()).then_some(());
+    let full = async || (hung.requests() >= held && !hanging.so_far().failed.is_empty()).then_some(());
     eventually(DEADLINE, "the limit", full).await;
     let load = Load::start(Plan::new(shop.outbound, "well", RATE));
     eventually(DEADLINE, "the requests", async || (load.so_far().sent >= REQUESTS).then_some(())).await;
     let report = load.stop().await;
-    println!("p50 {:?}, p99 {:?} beside it", report.latency(0.5), report.latency(0.99));
-    assert_eq!(report.succeeded, report.sent, "{:?}", report.reasons());
-
-    let refused = hanging.so_far();
-    assert_eq!(hung.requests(), LIMIT);
-    assert_eq!(refused.reasons().keys().copied().collect::<Vec<_>>(), ["503 limit_requests"]);
     let grown_kib = shop.process.resident_kib().saturating_sub(before_kib);
-    assert!(grown_kib <= ROOM_KIB, "{grown_kib} KiB more");
+    println!("p50 {:?}, p99 {:?}, {grown_kib} KiB more", report.latency(0.5), report.latency(0.99));
+    assert_eq!(report.succeeded, report.sent, "{:?}", report.reasons());
+    assert!(hung.connections() <= held, "{} connections", hung.connections());
+    let refused = hanging.so_far();
+    println!("{:?}", refused.reasons());
+    (refused.reasons().keys().map(|&reason| reason.to_owned()).collect(), grown_kib)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_hangs_takes_nothing_from_another() {
+    let policy = format!(
+        "limits: {{connections: {LIMIT}, pending: {LIMIT}, requests: {LIMIT}}}\n  timeouts: {{request: 60s}}"
+    );
+    let (reasons, grown_kib) = beside(&policy, RATE, LIMIT).await;
+    assert_eq!(reasons, ["503 limit_requests".to_owned()].into());
+    assert!(grown_kib <= 16 * 1024, "{grown_kib} KiB more for {LIMIT} requests and their connections");
+}
+
+/// Nobody has said what it may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_it_with_the_limits_that_hold_by_default() {
+    let (reasons, grown_kib) = beside("timeouts: {request: 60s}", 4 * RATE, CONNECTIONS).await;
+    assert_eq!(reasons, ["503 limit_pending".to_owned()].into());
+    // Those that have a connection, and as many that wait for one.
+    assert!(grown_kib <= 64 * 1024, "{grown_kib} KiB more");
 }
