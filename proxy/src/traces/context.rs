@@ -102,10 +102,11 @@ pub fn w3c(head: &RequestHead) -> Option<Trace> {
 fn value(parts: &[&[u8]]) -> HeaderValue {
     let mut room = [0; WRITTEN_BYTES_MAX];
     let mut length = 0;
-    // There is room for the longest of them.
-    for (place, byte) in room.iter_mut().zip(parts.iter().copied().flatten()) {
-        *place = *byte;
-        length += 1;
+    for part in parts {
+        // There is room for the longest of them.
+        let Some(place) = room.get_mut(length..length + part.len()) else { break };
+        place.copy_from_slice(part);
+        length += part.len();
     }
     HeaderValue::from_bytes(&room[..length]).unwrap_or(HeaderValue::from_static(""))
 }
