@@ -220,7 +220,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = slow)]
     pub(super) trace_slow: Duration,
 
-    /// Writes a line for each request: to stdout, or at the end of a file, which SIGUSR1 opens anew; otlp: to the collector of --otlp
+    /// Writes a line for each request: to stdout, or at the end of a file, which SIGUSR1 opens anew, or as otlp to a collector, as traces are
     #[arg(long, value_name = "FILE", value_parser = access_log::target)]
     pub(super) access_log: Option<PathBuf>,
 
