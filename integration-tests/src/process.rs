@@ -111,10 +111,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// How it ended.
+    /// How it ended. All that it has said is in its log then.
     pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
-        eventually(deadline, &what, async || self.child.try_wait().expect("a child can be asked")).await
+        let status =
+            eventually(deadline, &what, async || self.child.try_wait().expect("a child can be asked")).await;
+        // Those who read its output hold the log, too, until they have come to the end.
+        eventually(deadline, &what, async || (Arc::strong_count(&self.log) == 1).then_some(())).await;
+        status
     }
 
     /// Resident memory in KiB, by `/proc`.

@@ -175,6 +175,12 @@ impl Sidecar {
         assert!(out.status.success(), "{}", said(&out));
     }
 
+    /// Waits until the series that have all of these parts come to so much: a connection is counted once it is over, which its client may learn first.
+    async fn comes_to(&self, parts: &'static [&'static str], expected: u64) {
+        let what = format!("{parts:?} come to {expected}");
+        eventually(DEADLINE, &what, async || (self.count(parts).await == expected).then_some(())).await;
+    }
+
     /// The sum of the series that have all of these parts.
     async fn count(&self, parts: &'static [&'static str]) -> u64 {
         let metrics = Metrics::of(SocketAddr::from(([127, 0, 0, 1], 15020)));
