@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 
 use super::record::Record;
 use super::writer::{Batch, Counts, Loss, Wishes};
-use crate::config::{Otlp, OtlpLog};
+use crate::config::OtlpLog;
 use crate::otlp::collector::Collector;
 use crate::otlp::times::Times;
 use crate::otlp::wire::Envelope;
@@ -42,7 +41,7 @@ pub(super) fn start(
 ) -> Result<(), OtlpError> {
     let (starting, started) = sync_channel(1);
     let life = move || {
-        let (runtime, collector) = match ready(&settings.to) {
+        let (runtime, collector) = match Collector::with_runtime(&settings.to, METHOD) {
             Ok(ready) => ready,
             Err(error) => return drop(starting.send(Err(error))),
         };
@@ -54,14 +53,6 @@ pub(super) fn start(
     };
     std::thread::Builder::new().name("access-log".to_owned()).spawn(life)?;
     started.recv().map_err(std::io::Error::other)?
-}
-
-fn ready(to: &Otlp) -> Result<(Runtime, Collector), OtlpError> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let entered = runtime.enter();
-    let collector = Collector::new(to, METHOD)?;
-    drop(entered);
-    Ok((runtime, collector))
 }
 
 impl Exporting {

@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes};
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode};
+use tokio::runtime::{Builder, Runtime};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
@@ -60,8 +61,17 @@ pub enum Untold {
 }
 
 impl Collector {
+    /// One for a thread that does nothing but tell it, and the runtime that it runs on there.
+    pub fn with_runtime(to: &Otlp, method: &'static str) -> Result<(Runtime, Self), OtlpError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let collector = Self::new(to, method)?;
+        drop(entered);
+        Ok((runtime, collector))
+    }
+
     /// Sets the way up, on the runtime that it will run on; nothing is connected yet. `method` is what gRPC calls it.
-    pub fn new(to: &Otlp, method: &'static str) -> Result<Self, OtlpError> {
+    fn new(to: &Otlp, method: &'static str) -> Result<Self, OtlpError> {
         let way = match to.protocol {
             OtlpProtocol::Grpc => Way::Grpc(Grpc::new(channel(to)?), PathAndQuery::from_static(method)),
             OtlpProtocol::Http => Way::Http(client(to)?, to.endpoint.clone()),

@@ -3,6 +3,7 @@
 use http::header::{HeaderName, HeaderValue};
 use outrigger_snapshot::head::RequestHead;
 
+use crate::digits;
 use crate::story::{Trace, TraceId};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -61,34 +62,27 @@ impl Propagators {
 
     /// Names a trace that is told of, and in it a span, in all ways.
     pub(super) fn write(&self, trace: &Trace, span: u64, set: &mut dyn FnMut(HeaderName, HeaderValue)) {
-        let id = trace.id.0;
+        let of_trace = |text: &mut String| digits::hex(text, trace.id.0, 32);
+        let of_span = |text: &mut String, span: u64| digits::hex(text, span.into(), 16);
+        let both = |before: &str, after: &str| {
+            value(|text| {
+                text.push_str(before);
+                of_trace(text);
+                text.push('-');
+                of_span(text, span);
+                text.push_str(after);
+            })
+        };
         if self.w3c {
-            set(
-                TRACEPARENT,
-                value(&[
-                    b"00-",
-                    hex_of(id.to_be_bytes()).as_flattened(),
-                    b"-",
-                    hex_of(span.to_be_bytes()).as_flattened(),
-                    b"-01",
-                ]),
-            );
+            set(TRACEPARENT, both("00-", "-01"));
         }
         if self.b3 {
-            set(
-                B3,
-                value(&[
-                    hex_of(id.to_be_bytes()).as_flattened(),
-                    b"-",
-                    hex_of(span.to_be_bytes()).as_flattened(),
-                    b"-1",
-                ]),
-            );
+            set(B3, both("", "-1"));
         }
         if self.b3_multi {
-            set(B3_TRACE, value(&[hex_of(id.to_be_bytes()).as_flattened()]));
-            set(B3_SPAN, value(&[hex_of(span.to_be_bytes()).as_flattened()]));
-            set(B3_PARENT, value(&[hex_of(trace.span.to_be_bytes()).as_flattened()]));
+            set(B3_TRACE, value(of_trace));
+            set(B3_SPAN, value(|text| of_span(text, span)));
+            set(B3_PARENT, value(|text| of_span(text, trace.span)));
             set(B3_SAMPLED, HeaderValue::from_static("1"));
         }
     }
@@ -99,22 +93,10 @@ pub fn w3c(head: &RequestHead) -> Option<Trace> {
     traceparent(head.header(&TRACEPARENT)?.as_bytes())
 }
 
-fn value(parts: &[&[u8]]) -> HeaderValue {
-    let mut room = [0; WRITTEN_BYTES_MAX];
-    let mut length = 0;
-    for part in parts {
-        // There is room for the longest of them.
-        let Some(place) = room.get_mut(length..length + part.len()) else { break };
-        place.copy_from_slice(part);
-        length += part.len();
-    }
-    HeaderValue::from_bytes(&room[..length]).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// Each byte as two hexadecimal digits.
-fn hex_of<const BYTES: usize>(number: [u8; BYTES]) -> [[u8; 2]; BYTES] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    number.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]])
+fn value(write: impl FnOnce(&mut String)) -> HeaderValue {
+    let mut text = String::with_capacity(WRITTEN_BYTES_MAX);
+    write(&mut text);
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// `version-traceid-parentid-flags` (W3C Trace Context §3.2.2): of a later version as much as this one knows.

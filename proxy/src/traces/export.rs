@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
@@ -44,17 +43,11 @@ impl Export {
         let (starting, started) = std::sync::mpsc::sync_channel(1);
         let (own, of_thread) = (settings.clone(), handing.clone());
         let life = move || {
-            let runtime = match Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(starting.send(Err(error.into()))),
-            };
-            let entered = runtime.enter();
-            let collector = match Collector::new(&own.to, METHOD) {
-                Ok(collector) => collector,
+            let (runtime, collector) = match Collector::with_runtime(&own.to, METHOD) {
+                Ok(ready) => ready,
                 Err(error) => return drop(starting.send(Err(error))),
             };
             let _ = starting.send(Ok(()));
-            drop(entered);
             let (envelope, spans) = (teller.envelope(&own.to), Spans::new(teller.gateway));
             let exporting = Exporting { settings: own, handing: of_thread, collector, envelope, spans };
             runtime.block_on(exporting.run(taken, ends));
