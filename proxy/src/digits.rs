@@ -8,18 +8,17 @@ pub(crate) fn number(out: &mut String, number: impl itoa::Integer) {
     out.push_str(itoa::Buffer::new().format(number));
 }
 
-/// The last `digits` decimal digits of `number`, with zeros in front.
+/// The last `digits` decimal digits of `number`, of which there are nine at most, with zeros in front.
 pub(crate) fn padded(out: &mut String, number: u32, digits: u32) {
-    for place in (0..digits).rev() {
-        out.push(char::from(b'0' + (number / 10_u32.pow(place) % 10) as u8));
-    }
+    let beyond = 10_u32.pow(digits);
+    out.push_str(&itoa::Buffer::new().format(beyond + number % beyond)[1..]);
 }
 
-/// `number` in so many hexadecimal digits.
-pub(crate) fn hex(out: &mut String, number: u128, digits: u32) {
-    for place in (0..digits).rev() {
-        out.push(char::from(b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
-    }
+/// Bytes, two hexadecimal digits each.
+pub(crate) fn hex<const N: usize>(out: &mut String, bytes: [u8; N]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
+    out.push_str(str::from_utf8(digits.as_flattened()).unwrap_or_default());
 }
 
 /// An address of the internet.
@@ -69,8 +68,8 @@ mod tests {
             assert_eq!(written(|out| number(out, value)), value.to_string());
         }
         for value in [0, 1, 0xdead_beef, u128::from(u64::MAX)] {
-            assert_eq!(written(|out| hex(out, value, 16)), format!("{value:016x}"));
-            assert_eq!(written(|out| hex(out, value << 60, 32)), format!("{:032x}", value << 60));
+            assert_eq!(written(|out| hex(out, (value as u64).to_be_bytes())), format!("{value:016x}"));
+            assert_eq!(written(|out| hex(out, (value << 60).to_be_bytes())), format!("{:032x}", value << 60));
         }
     }
 }

@@ -30,6 +30,7 @@ pub use self::ending::{Ending, Fired};
 use self::labels::Found;
 pub use self::labels::Labels;
 pub use self::text::Text;
+pub(crate) use self::text::lossy;
 pub use self::trace::{Trace, TraceId, named};
 
 mod attempt;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock;
 use crate::digits::{address, hex, number, padded};
-use crate::story::Told;
+use crate::story::{Told, lossy};
 
 /// Lines, one after the other.
 #[derive(Debug)]
@@ -69,6 +69,13 @@ impl Lines {
     }
 }
 
+/// What stands before the value of a field that is not the first.
+macro_rules! field {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 struct Seen<'a> {
     told: &'a Told,
     failed: bool,
@@ -112,50 +119,52 @@ impl Seen<'_> {
         out.push_str("{\"timestamp\":\"");
         self.instant(out);
         out.push('"');
-        text(out, "outrigger.direction", told.direction.as_str());
-        text(out, "http.request.method", &told.method());
+        text(out, field!("outrigger.direction"), told.direction.as_str());
+        text(out, field!("http.request.method"), &told.method());
         let (server, port) = told.text.server();
-        text(out, "server.address", server);
+        text(out, field!("server.address"), server);
         if let Some(port) = port {
-            count(out, "server.port", port);
+            count(out, field!("server.port"), port);
         }
-        text(out, "url.path", &told.path());
+        text(out, field!("url.path"), &told.path());
         if let Some(status) = self.status {
-            count(out, "http.response.status_code", status);
+            count(out, field!("http.response.status_code"), status);
         }
         if let Some(reason) = self.reason() {
-            text(out, "error.type", reason);
+            text(out, field!("error.type"), reason);
         }
-        count(out, "duration_ms", ms);
+        count(out, field!("duration_ms"), ms);
         out.push('.');
         padded(out, us as u32, 3);
-        count(out, "http.request.body.size", told.bytes_in());
-        count(out, "http.response.body.size", told.bytes_out);
-        told.text.with_id(|id| text(out, "outrigger.request_id", &String::from_utf8_lossy(id)));
+        count(out, field!("http.request.body.size"), told.bytes_in());
+        count(out, field!("http.response.body.size"), told.bytes_out);
+        told.text.with_id(|id| text(out, field!("outrigger.request_id"), &lossy(id)));
         if let Some(trace) = &told.trace {
-            within(out, "trace_id", |out| hex(out, trace.id.0, 32));
+            within(out, field!("trace_id"), |out| hex(out, trace.id.0.to_be_bytes()));
             if trace.span != 0 {
-                within(out, "span_id", |out| hex(out, trace.span.into(), 16));
+                within(out, field!("span_id"), |out| hex(out, trace.span.to_be_bytes()));
             }
         }
         if let Some(source) = told.source {
-            within(out, "client.address", |out| address(out, source.ip()));
+            within(out, field!("client.address"), |out| address(out, source.ip()));
         }
         if let Some(caller) = &told.caller {
             write!(out, ",\"outrigger.caller\":\"{}\"", caller.identity)?;
         }
         if let Some(labels) = told.resolution.as_ref().map(|resolution| &resolution.stats().labels) {
-            text(out, "outrigger.rule", &labels.rule);
-            text(out, "outrigger.cluster", &labels.cluster);
+            text(out, field!("outrigger.rule"), &labels.rule);
+            text(out, field!("outrigger.cluster"), &labels.cluster);
         }
-        count(out, "outrigger.tries", self.tries());
+        count(out, field!("outrigger.tries"), self.tries());
         if let Some(endpoint) = self.endpoint() {
-            within(out, "network.peer.address", |out| address(out, endpoint.ip()));
-            count(out, "network.peer.port", endpoint.port());
+            within(out, field!("network.peer.address"), |out| address(out, endpoint.ip()));
+            count(out, field!("network.peer.port"), endpoint.port());
         }
-        count(out, "outrigger.release", told.release.0);
+        count(out, field!("outrigger.release"), told.release.0);
         for (name, value) in told.labels() {
-            text(out, name, &value);
+            out.push_str(",\"");
+            out.push_str(name);
+            text(out, "\":", &value);
         }
         out.push('}');
         Ok(())
@@ -205,28 +214,25 @@ impl Seen<'_> {
 
 /// A field whose value is a number.
 fn count(out: &mut String, name: &str, value: impl itoa::Integer) {
-    out.push_str(",\"");
     out.push_str(name);
-    out.push_str("\":");
     number(out, value);
 }
 
 /// A field whose value is text that needs no escapes.
 fn within(out: &mut String, name: &str, write: impl FnOnce(&mut String)) {
-    out.push_str(",\"");
     out.push_str(name);
-    out.push_str("\":\"");
+    out.push('"');
     write(out);
     out.push('"');
 }
 
 /// A field whose value is anything (RFC 8259 §7); control characters beyond those that must be are escaped, too, for terminals.
 fn text(out: &mut String, name: &str, value: &str) {
-    out.push_str(",\"");
     out.push_str(name);
-    out.push_str("\":\"");
-    let plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-    if value.bytes().all(plain) {
+    out.push('"');
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    // All bytes, wherever the first is that is not plain: many at a time.
+    if value.bytes().fold(true, |all, byte| all & plain(byte)) {
         out.push_str(value);
     } else {
         for character in value.chars() {
@@ -297,7 +303,7 @@ mod tests {
             ["plain", "\"},{\"a\":\"", "a\r\nb", "\u{1b}[2J", "\u{9b}31m", "\\u0000", "ü€😀", "\u{fffd}"]
         {
             let mut out = String::from("{\"a\":1");
-            text(&mut out, "url.path", value);
+            text(&mut out, field!("url.path"), value);
             out.push('}');
             assert!(!out.chars().any(char::is_control), "{out:?}");
             let read: serde_json::Value = serde_json::from_str(&out).unwrap();

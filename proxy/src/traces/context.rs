@@ -62,8 +62,8 @@ impl Propagators {
 
     /// Names a trace that is told of, and in it a span, in all ways.
     pub(super) fn write(&self, trace: &Trace, span: u64, set: &mut dyn FnMut(HeaderName, HeaderValue)) {
-        let of_trace = |text: &mut String| digits::hex(text, trace.id.0, 32);
-        let of_span = |text: &mut String, span: u64| digits::hex(text, span.into(), 16);
+        let of_trace = |text: &mut String| digits::hex(text, trace.id.0.to_be_bytes());
+        let of_span = |text: &mut String, span: u64| digits::hex(text, span.to_be_bytes());
         let both = |before: &str, after: &str| {
             value(|text| {
                 text.push_str(before);
