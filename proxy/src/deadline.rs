@@ -33,7 +33,7 @@ pub enum Stage {
     Head,
     /// Its answer was under way.
     Body,
-    /// Another try was to come, and would have come too late.
+    /// Another try was to come, and would have come too late, or likely.
     Backoff,
 }
 

@@ -230,9 +230,13 @@ impl Prepared {
         if let Some(stage) = stage.filter(|_| now_ns >= *deadline_ns) {
             self.course.shard().overdue(stage);
         }
-        if sent.is_ok() {
+        if let Ok(answer) = &sent {
+            let shard = self.course.shard();
             if tries.counted + tries.uncounted > 0 {
-                self.course.shard().seldom().retry_answers.add(1);
+                shard.seldom().retry_answers.add(1);
+            }
+            if !answer.response.status().is_server_error() {
+                shard.usual.observe(now_ns.saturating_sub(attempt.started_ns()), 50);
             }
             self.settle(number, now_ns);
         }
@@ -265,7 +269,9 @@ impl Prepared {
         if !outgoing.is_repeatable() {
             return self.last(worker, Obstacle::Body);
         }
-        if now_ns.saturating_add(wait_ns) >= *deadline_ns {
+        // What costs somebody work is not sent where that would likely come too late.
+        let takes_ns = if counted { self.course.usual_ns() } else { 0 };
+        if now_ns.saturating_add(wait_ns).saturating_add(takes_ns) >= *deadline_ns {
             if now_ns < *deadline_ns {
                 self.course.shard().overdue(Stage::Backoff);
             }

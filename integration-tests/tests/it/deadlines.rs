@@ -82,6 +82,29 @@ async fn retries_take_no_longer_than_the_request_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_again_that_would_likely_come_too_late() {
+    let (app, mesh) = (App::start("cart").await, Mesh::new());
+    let policy = "ejection: {maxPercent: 0}\n  breaker: {failurePercent: 0}\n  \
+         retry: {attempts: 2, budget: {percent: 100, floor: {count: 100, interval: 1s}}}";
+    mesh.publish(&all(&[service("shop", &[]), service("cart", &[app.addr]), backend_policy("cart", policy)]));
+    let shop = mesh.proxy("shop").await;
+    shop.ready().await;
+    let tries = async |left_ms: u64| {
+        let before = app.requests();
+        let mut request = client::request(Method::GET, "cart", "/status/503", "");
+        request.headers_mut().insert("outrigger-deadline-ms", left_ms.into());
+        let answer = client::send(shop.outbound, request).await.expect("the sidecar answers");
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        app.requests() - before
+    };
+    assert_eq!(tries(1_000).await, 3, "nobody knows how long an answer takes");
+    let answer = client::fetch(shop.outbound, "cart", "/slow/2000").await.expect("the sidecar answers");
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!((tries(1_000).await, tries(30_000).await), (1, 3));
+    assert_eq!(count(&shop, &["outrigger_retry_obstacles_total", "obstacle=\"deadline\""]).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn from_hop_to_hop_and_try_to_try_less_time_is_left() {
     let (mesh, leaf, inbound) = (Mesh::new(), Faulty::start().await, port::free());
     let relay = Relay::start(&["traceparent"]).await;

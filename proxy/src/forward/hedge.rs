@@ -109,10 +109,15 @@ pub(super) async fn beside(
 /// A second try, if there is another endpoint, and the budget and the breaker allow it.
 fn start(aside: &Aside<'_>, tries: &mut Tries) -> Option<(Attempt, Outgoing)> {
     let Aside { worker, cluster, resolution, outgoing, parent, key, deadline_ns } = aside;
-    let picks = &resolution.stats().shard(worker.index).picks;
+    let shard = resolution.stats().shard(worker.index);
     let now_ns = clock::now_ns();
+    // It would likely come too late.
+    if now_ns.saturating_add(shard.usual.read().unwrap_or(0)) >= *deadline_ns {
+        return None;
+    }
     let mut twin = outgoing.twin()?;
-    let (endpoint, _) = pick(worker, cluster, *key, tries, picks, now_ns).ok().filter(|(_, known)| !known)?;
+    let picked = pick(worker, cluster, *key, tries, &shard.picks, now_ns);
+    let (endpoint, _) = picked.ok().filter(|(_, known)| !known)?;
     let slowest = cluster.hedge.as_ref().map_or(0, |hedge| 100 - hedge.percentile.min(100));
     if !cluster.load.retries.withdraw_hedge(&budget(cluster, *parent), slowest.into(), now_ns) {
         return None;

@@ -17,6 +17,7 @@ use crate::deadline::{STAGES, Stage};
 use crate::error::LIMITS;
 use crate::failure::log::FailureLog;
 use crate::local_reply::ROWS;
+use crate::retry::quantile::Quantile;
 use crate::retry::{OBSTACLES, REASONS};
 use crate::tap::Taps;
 
@@ -140,6 +141,8 @@ pub struct RequestShard {
     pub attempts_sum: Counter,
     /// Endpoints picked, by [`PickReason`](crate::cluster::balance::PickReason).
     pub picks: [Counter; PICK_REASONS.len()],
+    /// How long half of the tries that are answered take, to the response head.
+    pub usual: Quantile,
     seldom: OnceLock<Box<Seldom>>,
 }
 
