@@ -16,21 +16,30 @@ pub(crate) fn padded(out: &mut String, number: u32, digits: u32) {
 
 /// Bytes, two hexadecimal digits each.
 pub(crate) fn hex<const N: usize>(out: &mut String, bytes: [u8; N]) {
+    out.push_str(str::from_utf8(hex_pairs(bytes).as_flattened()).unwrap_or_default());
+}
+
+/// The same as they are.
+pub(crate) fn hex_pairs<const N: usize>(bytes: [u8; N]) -> [[u8; 2]; N] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
-    out.push_str(str::from_utf8(digits.as_flattened()).unwrap_or_default());
+    bytes.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]])
 }
 
 /// An address of the internet.
 pub(crate) fn address(out: &mut String, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            for (place, octet) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push('.');
+            let (mut text, mut end) = ([b'.'; 16], 0);
+            for octet in address.octets() {
+                for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
+                    if octet >= least {
+                        text[end] = b'0' + octet / unit % 10;
+                        end += 1;
+                    }
                 }
-                number(out, octet);
+                end += 1;
             }
+            out.push_str(str::from_utf8(&text[..end - 1]).unwrap_or_default());
         }
         IpAddr::V6(address) => {
             let _ = write!(out, "{address}");
@@ -59,7 +68,9 @@ mod tests {
 
     #[test]
     fn digits_are_those_of_the_standard_library() {
-        for ip in ["127.0.0.1", "255.10.0.99", "2001:db8::1", "::1"] {
+        for ip in
+            ["127.0.0.1", "255.10.0.99", "0.0.0.0", "255.255.255.255", "9.10.100.109", "2001:db8::1", "::1"]
+        {
             assert_eq!(written(|out| address(out, ip.parse().unwrap())), ip);
         }
         assert_eq!(written(|out| address(out, "::ffff:10.0.0.1".parse().unwrap())), "10.0.0.1");

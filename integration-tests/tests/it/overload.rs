@@ -106,8 +106,7 @@ async fn with_retries_and_nothing_else_it_never_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_three_times_the_capacity_it_does_what_it_can_and_the_critical_first() {
-    // Else latencies would hold the waits before retries.
-    let site = Site::start(&format!("{PATIENCE}\n  retry: {{attempts: 0}}"), "").await;
+    let site = Site::start(PATIENCE, "").await;
     let calm = site.load(CAPACITY / 2, Duration::from_secs(5), "1").await;
     let critical = CAPACITY / 2;
     let time = Duration::from_secs(30);
@@ -124,9 +123,9 @@ async fn at_three_times_the_capacity_it_does_what_it_can_and_the_critical_first(
         critical.latency_after(SETTLED, 0.99),
         calm.latency(0.99)
     );
-    // 0.93 and 0.997 where nothing else runs; whatever does takes capacity away. Without shedding it is less than a tenth (`flood`).
-    assert!(done >= 0.75, "goodput {done}");
+    // Without shedding it is less than a tenth (`flood`).
+    assert!(done >= 0.9, "goodput {done}");
     let shed = ["outrigger_overload_rejected_total{", "priority=\"1\",reason=\"waited\""];
     assert!(count(&site.cart, &shed).await > 0);
-    assert!(served >= 0.9, "critical {served}: {:?}", critical.reasons());
+    assert!(served >= 0.99, "critical {served}: {:?}", critical.reasons());
 }

@@ -119,7 +119,7 @@ impl Seen<'_> {
         out.push_str("{\"timestamp\":\"");
         self.instant(out);
         out.push('"');
-        text(out, field!("outrigger.direction"), told.direction.as_str());
+        within(out, field!("outrigger.direction"), |out| out.push_str(told.direction.as_str()));
         text(out, field!("http.request.method"), &told.method());
         let (server, port) = told.text.server();
         text(out, field!("server.address"), server);
@@ -131,7 +131,7 @@ impl Seen<'_> {
             count(out, field!("http.response.status_code"), status);
         }
         if let Some(reason) = self.reason() {
-            text(out, field!("error.type"), reason);
+            within(out, field!("error.type"), |out| out.push_str(reason));
         }
         count(out, field!("duration_ms"), ms);
         out.push('.');

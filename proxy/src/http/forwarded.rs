@@ -6,6 +6,7 @@ use http::header::{HeaderName, HeaderValue};
 use outrigger_snapshot::head::RequestHead;
 
 use crate::caller::FORWARDED_CERTIFICATE;
+use crate::digits::hex_pairs;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -108,20 +109,16 @@ pub fn request_id(random: [u64; 2]) -> HeaderValue {
 
 /// A version 4 UUID (RFC 9562 §5.4).
 pub fn made_id(random: [u64; 2]) -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut bytes = (u128::from(random[0]) << 64 | u128::from(random[1])).to_be_bytes();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = [b'-'; 36];
-    let mut at = 0;
-    for byte in bytes {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            at += 1;
-        }
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
-    }
+    let pairs = hex_pairs(bytes);
+    let (digits, mut text) = (pairs.as_flattened(), [b'-'; 36]);
+    text[..8].copy_from_slice(&digits[..8]);
+    text[9..13].copy_from_slice(&digits[8..12]);
+    text[14..18].copy_from_slice(&digits[12..16]);
+    text[19..23].copy_from_slice(&digits[16..20]);
+    text[24..].copy_from_slice(&digits[20..]);
     text
 }
 
