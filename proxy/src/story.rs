@@ -191,9 +191,12 @@ impl Story {
         if !named {
             return;
         }
-        told.trace = traces.map_or_else(|| context::w3c(head), |traces| traces.read(head));
         if let Some(id) = head.header(&REQUEST_ID) {
             told.text.is_named(id);
+        }
+        told.trace = traces.map_or_else(|| context::w3c(head), |traces| traces.read(head));
+        if let Some(trace) = told.trace.as_mut().filter(|trace| trace.id == TraceId::NONE) {
+            trace.id = told.text.with_id(TraceId::of_request);
         }
     }
 

@@ -67,26 +67,37 @@ impl Traces {
     }
 
     /// Decides whether a request is told of, and has those after it know, if so. `random` names its span. Of a stranger, it does not count
-    /// what they say that others should be told.
+    /// what they say that others should be told, neither here nor further on.
     pub fn decide(&self, story: &Story, head: &mut RequestHead, stranger: bool, random: u64) {
         let Choice { sampler, propagators, .. } = &self.shared.choice;
-        let (mut trace, share) = {
+        let (mut trace, share, swayed) = {
             let told = story.told();
-            (told.place(), told.telemetry().and_then(|telemetry| telemetry.traces))
+            let swayed = stranger && (told.trace.is_some() || told.text.has_brought_id());
+            (told.place(), told.telemetry().and_then(|telemetry| telemetry.traces), swayed)
         };
         let sampler = share.map_or(*sampler, |share| sampler.of(share));
         let (sampled, draw) =
             if stranger { (None, random & sampler::DRAW_MAX) } else { (trace.sampled, trace.id.draw()) };
-        if sampler.draws(sampled, draw) {
-            trace.span = named(random);
-            propagators.write(&trace, trace.span, &mut |name, value| head.set_header(name, value));
+        let drawn = sampler.draws(sampled, draw);
+        let span = if drawn || trace.parent == 0 { named(random) } else { trace.parent };
+        if drawn {
+            trace.span = span;
+        }
+        if drawn || swayed {
+            if trace.parent == 0 {
+                propagators.forget_state(head);
+            }
+            propagators.write(&trace, span, drawn, &mut |name, value| head.set_header(name, value));
+        }
+        if swayed {
+            trace.sampled = Some(drawn);
         }
         story.is_placed(trace);
     }
 
     /// Names the span of a try to whoever gets it.
     pub fn tell_try(&self, trace: &Trace, number: u16, headers: &mut HeaderMap) {
-        self.shared.choice.propagators.write(trace, trace.of_try(number), &mut |name, value| {
+        self.shared.choice.propagators.write(trace, trace.of_try(number), true, &mut |name, value| {
             headers.insert(name, value);
         });
     }

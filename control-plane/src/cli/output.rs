@@ -1,5 +1,6 @@
 //! What the command line prints, and how it ends.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -84,6 +85,12 @@ impl Failed {
     }
 }
 
+/// Text without what a terminal would obey: some of it is what strangers have written. Lines and tabs stay.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let obeyed = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(obeyed) { text.replace(obeyed, "?").into() } else { text.into() }
+}
+
 /// Prints a line. A reader that has gone away (`outrigger get | head`) is no error.
 pub(super) fn line(text: &str) {
     let _gone = !offer(text);
@@ -91,20 +98,24 @@ pub(super) fn line(text: &str) {
 
 /// Prints a line, and says whether there was anyone to print it for.
 pub(super) fn offer(text: &str) -> bool {
-    let mut out = std::io::stdout().lock();
+    let (text, mut out) = (harmless(text), std::io::stdout().lock());
     out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).is_ok()
 }
 
 /// Prints a remark to standard error, so that it doesn't get into what a script reads.
 pub(super) fn remark(text: &str) {
-    let mut out = std::io::stderr().lock();
+    let (text, mut out) = (harmless(text), std::io::stderr().lock());
     out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).unwrap_or_default();
 }
 
 /// Prints `value` as indented JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Failed> {
-    let text =
+    let mut text =
         serde_json::to_string_pretty(value).map_err(|error| Failed::problem("can't print this", &error))?;
+    // Escaped as JSON has others escaped (RFC 8259 §7), so that they are read as they were.
+    for control in ('\u{7f}'..='\u{9f}').filter(|control| text.contains(*control)).collect::<Vec<_>>() {
+        text = text.replace(control, &format!("\\u{:04x}", u32::from(control)));
+    }
     line(&text);
     Ok(())
 }
@@ -158,5 +169,16 @@ pub(super) fn finish(end: Result<Exit, Failed>) -> ExitCode {
                 Kind::Unreachable => 3,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_is_obeyed_by_a_terminal() {
+        assert_eq!(harmless("a\u{9b}2J\u{1b}[31m\rb\u{7f}\n\tc"), "a?2J?[31m?b?\n\tc");
+        assert!(matches!(harmless("plain, ü and all"), Cow::Borrowed(_)));
     }
 }

@@ -1,6 +1,7 @@
 //! `why`: the story of requests that have failed.
 
 use clap::Args;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::admin::{Admin, Proxies};
@@ -109,12 +110,7 @@ impl Why {
         let named = [("id", &self.id), ("reason", &self.reason), ("route", &self.route)];
         let named = named.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         let query: Vec<_> = named.chain([("count", text.as_str())]).collect();
-        let (mut found, mut failures) = (0, Vec::new());
-        for address in &self.proxies.addresses {
-            let shown: Shown = Admin::new(address)?.fetch("/debug/failures", &query).await?;
-            found += shown.found;
-            failures.extend(shown.failures);
-        }
+        let (found, mut failures) = self.ask(&query).await?;
         failures.sort_by_key(|failure| std::cmp::Reverse(failure.at_unix_ms));
         failures.truncate(count as usize);
         if failures.is_empty() {
@@ -134,6 +130,30 @@ impl Why {
             output::remark(&format!("\n{} more like this; --count shows them", found - failures.len()));
         }
         Ok(Exit::Done)
+    }
+
+    /// Asks all proxies at once, and names those that say nothing; fails if none says anything. How many failures they know of, and those that
+    /// they tell of.
+    async fn ask(&self, query: &[(&str, &str)]) -> Result<(usize, Vec<Told>), Failed> {
+        let asked = self.proxies.addresses.iter().map(|address| async move {
+            Admin::new(address)?.fetch::<Shown>("/debug/failures", query).await
+        });
+        let (mut shown, mut away) = (Vec::new(), Vec::new());
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(told) => shown.push(told),
+                Err(failed) => away.push(failed),
+            }
+        }
+        if shown.is_empty()
+            && let Some(last) = away.pop()
+        {
+            away.iter().for_each(|failed| output::remark(&failed.to_string()));
+            return Err(last);
+        }
+        away.iter().for_each(|failed| output::remark(&format!("not asked: {failed}")));
+        let found = shown.iter().map(|shown| shown.found).sum();
+        Ok((found, shown.into_iter().flat_map(|shown| shown.failures).collect()))
     }
 
     /// Nothing was found; what that may mean.

@@ -208,6 +208,14 @@ async fn a_person_reads_it() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("hush"), "a query may hold secrets: {text}");
+    // One of several does not answer, and is named.
+    let away = format!("127.0.0.1:{}", port::free().port());
+    let out = site.mesh.outrigger(["why", id.as_str(), "--proxy", &format!("{away},{admin}")]);
+    assert!(out.status.success(), "{}", said(&out));
+    let (told, asked) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(told.contains("connect_failed") && asked.contains(&away), "{told}{asked}");
+    let out = site.mesh.outrigger(["why", id.as_str(), "--proxy", &away]);
+    assert_eq!(out.status.code(), Some(3), "{}", said(&out));
     let out = site.mesh.outrigger(["why", "no-such-id", "--proxy", &admin]);
     assert_eq!(out.status.code(), Some(1));
     assert!(said(&out).contains("knows of no failure of no-such-id"), "{}", said(&out));
@@ -215,6 +223,22 @@ async fn a_person_reads_it() {
     assert!(said(&out).contains("there is no reason \"no_such\""), "{}", said(&out));
     let out = site.mesh.outrigger(["why"]);
     assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_write_moves_no_cursor() {
+    let site = site().await;
+    let mut request = client::request(Method::GET, "away", "/", "");
+    let id = "a\u{9b}2Jb";
+    request.headers_mut().insert("x-request-id", id.parse().unwrap());
+    client::send(site.shop.outbound, request).await.unwrap();
+    let admin = site.shop.admin.to_string();
+    let out = site.mesh.outrigger(["why", "--last", "--proxy", &admin]);
+    assert!(said(&out).contains("a?2Jb") && !said(&out).contains('\u{9b}'), "{}", said(&out));
+    let out = site.mesh.outrigger(["why", "--last", "--json", "--proxy", &admin]);
+    assert!(!said(&out).contains('\u{9b}'), "{}", said(&out));
+    let stories: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(stories[0]["id"], id);
 }
 
 /// What the workload's sidecar refuses, both sidecars tell of, each from where it stands.

@@ -37,7 +37,7 @@ pub struct Normalized {
     pub timed: bool,
     /// Whether any `outrigger-*` field is there.
     pub marked: bool,
-    /// Whether it brought an id or the name of a trace.
+    /// Whether it brought an id, the name of a trace, or who is to be told of it.
     pub named: bool,
 }
 
@@ -82,7 +82,9 @@ impl Seen {
                     seen.content_lengths += 1;
                     seen.length_list |= value.as_bytes().contains(&b',');
                 }
-                "x-request-id" | "traceparent" => seen.named = true,
+                "x-request-id" | "traceparent" | "b3" | "x-b3-traceid" | "x-b3-sampled" | "x-b3-flags" => {
+                    seen.named = true;
+                }
                 "grpc-timeout" => seen.timed = true,
                 "outrigger-deadline-ms" => (seen.timed, seen.marked) = (true, true),
                 name => {

@@ -103,6 +103,11 @@ impl Text {
         }
     }
 
+    /// Whether its client has named it.
+    pub fn has_brought_id(&self) -> bool {
+        self.brought().is_some()
+    }
+
     fn brought(&self) -> Option<&[u8]> {
         self.bytes.get(self.ends[2].into()..).filter(|id| !id.is_empty())
     }

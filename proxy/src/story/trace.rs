@@ -37,6 +37,9 @@ impl Trace {
 }
 
 impl TraceId {
+    /// No trace has this name.
+    pub const NONE: Self = Self(0);
+
     /// Of a request that is of no trace: its id is the name of the trace, too, so that all who carry it know it by the same, and none has to be
     /// told. What is no UUID (RFC 9562 §4) is hashed.
     pub fn of_request(id: &[u8]) -> Self {

@@ -7,6 +7,7 @@ use crate::digits;
 use crate::story::{Trace, TraceId};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const B3: HeaderName = HeaderName::from_static("b3");
 const B3_TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");
 const B3_SPAN: HeaderName = HeaderName::from_static("x-b3-spanid");
@@ -51,17 +52,24 @@ impl Propagators {
         Ok(all)
     }
 
-    /// The place in a trace that a head names; what is none is passed over.
+    /// The place in a trace that a head names; what is none is passed over. B3 may say whether to tell of a request without a place: that is
+    /// one in the trace [`TraceId::NONE`].
     pub fn read(&self, head: &RequestHead) -> Option<Trace> {
-        let w3c = || traceparent(head.header(&TRACEPARENT)?.as_bytes());
+        let w3c = || w3c(head);
         let b3 = || single(head.header(&B3)?.as_bytes());
         let found = if self.w3c { w3c() } else { None };
         let found = found.or_else(|| if self.b3 { b3() } else { None });
         found.or_else(|| if self.b3_multi { several(head) } else { None })
     }
 
-    /// Names a trace that is told of, and in it a span, in all ways.
-    pub(super) fn write(&self, trace: &Trace, span: u64, set: &mut dyn FnMut(HeaderName, HeaderValue)) {
+    /// Names a trace, in it a span, and whether it is told of, in all ways.
+    pub(super) fn write(
+        &self,
+        trace: &Trace,
+        span: u64,
+        told: bool,
+        set: &mut dyn FnMut(HeaderName, HeaderValue),
+    ) {
         let of_trace = |text: &mut String| digits::hex(text, trace.id.0.to_be_bytes());
         let of_span = |text: &mut String, span: u64| digits::hex(text, span.to_be_bytes());
         let both = |before: &str, after: &str| {
@@ -74,23 +82,33 @@ impl Propagators {
             })
         };
         if self.w3c {
-            set(TRACEPARENT, both("00-", "-01"));
+            set(TRACEPARENT, both("00-", if told { "-01" } else { "-00" }));
         }
         if self.b3 {
-            set(B3, both("", "-1"));
+            set(B3, both("", if told { "-1" } else { "-0" }));
         }
         if self.b3_multi {
             set(B3_TRACE, value(of_trace));
             set(B3_SPAN, value(|text| of_span(text, span)));
             set(B3_PARENT, value(|text| of_span(text, trace.span)));
-            set(B3_SAMPLED, HeaderValue::from_static("1"));
+            set(B3_SAMPLED, HeaderValue::from_static(if told { "1" } else { "0" }));
+        }
+    }
+
+    /// Takes away what a vendor keeps beside the name of a trace (W3C Trace Context §3.3), of one that was none.
+    pub(super) fn forget_state(&self, head: &mut RequestHead) {
+        if self.w3c {
+            head.remove_header(&TRACESTATE);
         }
     }
 }
 
-/// Of W3C Trace Context alone, as it is where nobody is told of traces.
+/// Of W3C Trace Context alone, as it is where nobody is told of traces. Two that differ name none (§4.3).
 pub fn w3c(head: &RequestHead) -> Option<Trace> {
-    traceparent(head.header(&TRACEPARENT)?.as_bytes())
+    let name = TRACEPARENT;
+    let mut values = head.headers_named(&name);
+    let first = values.next()?;
+    if values.all(|next| next == first) { traceparent(first.as_bytes()) } else { None }
 }
 
 fn value(write: impl FnOnce(&mut String)) -> HeaderValue {
@@ -114,28 +132,41 @@ fn traceparent(value: &[u8]) -> Option<Trace> {
     (id != 0 && parent != 0).then_some(trace)
 }
 
-/// `traceid-spanid[-sampled[-parentspanid]]`. What only says whether to sample, as `0` does, names no trace.
+/// `traceid-spanid[-sampled[-parentspanid]]`, or `sampled` alone.
 fn single(value: &[u8]) -> Option<Trace> {
     let mut parts = value.split(|byte| *byte == b'-');
-    let (id, parent) = (parts.next()?, parts.next()?);
-    b3(id, parent, parts.next())
+    match (parts.next()?, parts.next()) {
+        (sampled, None) => unplaced(decision(sampled)),
+        (id, Some(parent)) => b3(id, parent, parts.next().and_then(decision)),
+    }
 }
 
 fn several(head: &RequestHead) -> Option<Trace> {
-    let (id, parent) = (head.header(&B3_TRACE)?.as_bytes(), head.header(&B3_SPAN)?.as_bytes());
     let debug = head.header(&B3_FLAGS).is_some_and(|flags| flags.as_bytes() == b"1");
-    let sampled = head.header(&B3_SAMPLED).map(|sampled| sampled.as_bytes());
-    b3(id, parent, if debug { Some(b"d") } else { sampled })
+    let sampled = head.header(&B3_SAMPLED).and_then(|sampled| decision(sampled.as_bytes()));
+    let sampled = if debug { Some(true) } else { sampled };
+    match (head.header(&B3_TRACE), head.header(&B3_SPAN)) {
+        (Some(id), Some(parent)) => b3(id.as_bytes(), parent.as_bytes(), sampled),
+        _ => unplaced(sampled),
+    }
 }
 
-fn b3(id: &[u8], parent: &[u8], sampled: Option<&[u8]>) -> Option<Trace> {
+fn decision(sampled: &[u8]) -> Option<bool> {
+    match sampled {
+        b"1" | b"d" | b"true" => Some(true),
+        b"0" | b"false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whoever has decided this names no trace.
+fn unplaced(sampled: Option<bool>) -> Option<Trace> {
+    sampled.map(|sampled| Trace { sampled: Some(sampled), ..Trace::root(TraceId::NONE) })
+}
+
+fn b3(id: &[u8], parent: &[u8], sampled: Option<bool>) -> Option<Trace> {
     let known = matches!(id.len(), 16 | 32) && parent.len() == 16;
     let (id, parent) = (hex(id, false).filter(|_| known)?, hex(parent, false)?);
-    let sampled = match sampled {
-        Some(b"1" | b"d" | b"true") => Some(true),
-        Some(b"0" | b"false") => Some(false),
-        _ => None,
-    };
     (id != 0 && parent != 0).then_some(Trace { id: TraceId(id), parent: parent as u64, sampled, span: 0 })
 }
 

@@ -5,6 +5,7 @@ use http::{HeaderValue, Method, Request};
 
 use super::*;
 use crate::error::ProxyError;
+use crate::http::normalize::normalize_request;
 use crate::story::Stories;
 use crate::telemetry::metrics::Direction;
 
@@ -32,10 +33,45 @@ fn head(fields: &[(&'static str, &'static str)]) -> RequestHead {
 /// A request with these fields, as far as its head.
 fn arrived(traces: &Traces, head: &RequestHead) -> Rc<Story> {
     let story = Stories::default().begin(Direction::Outbound, 0);
-    let parts = Request::builder().uri("/").body(()).unwrap().into_parts().0;
+    let mut parts = Request::builder().uri("http://cart/").body(()).unwrap().into_parts().0;
+    parts.version = http::Version::HTTP_2;
     story.arrives(&parts, [1, 2]);
-    story.is_named(head, true, false, Some(traces));
+    parts.headers = head.clone().into_parts().3;
+    let named = normalize_request(parts).unwrap().named;
+    story.is_named(head, named, false, Some(traces));
     story
+}
+
+#[test]
+fn b3_is_joined_and_its_decision_kept_without_any_other_name() {
+    const B3: &str = "463ac35c9f6413ad48485a3953bb6124-0020000000000001-0";
+    let (mut traces, _taken) = traces(1.0, 8);
+    traces.shared.choice.propagators = Propagators::read_names("b3,b3multi").unwrap();
+    let several = |sampled| {
+        let id = ("x-b3-traceid", "463ac35c9f6413ad48485a3953bb6124");
+        [id, ("x-b3-spanid", "0020000000000001"), ("x-b3-sampled", sampled)]
+    };
+    for (fields, joined, told) in [
+        (&[("b3", B3)][..], true, false),
+        (&[("b3", &B3[..49])], true, true),
+        (&[("b3", "0")], false, false),
+        (&several("0"), true, false),
+        (&several("1"), true, true),
+        (&several("0")[2..], false, false),
+        (&[("x-b3-flags", "1")], false, true),
+        (&[], false, true),
+    ] {
+        let mut head = head(fields);
+        let before = head.clone().into_parts().3;
+        let story = arrived(&traces, &head);
+        traces.decide(&story, &mut head, false, 7);
+        let place = story.told().place();
+        assert_eq!(place.id.to_string() == B3[..32], joined, "{fields:?}");
+        assert_eq!((place.span != 0, place.id == TraceId::NONE), (told, false), "{fields:?}");
+        if !told {
+            assert_eq!(head.into_parts().3, before, "{fields:?}");
+        }
+    }
 }
 
 #[test]
@@ -101,15 +137,39 @@ fn a_request_of_no_trace_is_of_the_one_that_its_id_names() {
 }
 
 #[test]
-fn of_a_stranger_only_the_draw_counts() {
+fn of_a_stranger_only_the_draw_counts_here_and_further_on() {
+    const MOST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
     let (traces, _taken) = traces(0.5, 8);
-    let decide = |stranger, random| {
-        let mut head = head(&[("traceparent", W3C)]);
+    let decide = |fields: &[(&'static str, &'static str)], stranger, random| {
+        let mut head = head(fields);
         let story = arrived(&traces, &head);
         traces.decide(&story, &mut head, stranger, random);
-        story.traced().is_some()
+        let next = arrived(&traces, &head);
+        traces.decide(&next, &mut head, false, 0xabc);
+        (story.traced().is_some(), next.traced().is_some())
     };
-    assert!(decide(false, 1) && !decide(true, 1) && decide(true, sampler::DRAW_MAX));
+    for named in [[("traceparent", W3C)], [("x-request-id", MOST)]] {
+        assert_eq!(decide(&named, false, 1), (true, true), "{named:?}");
+        assert_eq!(decide(&named, true, 1), (false, false), "{named:?}");
+        assert_eq!(decide(&named, true, sampler::DRAW_MAX), (true, true), "{named:?}");
+    }
+    assert_eq!(decide(&[("traceparent", UNSAMPLED)], true, sampler::DRAW_MAX), (true, true));
+}
+
+#[test]
+fn what_belongs_to_no_trace_does_not_go_on_with_another() {
+    let (traces, _taken) = traces(1.0, 8);
+    for (fields, state) in [
+        (&[("traceparent", "00-x"), ("tracestate", "a=b")][..], false),
+        (&[("traceparent", W3C), ("traceparent", UNSAMPLED), ("tracestate", "a=b")], false),
+        (&[("traceparent", W3C), ("traceparent", W3C), ("tracestate", "a=b")], true),
+    ] {
+        let mut head = head(fields);
+        let story = arrived(&traces, &head);
+        traces.decide(&story, &mut head, false, 1);
+        let name = http::HeaderName::from_static("tracestate");
+        assert_eq!(head.header(&name).is_some(), state, "{fields:?}");
+    }
 }
 
 #[test]

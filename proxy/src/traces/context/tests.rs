@@ -56,10 +56,20 @@ fn traces_are_read_in_the_ways_that_are_asked_for() {
 }
 
 #[test]
+fn who_is_to_be_told_may_be_said_without_a_place() {
+    let unplaced = |sampled| Some(("0".repeat(32), 0, Some(sampled)));
+    for (value, sampled) in [("0", false), ("1", true), ("d", true)] {
+        assert_eq!(read("b3", &[("b3", value.to_owned())]), unplaced(sampled));
+        assert_eq!(read("tracecontext", &[("b3", value.to_owned())]), None);
+    }
+    assert_eq!(read("b3multi", &[("x-b3-sampled", "0".to_owned())]), unplaced(false));
+    assert_eq!(read("b3multi", &[("x-b3-flags", "1".to_owned())]), unplaced(true));
+}
+
+#[test]
 fn what_is_absurd_names_no_trace() {
     for value in [
         String::new(),
-        "0".to_owned(),
         "x".repeat(60_000),
         format!("{}-{SPAN}-1", "0".repeat(32)),
         format!("{ID}-{}-1", "0".repeat(16)),
@@ -79,7 +89,7 @@ fn what_is_written_is_read_again() {
         let propagators = Propagators::read_names(names).unwrap();
         let mut head =
             RequestHead::new(Method::GET, "cart:80".parse().unwrap(), "/".parse().unwrap(), HeaderMap::new());
-        propagators.write(&trace, 0xbeef, &mut |name, value| head.set_header(name, value));
+        propagators.write(&trace, 0xbeef, true, &mut |name, value| head.set_header(name, value));
         let read = propagators.read(&head).unwrap();
         assert_eq!((read.id, read.parent, read.sampled), (trace.id, 0xbeef, Some(true)), "{names}");
     }
