@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+pub use self::sidecar::Sidecar;
 use crate::process::Process;
 use crate::wait::eventually;
 use crate::{binaries, client, port};
+
+mod sidecar;
 
 /// How often proxies look and the control plane publishes: short, so that tests are.
 const INTERVAL: &str = "100ms";
@@ -128,8 +131,9 @@ fn holds(folder: &Path, text: &str) -> bool {
     })
 }
 
-fn spawn(name: &str, arguments: &[OsString], variables: &[(String, String)]) -> Process {
-    let mut command = program(binaries::proxy());
+fn spawn(name: &str, words: &[OsString], variables: &[(String, String)]) -> Process {
+    let (first, arguments) = words.split_first().expect("a command begins with its program");
+    let mut command = program(first.into());
     command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
     Process::start(&format!("proxy {name}"), &mut command)
 }
@@ -187,98 +191,6 @@ impl ControlPlane {
     pub fn try_apply(&self, mesh: &Mesh, yaml: &str) -> Output {
         let file = mesh.file(yaml);
         self.outrigger(mesh, "apply", &["-f", &file.to_string_lossy()])
-    }
-}
-
-/// How a sidecar is started.
-#[derive(Debug, Clone)]
-pub struct Sidecar {
-    service: String,
-    node: Option<String>,
-    app: Option<String>,
-    workers: u32,
-    arguments: Vec<String>,
-    variables: Vec<(String, String)>,
-}
-
-impl Sidecar {
-    /// Outbound only, one worker.
-    pub fn beside(service: &str) -> Self {
-        Self {
-            service: service.to_owned(),
-            node: None,
-            app: None,
-            workers: 1,
-            arguments: Vec::new(),
-            variables: Vec::new(),
-        }
-    }
-
-    /// Takes calls to the application at `app`, too; with port 0, by the target ports of its service.
-    #[must_use]
-    pub fn inbound_to(mut self, app: SocketAddr) -> Self {
-        self.app = Some(if app.port() == 0 { app.ip().to_string() } else { app.to_string() });
-        self
-    }
-
-    /// The same, to an application at a socket of the machine.
-    #[must_use]
-    pub fn inbound_to_socket(mut self, path: &Path) -> Self {
-        self.app = Some(format!("unix:{}", path.display()));
-        self
-    }
-
-    /// A name of its own; several sidecars beside one service need it, as their state lies in folders of that name.
-    #[must_use]
-    pub fn node(mut self, node: &str) -> Self {
-        self.node = Some(node.to_owned());
-        self
-    }
-
-    /// With several workers.
-    #[must_use]
-    pub fn workers(mut self, workers: u32) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// With further arguments.
-    #[must_use]
-    pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        self
-    }
-
-    /// With variables of the environment.
-    #[must_use]
-    pub fn told(mut self, variables: &[(&str, &str)]) -> Self {
-        self.variables.extend(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        self
-    }
-
-    fn name(&self) -> &str {
-        self.node.as_deref().unwrap_or(&self.service)
-    }
-
-    /// All of the command line but the listeners' addresses.
-    fn command(&self, mesh: &Mesh) -> Vec<OsString> {
-        let state = mesh.state(self.name());
-        let mut command: Vec<OsString> =
-            vec!["--store".into(), mesh.store().into(), "--state-dir".into(), state.into()];
-        command.extend(["--service", &self.service, "--poll", INTERVAL].map(Into::into));
-        command.extend(["--metrics-by", "endpoint,caller"].map(Into::into));
-        command.extend(["--workers".into(), self.workers.to_string().into()]);
-        if let Some(node) = &self.node {
-            command.extend(["--node".into(), node.into()]);
-        }
-        if let Some(app) = &self.app {
-            command.extend(["--app".into(), app.into()]);
-        }
-        if !self.arguments.iter().any(|argument| argument == "--drain-grace") {
-            command.extend(["--drain-grace", DRAIN_GRACE].map(Into::into));
-        }
-        command.extend(self.arguments.iter().map(Into::into));
-        command
     }
 }
 

@@ -21,6 +21,7 @@ use crate::applier::{Applier, Keepers};
 use crate::certificates::Certificates;
 use crate::config::{self, Config};
 use crate::crew::Crew;
+use crate::crew::places::{ConnectionPlaces, raise_descriptors};
 use crate::gateway::Ports;
 use crate::health_check;
 use crate::identity::{self, Keeper};
@@ -253,6 +254,7 @@ fn start_crew(
         plan: plan.clone(),
         lineages: Arc::default(),
         memory: memory.clone(),
+        places: ConnectionPlaces::new(config.workers.get(), raise_descriptors()),
         limits: config.downstream.into(),
         identity: identity.shared().clone(),
         proxies: Arc::new(Trusted::new(&config.proxy_protocol_from)),

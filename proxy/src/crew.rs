@@ -12,11 +12,12 @@ use std::thread::JoinHandle;
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tower_service::Service;
 
 use self::acceptor::Acceptor;
 use self::door::{Counted, Tally, Way};
+use self::places::{ConnectionPlace, ConnectionPlaces};
 use crate::clock;
 use crate::connection::{self, Intercepted};
 use crate::error::ProxyError;
@@ -35,12 +36,10 @@ pub use self::door::{Door, ListenerView};
 
 mod acceptor;
 mod door;
+pub mod places;
 
 /// Connections on their way from the accepting thread to a worker.
 const HANDOVER_MAX: usize = 1_024;
-
-/// Downstream connections of one worker; beyond it new ones wait in the kernel's queue.
-pub const CONNECTIONS_MAX: usize = 20_000;
 
 /// Shows listeners to whoever accepts.
 #[derive(Debug, Clone)]
@@ -73,7 +72,7 @@ impl Usher {
 #[derive(Debug)]
 enum Handover {
     Listener(Bound, Door, Arc<Tally>, Arrival),
-    Connection(Detached, SocketAddr, Way, Counted, Arrival),
+    Connection(Detached, SocketAddr, Way, (ConnectionPlace, Counted), Arrival),
 }
 
 /// What may still become a connection: a listener that accepts, or an accepted socket that no worker has counted yet. A drain that did not
@@ -118,7 +117,7 @@ impl Crew {
     /// Starts `count` workers, which serve nothing until there is a listener.
     pub fn start(count: usize, shared: Shared) -> io::Result<Self> {
         let (phase, phases) = watch::channel(Phase::Running);
-        let lineages = shared.lineages.clone();
+        let (lineages, places) = (shared.lineages.clone(), shared.places.clone());
         let room = Arc::<Room>::default();
         let start = |index| {
             let stats = Arc::new(WorkerStats::sharing(room.clone()));
@@ -128,7 +127,7 @@ impl Crew {
         let members: Vec<_> = members.collect::<io::Result<_>>()?;
         let arrivals = Arc::default();
         let acceptor =
-            (count > 1).then(|| Acceptor::start(&members, phases.clone(), &arrivals)).transpose()?;
+            (count > 1).then(|| Acceptor::start(&members, phases.clone(), &arrivals, &places)).transpose()?;
         let taker = match (&acceptor, members.first()) {
             (Some(acceptor), _) => acceptor.handover.clone(),
             (None, Some(only)) => only.handover.clone(),
@@ -246,36 +245,29 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
     let housekeeper = worker.clone();
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     let stack = stack(worker.clone());
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let listeners = phases.clone();
     loop {
-        let next = async {
-            // A place first: whoever has none must still hear of a drain. Never closed.
-            let place = places.clone().acquire_owned().await.ok()?;
-            Some((handed.recv().await?, place))
-        };
         tokio::select! {
-            next = next => match next {
+            next = handed.recv() => match next {
                 None => return,
-                Some((Handover::Connection(stream, peer, way, counted, arrival), place)) => {
+                Some(Handover::Connection(stream, peer, way, place, arrival)) => {
                     if let Ok(stream) = stream.attach() {
-                        take(&worker, &stack, (place, counted), stream, peer, way);
+                        take(&worker, &stack, place, stream, peer, way);
                     }
                     drop(arrival);
                 }
-                Some((Handover::Listener(listener, door, tally, accepting), _)) => {
+                Some(Handover::Listener(listener, door, tally, accepting)) => {
                     let Ok(listener) = listener.attach() else { continue };
-                    let (worker, stack, places) = (worker.clone(), stack.clone(), places.clone());
+                    let (worker, stack) = (worker.clone(), stack.clone());
                     let phases = listeners.clone();
                     tokio::task::spawn_local(async move {
                         let way = Way::from(&door);
-                        let take = async |stream, peer| {
-                            if let Ok(place) = places.clone().acquire_owned().await {
-                                let place = (place, Counted::new(&tally));
-                                take(&worker, &stack, place, stream, peer, way.clone());
-                            }
+                        let places = worker.places.clone();
+                        let take = async |place, stream, peer| {
+                            let place = (place, Counted::new(&tally));
+                            take(&worker, &stack, place, stream, peer, way.clone());
                         };
-                        accept_until_drained(listener, door, phases, take).await;
+                        accept_until_drained(listener, door, phases, &places, take).await;
                         tally.closes();
                         drop(accepting);
                     });
@@ -296,7 +288,7 @@ async fn work(worker: Rc<Worker>, mut handed: mpsc::Receiver<Handover>, mut phas
 fn take<S>(
     worker: &Rc<Worker>,
     stack: &S,
-    place: (OwnedSemaphorePermit, Counted),
+    place: (ConnectionPlace, Counted),
     stream: Socket,
     peer: SocketAddr,
     way: Way,
@@ -336,7 +328,8 @@ async fn accept_until_drained(
     listener: Listener,
     door: Door,
     mut phases: watch::Receiver<Phase>,
-    take: impl AsyncFn(Socket, SocketAddr),
+    places: &ConnectionPlaces,
+    take: impl AsyncFn(ConnectionPlace, Socket, SocketAddr),
 ) {
     let direction = door.direction;
     let mut closed = std::pin::pin!(async {
@@ -347,15 +340,20 @@ async fn accept_until_drained(
         }
     });
     loop {
-        let (stream, peer) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+        let next = async {
+            // A place first: without one there may be no descriptor either.
+            let place = places.take(direction).await;
+            (place, accept(&listener).await)
+        };
+        let (place, (stream, peer)) = tokio::select! {
+            next = next => next,
             () = &mut closed => break,
             // An error means that the process is going.
             _ = phases.wait_for(|phase| phase.drains(direction)) => break,
         };
-        take(stream, peer).await;
+        take(place, stream, peer).await;
     }
     for (stream, peer) in accept_queued(&listener).await {
-        take(stream, peer).await;
+        take(places.take(direction).await, stream, peer).await;
     }
 }

@@ -11,6 +11,7 @@ use crate::access_log::{self, AccessLog};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::config::Downstream;
+use crate::crew::places::ConnectionPlaces;
 use crate::failure::Failure;
 use crate::handshakes::{HANDSHAKES_MAX, Places};
 use crate::http::replay::ReplayPool;
@@ -100,6 +101,8 @@ pub struct Shared {
     pub lineages: Arc<Lineages>,
     /// How much memory there is.
     pub memory: Arc<Memory>,
+    /// How many connections are served at a time.
+    pub places: Arc<ConnectionPlaces>,
     /// Downstream settings.
     pub limits: DownstreamLimits,
     /// Who this proxy is to others.
@@ -133,6 +136,8 @@ pub struct Worker {
     pub lineages: Arc<Lineages>,
     /// How much memory there is, for all workers.
     pub memory: Arc<Memory>,
+    /// How many connections are served at a time, by all workers.
+    pub places: Arc<ConnectionPlaces>,
     /// Its counters.
     pub stats: Arc<WorkerStats>,
     /// Downstream settings.
@@ -159,7 +164,7 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections. `seed` must differ between workers and processes.
     pub fn new(index: usize, shared: Shared, stats: Arc<WorkerStats>, seed: u64) -> Rc<Self> {
-        let Shared { plan, lineages, memory, limits, identity, proxies, trusted, traces, access_log } =
+        let Shared { plan, lineages, memory, places, limits, identity, proxies, trusted, traces, access_log } =
             shared;
         let sweep = Sweep::new();
         Rc::new(Self {
@@ -170,6 +175,7 @@ impl Worker {
             pipes: Pipes::default(),
             lineages,
             memory,
+            places,
             sweep,
             stats,
             limits,

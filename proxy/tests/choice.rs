@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Request, Version};
 use outrigger_proxy::clock;
 use outrigger_proxy::cluster::Cluster;
 use outrigger_proxy::cluster::endpoint::InFlight;
+use outrigger_proxy::crew::places::ConnectionPlaces;
 use outrigger_proxy::http::body::Body;
 use outrigger_proxy::http::normalize::normalize_request;
 use outrigger_proxy::passage::{Activity, Record};
@@ -125,6 +126,7 @@ impl Rig {
             plan: plan.clone(),
             lineages,
             memory,
+            places: ConnectionPlaces::new(1, None),
             limits,
             trusted: Default::default(),
             traces: None,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use outrigger_proxy::clock;
+use outrigger_proxy::crew::places::ConnectionPlaces;
 use outrigger_proxy::http::body::Body;
 use outrigger_proxy::http::normalize::normalize_request;
 use outrigger_proxy::passage::{Activity, Record};
@@ -100,6 +101,7 @@ impl Rig {
                 plan: plan.clone(),
                 lineages: Default::default(),
                 memory: Default::default(),
+                places: ConnectionPlaces::new(1, None),
                 limits,
             },
             Default::default(),

@@ -55,6 +55,7 @@ mod routing;
 mod seats;
 mod secrets;
 mod servers;
+mod silence;
 mod stability;
 mod starting;
 mod strangers;

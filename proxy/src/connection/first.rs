@@ -60,13 +60,18 @@ pub(super) async fn look(stream: &mut Socket, downstream: &Downstream) -> io::Re
     }
 }
 
-/// HTTP or TLS. A preface that stops half-way has as long as a head has.
+/// HTTP or TLS. A preface that stops half-way has as long as a head has; whoever has said nothing yet, as long as there are places for others.
 async fn look_for_http(stream: &mut Socket, downstream: &Downstream) -> io::Result<Found> {
     let limits = &downstream.worker.limits;
-    let mut peek = Peek::of(stream, downstream, limits.idle_ns);
+    let mut peek = Peek::of(stream, downstream, limits.idle_ns.min(limits.head_ns));
+    let until_ns = clock::now_ns().saturating_add(limits.idle_ns);
     let mut first = [0; FIRST_BYTES_MAX];
     loop {
-        let Peeked::Bytes(count) = peek.more(&mut first).await? else { return Ok(Found::Over) };
+        let count = match peek.more(&mut first).await? {
+            Peeked::Bytes(count) => count,
+            Peeked::Late if peek.goes_on(until_ns) => continue,
+            Peeked::Late | Peeked::End => return Ok(Found::Over),
+        };
         match spoken(&first[..count], true) {
             Spoken::Undecided => peek.begun(limits.head_ns),
             Spoken::Tls => return Ok(Found::Tls),
@@ -203,6 +208,18 @@ impl<'a> Peek<'a> {
             self.settled = true;
             self.due_ns = clock::now_ns().saturating_add(wait_ns);
         }
+    }
+
+    /// Whether nothing has come, and may still until `until_ns`, as nobody lacks a place; it is asked again after as long as a head has.
+    fn goes_on(&mut self, until_ns: u64) -> bool {
+        let now_ns = clock::now_ns();
+        let silent = self.seen == 0 && !self.settled;
+        if !silent || now_ns >= until_ns || self.worker.places.are_short(self.direction) {
+            return false;
+        }
+        self.due_ns = now_ns.saturating_add(self.worker.limits.head_ns).min(until_ns);
+        self.timer.disarm();
+        true
     }
 
     /// All bytes are new, and there is so long for them.

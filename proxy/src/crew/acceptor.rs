@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
 use super::door::{Counted, Way};
+use super::places::{ConnectionPlace, ConnectionPlaces};
 use super::{Arrival, Handover, Member, accept_until_drained, start_thread};
 use crate::telemetry::metrics::WorkerStats;
 use crate::transport::Socket;
@@ -38,14 +39,15 @@ impl Acceptor {
         members: &[Member],
         phases: watch::Receiver<Phase>,
         arrivals: &Arc<[AtomicU64; 2]>,
+        places: &Arc<ConnectionPlaces>,
     ) -> io::Result<Self> {
         let takers = members.iter().map(|member| (member.stats.clone(), member.handover.clone())).collect();
         let (handover, handed) = mpsc::channel(LISTENERS_MAX);
         let mut runtime = Builder::new_current_thread();
         runtime.enable_all();
-        let arrivals = arrivals.clone();
+        let counts = (arrivals.clone(), places.clone());
         let thread =
-            start_thread("acceptor".to_owned(), runtime, move || work(takers, handed, phases, arrivals))?;
+            start_thread("acceptor".to_owned(), runtime, move || work(takers, handed, phases, counts))?;
         Ok(Self { handover, thread })
     }
 }
@@ -54,7 +56,7 @@ async fn work(
     takers: Arc<[Taker]>,
     mut handed: mpsc::Receiver<Handover>,
     mut phases: watch::Receiver<Phase>,
-    arrivals: Arc<[AtomicU64; 2]>,
+    (arrivals, places): (Arc<[AtomicU64; 2]>, Arc<ConnectionPlaces>),
 ) {
     let listeners = phases.clone();
     loop {
@@ -63,17 +65,18 @@ async fn work(
                 let Some(Handover::Listener(listener, door, tally, accepting)) = handover else { return };
                 let Ok(listener) = listener.attach() else { continue };
                 let (takers, phases, arrivals) = (takers.clone(), listeners.clone(), arrivals.clone());
+                let places = places.clone();
                 tokio::task::spawn_local(async move {
                     let (way, direction) = (Way::from(&door), door.direction);
-                    let hand_over = async |stream: Socket, peer: SocketAddr| {
+                    let hand_over = async |place: ConnectionPlace, stream: Socket, peer: SocketAddr| {
                         let least = takers.iter().min_by_key(|taker| connections(taker));
                         if let (Some((_, taker)), Ok(stream)) = (least, stream.detach()) {
                             let arrival = Arrival::new(&arrivals, direction);
-                            let (way, counted) = (way.clone(), Counted::new(&tally));
-                            let _ = taker.send(Handover::Connection(stream, peer, way, counted, arrival)).await;
+                            let (way, place) = (way.clone(), (place, Counted::new(&tally)));
+                            let _ = taker.send(Handover::Connection(stream, peer, way, place, arrival)).await;
                         }
                     };
-                    accept_until_drained(listener, door, phases, hand_over).await;
+                    accept_until_drained(listener, door, phases, &places, hand_over).await;
                     tally.closes();
                     drop(accepting);
                 });

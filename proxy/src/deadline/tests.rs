@@ -96,6 +96,7 @@ fn the_future_of_a_request_stays_small() {
             plan: Default::default(),
             lineages: Default::default(),
             memory: Default::default(),
+            places: crate::crew::places::ConnectionPlaces::new(1, None),
             limits,
         },
         Default::default(),

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::cluster::Cluster;
 use crate::cluster::breaker::ClusterBreaker;
+use crate::crew::places::ConnectionPlaces;
 use crate::memory::Memory;
 use crate::overload::Cause;
 use crate::overload::guard::Guard;
@@ -75,6 +76,7 @@ impl Rig {
                     plan: Default::default(),
                     lineages: Default::default(),
                     memory: Arc::new(Memory::new(Some(1_000))),
+                    places: ConnectionPlaces::new(1, None),
                     limits,
                 },
                 Default::default(),
