@@ -178,10 +178,11 @@ impl Story {
         self.0.borrow_mut().bytes_out += bytes as u64;
     }
 
-    /// Who sends it.
-    pub fn comes_from(&self, source: SocketAddr, caller: Option<&Rc<Caller>>) {
+    /// Who sends it, and for which port, where that is known without its host.
+    pub fn comes_from(&self, source: SocketAddr, caller: Option<&Rc<Caller>>, port: Option<u16>) {
         let told = &mut *self.0.borrow_mut();
         (told.source, told.caller) = (Some(source), caller.cloned());
+        told.text.comes_for(port);
     }
 
     /// Its head has been found in order, and has names for it or not. `traces` reads that of its trace; W3C's where nobody is told of traces.

@@ -6,7 +6,7 @@ use http::Method;
 use outrigger_integration_tests::mesh::said;
 use outrigger_integration_tests::{App, Mesh, client};
 
-use crate::config::{all, backends, route, service};
+use crate::config::{all, backend_policy, backends, route, service};
 
 const CANARY: &str = "matches: [{path: {value: /api}, headers: [{name: x-canary, value: 'yes'}]}]";
 const POSTS: &str = "matches: [{path: {value: /api}, method: POST}]";
@@ -164,6 +164,20 @@ async fn a_log_is_routed_by_two_versions() {
             assert!(said.contains(part), "{part}: {said}");
         }
     }
+    // What policies say of a backend counts like what rules say.
+    let patient = mesh.file(&backend_policy("v1", "timeouts: {request: 7s}")).display().to_string();
+    let (code, said) = diff(&["--store", &store, "-f", &patient]);
+    assert_eq!(
+        (code, said.contains("  5 get other filters, timeouts or retries")),
+        (Some(1), true),
+        "{said}"
+    );
+    // A log of somebody else says nothing.
+    let foreign = mesh.file(&log(&[("GET", "/", "", 2)]).replace("cart", "nobody")).display().to_string();
+    let out =
+        mesh.outrigger(["diff", "--traffic", &foreign, "--service", "shop", "--store", &store, "--to", "2"]);
+    let nowhere = "2 of 2 requests are 404 in both versions, so that nothing is known of them";
+    assert!(outrigger_integration_tests::mesh::said(&out).contains(nowhere));
     let (code, said) = diff(&["--store", &store, "--from", "2", "--to", "2"]);
     assert_eq!((code, said.contains("0 of 10 requests change (0.00 %)")), (Some(0), true), "{said}");
     let bad = mesh.file("nothing\n").display().to_string();

@@ -27,7 +27,7 @@ fn told(path: &str, id: &str) -> Rc<Story> {
         headers,
     );
     story.is_named(&head, true, false, None);
-    story.comes_from("[::ffff:10.0.0.9]:4711".parse().unwrap(), None);
+    story.comes_from("[::ffff:10.0.0.9]:4711".parse().unwrap(), None, None);
     story.is_sent("10.0.0.1:80".parse().unwrap(), 2_000, false);
     story.sends(120);
     story
@@ -70,6 +70,23 @@ fn a_line_says_what_became_of_a_request() {
     assert_eq!((&bad["error.type"], &bad["http.response.status_code"]), (&"no_host".into(), &404.into()));
     let time = good["timestamp"].as_str().unwrap();
     assert!(time.len() == 27 && time.starts_with("20") && time.ends_with('Z'), "{time}");
+}
+
+/// Behind an edge that takes 443, a host without a port is of that port.
+#[test]
+fn the_port_is_the_one_that_it_came_for() {
+    let (log, batches, _) = log(Format::Json, 10_000, 8);
+    let story = told("/", "one");
+    for port in [Some(443), None] {
+        story.comes_from("10.0.0.9:4711".parse().unwrap(), None, port);
+        log.over(&story.told(), Some(200), 5, || 0);
+    }
+    drop(log);
+    let ports: Vec<Value> = lines(batches)
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["server.port"].clone())
+        .collect();
+    assert_eq!(ports, [443, 80]);
 }
 
 #[test]

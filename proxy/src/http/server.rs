@@ -129,7 +129,9 @@ impl Downstream {
         let version = parts.version;
         let story = record.story();
         story.arrives(&parts, [self.worker.random(), self.worker.random()]);
-        story.comes_from(self.between.source, self.caller.get());
+        let port = self.edge.get().map(|edge| edge.port());
+        let port = port.or_else(|| self.addressed.get().map(|cluster| cluster.port));
+        story.comes_from(self.between.source, self.caller.get(), port);
         let body = match incoming.is_end_stream() {
             true => Body::Empty,
             false => {

@@ -20,6 +20,8 @@ pub struct Text {
     bytes: Vec<u8>,
     /// Where the first three end.
     ends: [u16; 3],
+    /// The port that it came for, where that is known without its host.
+    port: Option<u16>,
     /// What the id is made of, where the client brought none.
     made: [u64; 2],
 }
@@ -41,6 +43,11 @@ impl Text {
         self.ends[1] = self.bytes.len() as u16;
         self.bytes.extend(cut(parts.uri.path().as_bytes(), PATH_BYTES_MAX));
         self.ends[2] = self.bytes.len() as u16;
+    }
+
+    /// It came for this port, whatever it says of that.
+    pub(super) fn comes_for(&mut self, port: Option<u16>) {
+        self.port = port;
     }
 
     /// Its client has named it.
@@ -72,14 +79,15 @@ impl Text {
         lossy(self.part(self.ends[0], self.ends[1]))
     }
 
-    /// The same in two: name or address, and port.
+    /// The same in two: name or address, and the port that it came for.
     pub fn server(&self) -> (&str, Option<u16>) {
         let host = std::str::from_utf8(self.part(self.ends[0], self.ends[1])).unwrap_or_default();
-        match host.rsplit_once(':') {
+        let (name, said) = match host.rsplit_once(':') {
             // What ends with a bracket is an IPv6 address.
             Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
             _ => (host, None),
-        }
+        };
+        (name, self.port.or(said))
     }
 
     /// The path without the query, which may hold what nobody should read; cut where it is long.

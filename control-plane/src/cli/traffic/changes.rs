@@ -44,6 +44,8 @@ struct Pair {
 pub(super) struct Changes {
     pairs: HashMap<(Outcome, Outcome), Pair>,
     requests: u64,
+    /// Of those, the ones that go nowhere in either version.
+    lost: u64,
     counts: [u64; KINDS.len()],
 }
 
@@ -58,6 +60,7 @@ impl Changes {
         number: u64,
     ) {
         self.requests += 1;
+        self.lost += u64::from(matches!(ways, (Outcome::Nowhere(_), Outcome::Nowhere(_))));
         let is_full = self.pairs.len() >= PAIRS_MAX;
         let kind = match self.pairs.get_mut(&ways) {
             Some(pair) => {
@@ -94,6 +97,17 @@ impl Changes {
         output::line(&format!("{changed} of {requests} requests change ({share:.2} %)"));
         for ((_, what), count) in KINDS.iter().zip(self.counts).filter(|(_, count)| *count > 0) {
             output::line(&format!("  {count} {what}"));
+        }
+        if self.lost > 0 {
+            let of = if self.lost == requests {
+                "None of them was looked at"
+            } else {
+                "The others were looked at"
+            };
+            output::remark(&format!(
+                "{} of {requests} requests are 404 in both versions, so that nothing is known of them. {of}: is this the log of that service or gateway?",
+                self.lost
+            ));
         }
         let mut changed: Vec<_> =
             self.pairs.iter().filter_map(|(ways, pair)| Some((pair.kind?, *ways, pair))).collect();

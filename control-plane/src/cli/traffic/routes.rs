@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use http::HeaderName;
 use outrigger_snapshot::hosts::Hosts;
 use outrigger_snapshot::name::ClusterName;
-use outrigger_snapshot::policy::{Filter, Policy, Rule};
+use outrigger_snapshot::policy::{Backend, Filter, Policy, Rule};
 use outrigger_snapshot::router::{GatewayRoutes, Miss, Router, RouterError, RuleSpec};
 
 use super::line::Asked;
@@ -45,6 +45,8 @@ pub(super) struct Destination {
     pub(super) rule: String,
     /// Each with its weight; those without a share are left out.
     pub(super) backends: BTreeMap<ClusterName, u64>,
+    /// How each is used: timeouts, retries, and what else policies say.
+    uses: Vec<Option<Backend>>,
     whole: Option<Rule>,
 }
 
@@ -109,30 +111,33 @@ fn build(
     };
     let Some(gateway) = &policy.gateway else {
         let payload = |spec: RuleSpec<'_>| match spec.rule {
-            Some(rule) => add(Destination::of(rule)),
-            None => add(Destination::all(spec.own_cluster())),
+            Some(rule) => add(Destination::of(rule, policy)),
+            None => add(Destination::all(spec.own_cluster(), policy)),
         };
         return Router::build(policy, namespace, payload).map(Table::Sidecar);
     };
     let mut ports: BTreeMap<u16, Hosts<GatewayRoutes<usize>>> = BTreeMap::new();
     for listener in gateway.listeners.iter().filter(|listener| listener.protocol.is_http()) {
-        let routes = GatewayRoutes::build(&listener.routes, |rule| add(Destination::of(rule)))?;
+        let routes = GatewayRoutes::build(&listener.routes, |rule| add(Destination::of(rule, policy)))?;
         ports.entry(listener.port).or_default().insert(listener.hostname.as_deref(), routes);
     }
     Ok(Table::Gateway(ports))
 }
 
 impl Destination {
-    fn of(rule: &Rule) -> Self {
+    fn of(rule: &Rule, policy: &Policy) -> Self {
         let mut backends = BTreeMap::new();
         for backend in rule.backends.iter().filter(|backend| backend.weight > 0) {
             *backends.entry(backend.service.cluster(backend.port)).or_default() += u64::from(backend.weight);
         }
-        Self { rule: rule.name.clone(), backends, whole: Some(rule.clone()) }
+        let uses = uses(&backends, policy);
+        Self { rule: rule.name.clone(), backends, uses, whole: Some(rule.clone()) }
     }
 
-    fn all(cluster: ClusterName) -> Self {
-        Self { rule: cluster.to_string(), backends: BTreeMap::from([(cluster, 1)]), whole: None }
+    fn all(cluster: ClusterName, policy: &Policy) -> Self {
+        let (rule, backends) = (cluster.to_string(), BTreeMap::from([(cluster, 1)]));
+        let uses = uses(&backends, policy);
+        Self { rule, backends, uses, whole: None }
     }
 
     fn total(&self) -> u64 {
@@ -161,7 +166,7 @@ impl Destination {
             backends: rule.backends.iter().map(|backend| bare_backend(backend.clone())).collect(),
             ..rule.clone()
         };
-        self.whole.as_ref().map(bare) == other.whole.as_ref().map(bare)
+        self.uses == other.uses && self.whole.as_ref().map(bare) == other.whole.as_ref().map(bare)
     }
 
     /// Where it sends requests, in words.
@@ -183,6 +188,14 @@ impl Destination {
         };
         format!("{} to {to}", self.rule)
     }
+}
+
+fn uses(backends: &BTreeMap<ClusterName, u64>, policy: &Policy) -> Vec<Option<Backend>> {
+    let of = |cluster: &ClusterName| {
+        let service = policy.services.get(&cluster.service)?;
+        service.ports.iter().find(|port| port.port == cluster.port).map(|port| port.backend.clone())
+    };
+    backends.keys().map(of).collect()
 }
 
 /// What weights say is compared as shares.
