@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outrigger_proxy::admin::{
     AdminState, CONNECTIONS_MAX, CertsView, ClusterView, DnsView, EndpointView, Part, Phase, ServerInfo,
@@ -336,6 +337,9 @@ async fn the_metrics_listener_gives_nothing_else_away() {
     .await;
 }
 
+/// A tenth of what an idle connection has for its head.
+const IDLE_MAX: Duration = Duration::from_secs(3);
+
 #[tokio::test]
 async fn idle_and_broken_connections_do_not_shut_others_out_for_ever() {
     with(Surface::Metrics, async |address, _| {
@@ -343,8 +347,17 @@ async fn idle_and_broken_connections_do_not_shut_others_out_for_ever() {
         for _ in 0..CONNECTIONS_MAX {
             idle.push(TcpStream::connect(address).await.unwrap());
         }
+        // Silent, in the middle of a head, and after an answer.
+        for _ in 0..2 * CONNECTIONS_MAX {
+            let live = tokio::time::timeout(IDLE_MAX, ask(address, "GET", "/live"));
+            assert_eq!(live.await.expect("whoever is idle gives way").0, 200);
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
+            idle.push(stream);
+        }
         for stream in &mut idle {
-            stream.write_all(b"nonsense\r\n\r\n").await.unwrap();
+            // Some are gone.
+            let _ = stream.write_all(b"nonsense\r\n\r\n").await;
         }
         assert_eq!(ask(address, "GET", "/live").await.0, 200);
     })

@@ -1,10 +1,11 @@
 //! HTTP/1.1 for the admin endpoints. Connections are futures of one task, so their state need not be `Send`; there are few of
 //! them, and each has an end.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,13 +16,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::answer::{Answer, Sent};
 use super::lines::{STALL_MAX, Taken};
 use super::{AdminState, Asked, Surface, answer};
 use crate::clock;
 
-/// Connections to one listener at a time; others wait in its queue.
+/// Connections to one listener at a time; others have the place of one that is idle, or wait in its queue.
 pub const CONNECTIONS_MAX: usize = 64;
 /// Largest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -34,45 +36,100 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after the system refused to give a connection, so that the loop does not spin while it has no descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers on `listener` until it is dropped.
+/// What one connection is at, for whoever looks for a place.
+#[derive(Debug, Default)]
+struct Seat {
+    /// It is being answered.
+    busy: Cell<bool>,
+    /// Since when it is not.
+    since_ns: Cell<u64>,
+    /// Its place is wanted.
+    wanted: Notify,
+    taken: Taken,
+}
+
+impl Seat {
+    fn is_idle(&self) -> bool {
+        !self.busy.get() && self.taken.get() == 0
+    }
+}
+
+/// Answers on `listener` until it is dropped. Where all places are taken, whoever comes has that of the connection that has asked nothing for the
+/// longest.
 pub async fn serve(listener: TcpListener, surface: Surface, state: Rc<dyn AdminState>) {
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let mut connections = FuturesUnordered::new();
+    let freed = Notify::new();
+    let (mut connections, mut seats) = (FuturesUnordered::new(), Vec::<Weak<Seat>>::new());
     loop {
+        seats.retain(|seat| seat.strong_count() > 0);
+        let idle = || seats.iter().filter_map(Weak::upgrade).filter(|seat| seat.is_idle());
+        let has_room = connections.len() < CONNECTIONS_MAX;
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => connections.push(connection(stream, surface, is_local, Rc::clone(&state))),
+            accepted = listener.accept(), if has_room || idle().next().is_some() => match accepted {
+                Ok((stream, _)) => {
+                    if !has_room && let Some(idlest) = idle().min_by_key(|seat| seat.since_ns.get()) {
+                        // It looks no longer idle, so that the next takes another place.
+                        idlest.busy.set(true);
+                        idlest.wanted.notify_one();
+                    }
+                    let seat = Rc::new(Seat { since_ns: Cell::new(clock::now_ns()), ..Seat::default() });
+                    seats.push(Rc::downgrade(&seat));
+                    connections.push(connection(stream, surface, is_local, Rc::clone(&state), seat, &freed));
+                }
                 Err(error) => {
                     tracing::debug!("an admin connection was not accepted: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(()) = connections.next() => {}
+            () = freed.notified() => {}
         }
     }
 }
 
-async fn connection(stream: TcpStream, surface: Surface, is_local: bool, state: Rc<dyn AdminState>) {
-    let taken = Taken::default();
+async fn connection(
+    stream: TcpStream,
+    surface: Surface,
+    is_local: bool,
+    state: Rc<dyn AdminState>,
+    seat: Rc<Seat>,
+    freed: &Notify,
+) {
+    let seat = &seat;
     let service = service_fn(|request| {
-        let (state, taken) = (Rc::clone(&state), taken.clone());
-        async move { Ok::<_, Infallible>(respond(&request, surface, is_local, state.as_ref(), &taken).await) }
+        let state = Rc::clone(&state);
+        async move {
+            seat.busy.set(true);
+            let answer = respond(&request, surface, is_local, state.as_ref(), &seat.taken).await;
+            seat.busy.set(false);
+            seat.since_ns.set(clock::now_ns());
+            freed.notify_one();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    let mut served = pin!(served);
-    // What goes wrong on such a connection is its client's to notice.
-    let mut over = tokio::time::timeout(CONNECTION_DEADLINE, served.as_mut()).await.is_ok();
-    // A stream goes on for as long as somebody takes it.
-    while !over && is_taken(&taken) {
-        over = tokio::time::timeout(STALL_MAX, served.as_mut()).await.is_ok();
-    }
-    if !over {
-        served.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(CLOSE_DEADLINE, served).await;
+    let served = async {
+        let mut served = pin!(served);
+        let mut waited = Duration::ZERO;
+        // What goes wrong on such a connection is its client's to notice.
+        while tokio::time::timeout(STALL_MAX, served.as_mut()).await.is_err() {
+            waited += STALL_MAX;
+            // A stream goes on for as long as somebody takes it.
+            let streams = seat.taken.get() != 0;
+            if streams && !is_taken(&seat.taken) || !streams && waited >= CONNECTION_DEADLINE {
+                served.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(CLOSE_DEADLINE, served).await;
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = seat.wanted.notified() => {}
     }
 }
 

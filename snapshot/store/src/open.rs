@@ -50,6 +50,12 @@ pub enum OpenError {
     /// No bucket or container in the URL.
     #[error("{0} names no bucket; expected for example s3://bucket/prefix")]
     NoBucket(Url),
+    /// More than a place. It isn't repeated: it may be a secret.
+    #[error(
+        "a store's URL names its place alone, but this one of {0}:// has a user, a password or a query; credentials come from the \
+         environment (AWS_*, AZURE_*, GOOGLE_*)"
+    )]
+    MoreThanAPlace(String),
     /// This build can't reach that kind of store.
     #[error("this build has no support for {0}; it needs the Cargo feature {1:?}")]
     Disabled(Url, &'static str),
@@ -84,6 +90,10 @@ impl FromStr for StoreUrl {
             "gs" => Self::Gcs,
             _ => return Err(unknown()),
         };
+        let is_bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        if !is_bare {
+            return Err(OpenError::MoreThanAPlace(url.scheme().to_owned()));
+        }
         if url.host_str().is_none_or(str::is_empty) {
             return Err(OpenError::NoBucket(url));
         }
@@ -214,5 +224,10 @@ mod tests {
             assert!(matches!(text.parse::<StoreUrl>(), Err(OpenError::Unknown(_))), "{text}");
         }
         assert!(matches!("s3:///prefix".parse::<StoreUrl>(), Err(OpenError::NoBucket(_))));
+        for text in ["s3://KEY:SECRET@bucket/mesh", "s3://KEY@bucket", "az://container?sig=SECRET"] {
+            let refused = text.parse::<StoreUrl>().unwrap_err();
+            assert!(matches!(refused, OpenError::MoreThanAPlace(_)), "{text}");
+            assert!(!refused.to_string().contains("SECRET"), "{refused}");
+        }
     }
 }
