@@ -30,6 +30,7 @@ pub use listener::{BindError, Listener, Peer};
 pub use metrics::{Metrics, Value};
 pub use tls::TlsError;
 
+const NAME: &str = "outrigger-control-plane";
 /// Threads that serve the API and publish; compiling runs on others.
 const WORKERS: usize = 2;
 
@@ -52,7 +53,13 @@ enum Stopped {
 
 /// Runs a control plane as `arguments` (the program's name first) ask for, until a signal stops it.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match start(arguments) {
+    let exit = ended(start(arguments));
+    outrigger_outlet::flush();
+    exit
+}
+
+fn ended(result: Result<(), Stopped>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stopped::Bootstrap(BootstrapError::Usage(error))) => {
             // A terminal that has gone away leaves nobody to tell.
@@ -74,7 +81,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Stopped> {
     let bootstrap = Bootstrap::read(arguments, |name| std::env::var_os(name))?;
     let filter = EnvFilter::try_new(&bootstrap.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logged = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // By a thread of its own: no request and no turn waits for who reads it.
+    let outlet = outrigger_outlet::start(NAME).map_err(Stopped::System)?;
+    let logged = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || outlet);
     logged.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -186,7 +195,5 @@ fn notify(state: sd_notify::NotifyState<'_>) {
 
 /// Tells the operator, whatever the log level.
 pub(crate) fn say(text: &str) {
-    use std::io::Write;
-    // Nobody is left to tell if standard error is gone.
-    let _written = writeln!(std::io::stderr().lock(), "outrigger-control-plane: {text}");
+    outrigger_outlet::say(&format!("{NAME}: {text}"));
 }

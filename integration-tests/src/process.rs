@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,26 @@ pub struct Process {
     name: String,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reading: Arc<Reading>,
+}
+
+/// Whether anyone reads what it says.
+#[derive(Debug, Default)]
+struct Reading {
+    stopped: Mutex<bool>,
+    goes_on: Condvar,
+}
+
+impl Reading {
+    fn set_stopped(&self, stopped: bool) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = stopped;
+        self.goes_on.notify_all();
+    }
+
+    fn wait(&self) {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.goes_on.wait_while(stopped, |stopped| *stopped));
+    }
 }
 
 impl Process {
@@ -29,9 +49,10 @@ impl Process {
         assert!(spawned.is_ok(), "{name} does not start: {:?}", spawned.err());
         let mut child = spawned.expect("checked one line above");
         let log = Arc::new(Mutex::new(Vec::new()));
-        record(child.stdout.take().expect("piped above"), &log);
-        record(child.stderr.take().expect("piped above"), &log);
-        Self { name: name.to_owned(), child, log }
+        let reading = Arc::<Reading>::default();
+        record(child.stdout.take().expect("piped above"), &log, &reading);
+        record(child.stderr.take().expect("piped above"), &log, &reading);
+        Self { name: name.to_owned(), child, log, reading }
     }
 
     /// Its process id.
@@ -72,6 +93,16 @@ impl Process {
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// Reads no more of what it says, but for one buffer, so that its pipes fill.
+    pub fn stop_reading(&self) {
+        self.reading.set_stopped(true);
+    }
+
+    /// Reads on.
+    pub fn read_on(&self) {
+        self.reading.set_stopped(false);
     }
 
     /// SIGTERM: the polite end.
@@ -137,9 +168,13 @@ impl Process {
         Duration::from_millis(ticks * 10)
     }
 
+    fn pid(&self) -> Pid {
+        i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a child has a process id")
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a child has a process id");
-        rustix::process::kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+        rustix::process::kill_process(self.pid(), signal)
+            .expect("a child that was not waited for can be signalled");
     }
 }
 
@@ -165,11 +200,12 @@ fn lines(log: &Mutex<Vec<String>>) -> Vec<String> {
 }
 
 /// The thread ends with the pipe.
-fn record(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
-    let log = Arc::clone(log);
+fn record(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>, reading: &Arc<Reading>) {
+    let (log, reading) = (Arc::clone(log), Arc::clone(reading));
     thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { return };
+            reading.wait();
             let line = String::from_utf8_lossy(&line).into_owned();
             log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }

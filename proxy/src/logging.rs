@@ -6,8 +6,26 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::telemetry::exposition::Exposition;
+
 /// Longest filter, in bytes.
 const FILTER_BYTES_MAX: usize = 4_096;
+
+const NAME: &str = "outrigger-proxy";
+
+/// Tells whoever started the process, whatever the log level.
+pub fn say(text: &str) {
+    outrigger_outlet::say(&format!("{NAME}: {text}"));
+}
+
+/// Writes what became of the log.
+pub fn write(exposition: &mut Exposition) {
+    let lost =
+        exposition.counter("outrigger_log_dropped_total", "Lines of standard error that are gone, by why.");
+    for (reason, count) in outrigger_outlet::LOSSES.into_iter().zip(outrigger_outlet::lost()) {
+        lost.sample(&[("reason", reason)], count);
+    }
+}
 
 /// See the module.
 pub struct Logging {
@@ -16,15 +34,19 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Logs what `filter` lets through, in the syntax of `RUST_LOG`.
-    pub fn start(filter: &str) -> Self {
+    /// Logs what `filter` lets through, in the syntax of `RUST_LOG`, by a thread of its own: no worker waits for who reads it.
+    ///
+    /// # Errors
+    /// When the system refuses the thread.
+    pub fn start(filter: &str) -> std::io::Result<Self> {
         let parsed = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
         let colours = std::io::stderr().is_terminal();
-        let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+        let outlet = outrigger_outlet::start(NAME)?;
+        let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(move || outlet);
         let builder = builder.with_ansi(colours).with_filter_reloading();
         let handle = builder.reload_handle();
         builder.init();
-        Self::new(filter, move |filter| handle.reload(filter).is_ok())
+        Ok(Self::new(filter, move |filter| handle.reload(filter).is_ok()))
     }
 
     /// That of someone else, who puts a filter into force, or says that it can't be.

@@ -1,11 +1,10 @@
 //! `outrigger-proxy`, the sidecar.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use outrigger_proxy::app;
 use outrigger_proxy::config::{Config, ConfigError};
-use outrigger_proxy::logging::Logging;
+use outrigger_proxy::logging::{Logging, say};
 use outrigger_proxy::signals::Exit;
 use outrigger_proxy::source::chain;
 use tokio::runtime::{Builder, LocalOptions};
@@ -17,7 +16,13 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    let logging = Logging::start(&config.log);
+    let logging = match Logging::start(&config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            say(&format!("the system refused a thread: {error}"));
+            return Exit::Failed.into();
+        }
+    };
     let run = || {
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?.block_on(app::run(
             config,
@@ -25,14 +30,16 @@ fn main() -> ExitCode {
             allocator::give_back,
         ))
     };
-    match run() {
-        Ok(true) => Exit::Done.into(),
-        Ok(false) => Exit::Failed.into(),
+    let exit = match run() {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Failed,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "outrigger-proxy: {}", chain(&error));
-            error.exit().into()
+            say(&chain(&error));
+            error.exit()
         }
-    }
+    };
+    outrigger_outlet::flush();
+    exit.into()
 }
 
 fn refuse(error: &ConfigError) -> ExitCode {
@@ -40,9 +47,7 @@ fn refuse(error: &ConfigError) -> ExitCode {
         ConfigError::Usage(usage) => {
             let _ = usage.print();
         }
-        other => {
-            let _ = writeln!(std::io::stderr(), "outrigger-proxy: {}", chain(other));
-        }
+        other => say(&chain(other)),
     }
     ExitCode::from(error.exit_code())
 }

@@ -24,7 +24,7 @@ use crate::failure::view::Clocks;
 use crate::health_check;
 use crate::identity;
 use crate::lineage::Lineages;
-use crate::logging::Logging;
+use crate::logging::{self, Logging};
 use crate::memory::Memory;
 use crate::rate_limit_store::StoreStatus;
 use crate::registry::Registry;
@@ -251,6 +251,7 @@ impl Overview {
         write_checks(&self.checks, exposition);
         write_discovery(&self.names, exposition);
         self.tellers.write(exposition);
+        logging::write(exposition);
         self.desk.write(exposition);
         if let Some(counts) = self.reports.get() {
             counts.write(exposition);

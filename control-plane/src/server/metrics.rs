@@ -49,6 +49,8 @@ metrics! {
     collection_failures: "collection_failures_total", "counter", "Collections that failed.";
     /// Reports.
     reports: "reports_total", "counter", "Reports received from proxies.";
+    /// Lines of the log.
+    log_dropped: "log_dropped_total", "counter", "Lines of standard error that are gone.";
     /// Newest revision.
     revision: "revision", "gauge", "Number of the newest revision.";
     /// Newest release.

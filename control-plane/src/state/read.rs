@@ -103,6 +103,7 @@ impl ControlPlane {
     pub fn render_metrics(&self) -> String {
         let reporting = Coverage::of(&self.reports().proxies(None, now_ms())).reporting;
         self.metrics.proxies.set(reporting as u64);
+        self.metrics.log_dropped.set(outrigger_outlet::lost().iter().sum());
         let mut text = self.metrics.render();
         text.extend(self.enrolment.iter().map(|enrolment| enrolment.render()));
         text

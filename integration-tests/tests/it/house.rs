@@ -17,12 +17,25 @@ const ARCHITECTURE_LINES_MAX: usize = 150;
 /// Our crates, and which of our crates each may import, in product code and in tests alike.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("outrigger-snapshot", &[]),
+    ("outrigger-outlet", &[]),
     ("outrigger-store", &["outrigger-snapshot"]),
     ("outrigger-certs", &["outrigger-snapshot"]),
     ("outrigger-filters", &["outrigger-snapshot"]),
-    ("outrigger-proxy", &["outrigger-snapshot", "outrigger-store", "outrigger-certs", "outrigger-filters"]),
+    (
+        "outrigger-proxy",
+        &[
+            "outrigger-snapshot",
+            "outrigger-outlet",
+            "outrigger-store",
+            "outrigger-certs",
+            "outrigger-filters",
+        ],
+    ),
     ("outrigger-proxy-model", &["outrigger-snapshot", "outrigger-proxy"]),
-    ("outrigger-control-plane", &["outrigger-snapshot", "outrigger-store", "outrigger-certs"]),
+    (
+        "outrigger-control-plane",
+        &["outrigger-snapshot", "outrigger-outlet", "outrigger-store", "outrigger-certs"],
+    ),
     ("outrigger-integration-tests", &["outrigger-snapshot", "outrigger-store"]),
     ("outrigger-examples", &[]),
 ];

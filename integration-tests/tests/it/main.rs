@@ -40,6 +40,7 @@ mod observe;
 mod once;
 mod one_plan;
 mod opaque;
+mod outlets;
 mod overload;
 mod parting;
 mod places;

@@ -1,6 +1,5 @@
 //! The sockets of a proxy: all are bound before anything else is tried, and listen when they can be served.
 
-use std::io::Write as _;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use crate::connection::Interceptor;
 use crate::crew::{Door, Usher};
 use crate::identity::Keeper;
 use crate::listener::{BindError, Bound, bind, bind_at, listen, reserve_on_ipv6, reserve_refusing};
+use crate::logging::say;
 use crate::opaque::Forward;
 use crate::telemetry::metrics::Direction;
 
@@ -187,6 +187,5 @@ pub(super) fn announce(listeners: &Listeners) {
 }
 
 fn announce_one(name: &str, address: &str) {
-    // Nobody reads a closed stderr.
-    let _ = writeln!(std::io::stderr(), "outrigger-proxy: {name} listening on {address} (--{name})");
+    say(&format!("{name} listening on {address} (--{name})"));
 }

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::crew::{Door, Usher};
 use crate::listener::bind;
+use crate::logging::say;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics::Direction;
 
@@ -86,11 +86,7 @@ impl Ports {
                 let (close, closed) = oneshot::channel();
                 let door = Door { gateway: Some(port), closed: Some(closed), ..Direction::Outbound.into() };
                 self.usher.listen(listener, door).await;
-                // Nobody reads a closed stderr.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "outrigger-proxy: gateway listening on {address} (--gateway-address)"
-                );
+                say(&format!("gateway listening on {address} (--gateway-address)"));
                 PortState::Open { address, _close: close }
             }
             Err(error) => {
