@@ -20,6 +20,7 @@ use crate::story::Told;
 mod export;
 pub mod line;
 pub mod metrics;
+mod out;
 pub mod record;
 pub mod writer;
 

@@ -8,6 +8,7 @@ use outrigger_integration_tests::collector::{Collector, Logged};
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Load, Mesh, Metrics, Proxy, client, eventually, load, port};
 use serde_json::Value;
+use tokio::io::AsyncBufReadExt;
 
 use crate::config::{all, service};
 
@@ -81,6 +82,32 @@ async fn what_cannot_be_written_is_named_at_the_start_and_counted_later() {
     let report = load.stop().await;
     assert!(report.failed.is_empty(), "{:?}", report.failed);
     assert_eq!(shop.process.log().matches("the access log cannot be written").count(), 1, "said once");
+}
+
+/// A pipe that nobody reads is a file that cannot be written yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_without_a_reader_holds_nothing_up() {
+    let (mesh, app) = (Mesh::new(), App::start("cart").await);
+    publish(&mesh, &app);
+    let pipe = mesh.folder().join("access.pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let sidecar = Sidecar::beside("shop").with(&["--access-log", &pipe.display().to_string()]);
+    let mut shop = Proxy::start(&mesh, sidecar).await;
+    shop.ready().await;
+    assert_eq!(client::fetch(shop.outbound, "cart", "/unread").await.unwrap().status, StatusCode::OK);
+    let lost = ["outrigger_access_log_dropped_total", "write"];
+    eventually(DEADLINE, "its line is lost", async || {
+        Metrics::of(shop.metrics).await?.say(&lost, 1).then_some(())
+    })
+    .await;
+    let reader = tokio::net::unix::pipe::OpenOptions::new().open_receiver(&pipe).unwrap();
+    let mut read = tokio::io::BufReader::new(reader).lines();
+    let load = Load::start(load::Plan::new(shop.outbound, "cart", 50));
+    let line = tokio::time::timeout(DEADLINE, read.next_line()).await.expect("lines come").unwrap();
+    assert!(line.is_some_and(|line| line.contains("\"url.path\":\"/\"")));
+    // From now on nobody reads, though someone could.
+    load.stop().await;
+    assert_eq!(shop.drain().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

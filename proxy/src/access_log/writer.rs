@@ -1,15 +1,15 @@
 //! The thread that writes the access log to a file. It may wait as long as that does: workers do not.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{Sender, channel};
 
+use super::out::Out;
 use super::record::Record;
 use super::{Choice, Shared, export};
 use crate::config::OtlpLog;
@@ -17,8 +17,6 @@ use crate::otlp::{OtlpError, Teller};
 
 /// Buffers that wait to be written: two mebibytes and a bit.
 const WAITING_MAX: usize = 64;
-/// How long after it could not be written a file is opened anew.
-const AGAIN: Duration = Duration::from_secs(1);
 /// For so long the end of the process waits for what has not been written.
 const LAST_WRITE_MAX: Duration = Duration::from_secs(1);
 
@@ -131,11 +129,8 @@ impl Writer {
                 export::start(*settings, teller, batches, (counts, wishes), ending)?;
                 return Ok(writer);
             }
-            Target::Stdout => Out { path: None, file: None, torn: false, failed: None },
-            Target::File(path) => {
-                let file = open(&path).map_err(|error| LogError::File(path.clone(), error))?;
-                Out { path: Some(path), file: Some(file), torn: false, failed: None }
-            }
+            Target::Stdout => Out::to_stdout(),
+            Target::File(path) => Out::to(&path).map_err(|error| LogError::File(path, error))?,
         };
         let mut writing = Writing { out, counts, wishes };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
@@ -205,80 +200,14 @@ struct Writing {
 impl Writing {
     fn write(&mut self, batch: Batch) {
         if self.wishes.reopen.swap(false, SeqCst) {
-            self.out.file = None;
-            self.out.failed = None;
-            self.out.torn = false;
-            if batch.text.is_empty() {
-                // The file is to be there for whoever asked.
-                let opened = self.out.writer().map(drop);
-                if let Err(error) = opened {
-                    self.out.fails(&error);
-                }
-            }
+            // The file is to be there for whoever asked.
+            self.out.reopen();
         }
         if batch.text.is_empty() {
             return;
         }
-        match self.out.write(&batch.text) {
-            Ok(()) => {
-                self.counts.written(batch.count);
-            }
-            Err(error) => {
-                self.counts.lost(Loss::Write, batch.count);
-                self.out.fails(&error);
-            }
-        }
+        let whole = self.out.write(&batch.text).min(batch.count);
+        self.counts.written(whole);
+        self.counts.lost(Loss::Write, batch.count - whole);
     }
-}
-
-struct Out {
-    /// `None`: standard output.
-    path: Option<PathBuf>,
-    file: Option<File>,
-    /// The last line is not whole.
-    torn: bool,
-    /// Since when it cannot be written.
-    failed: Option<Instant>,
-}
-
-impl Out {
-    fn writer(&mut self) -> io::Result<Box<dyn Write + '_>> {
-        let Some(path) = &self.path else { return Ok(Box::new(io::stdout().lock())) };
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => open(path)?,
-        };
-        Ok(Box::new(self.file.insert(file)))
-    }
-
-    fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        if self.failed.is_some_and(|failed| failed.elapsed() < AGAIN) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let torn = self.torn;
-        let mut writer = self.writer()?;
-        let written = if torn { writer.write_all(b"\n") } else { Ok(()) };
-        let written = written.and_then(|()| writer.write_all(text)).and_then(|()| writer.flush());
-        drop(writer);
-        self.torn = written.is_err();
-        if written.is_ok() && self.failed.take().is_some() {
-            tracing::info!("the access log is written again");
-        }
-        written
-    }
-
-    fn fails(&mut self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::WouldBlock && self.failed.is_some() {
-            return;
-        }
-        if self.failed.is_none() {
-            tracing::warn!("the access log cannot be written; lines are dropped until it can: {error}");
-        }
-        self.failed = Some(Instant::now());
-        self.file = None;
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }
