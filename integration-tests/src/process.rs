@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::wait::{eventually, within};
 
@@ -103,6 +103,12 @@ impl Process {
     /// Reads on.
     pub fn read_on(&self) {
         self.reading.set_stopped(false);
+    }
+
+    /// No file that it writes may be larger from now on (`RLIMIT_FSIZE`).
+    pub fn limit_files(&self, bytes: u64) {
+        let limit = Rlimit { current: Some(bytes), maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("limits of a child can be set");
     }
 
     /// SIGTERM: the polite end.

@@ -47,6 +47,8 @@ pub struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     user1: Signal,
+    /// SIGXFSZ, which ends a process by default. Heard, it leaves a write beyond the limit of files to fail, as on a full disk.
+    _file_limit: Signal,
     meaning: Meaning,
 }
 
@@ -101,6 +103,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
+            _file_limit: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             meaning: Meaning::default(),
         })
     }

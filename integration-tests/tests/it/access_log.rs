@@ -110,6 +110,37 @@ async fn a_pipe_without_a_reader_holds_nothing_up() {
     assert_eq!(shop.drain().await.code(), Some(0));
 }
 
+/// What is in the file is counted as written, and nothing else is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_not_grow_costs_lines_and_nothing_else() {
+    let (mesh, app) = (Mesh::new(), App::start("cart").await);
+    publish(&mesh, &app);
+    let path = mesh.folder().join("access.log");
+    let sidecar = Sidecar::beside("shop").with(&["--access-log", &path.display().to_string()]);
+    let mut shop = Proxy::start(&mesh, sidecar).await;
+    shop.ready().await;
+    shop.process.limit_files(16 * 1024);
+    let load = Load::start(load::Plan::new(shop.outbound, "cart", 200));
+    let metrics = eventually(DEADLINE, "lost lines are counted", async || {
+        let metrics = Metrics::of(shop.metrics).await?;
+        (metrics.sum(&["outrigger_access_log_dropped_total", "write"]) > 20).then_some(metrics)
+    })
+    .await;
+    let whole = read(&path).len() as u64;
+    assert_eq!(metrics.sum(&["outrigger_access_log_lines_total"]), whole);
+    assert!(whole > 20, "{whole}");
+    let report = load.stop().await;
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    // Someone makes room.
+    std::fs::write(&path, "").unwrap();
+    eventually(DEADLINE, "lines are written again", async || {
+        client::fetch(shop.outbound, "cart", "/again").await.unwrap();
+        std::fs::read_to_string(&path).unwrap().contains("/again").then_some(())
+    })
+    .await;
+    assert_eq!(shop.drain().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_failures_and_as_words() {
     let (mesh, app) = (Mesh::new(), App::start("cart").await);
