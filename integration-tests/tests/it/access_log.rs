@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outrigger_integration_tests::collector::{Collector, Logged};
-use outrigger_integration_tests::mesh::Sidecar;
-use outrigger_integration_tests::{App, Load, Mesh, Metrics, Proxy, client, eventually, load, port};
+use outrigger_integration_tests::mesh::{Sidecar, program};
+use outrigger_integration_tests::{
+    App, Load, Mesh, Metrics, Process, Proxy, binaries, client, eventually, load, port,
+};
 use serde_json::Value;
 use tokio::io::AsyncBufReadExt;
 
@@ -139,6 +141,48 @@ async fn a_file_that_may_not_grow_costs_lines_and_nothing_else() {
     })
     .await;
     assert_eq!(shop.drain().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_may_be_moved_in_a_drain_and_before_the_first_plan() {
+    let (mesh, app) = (Mesh::new(), App::start("cart").await);
+    publish(&mesh, &app);
+    let (path, moved) = (mesh.folder().join("access.log"), mesh.folder().join("access.log.1"));
+    let log = path.display().to_string();
+    let there = async |process: &Process| {
+        std::fs::rename(&path, &moved).unwrap();
+        process.user1();
+        eventually(DEADLINE, "the file is there again", async || path.exists().then_some(())).await;
+    };
+    let sidecar = Sidecar::beside("shop").with(&[
+        "--access-log",
+        &log,
+        "--drain-grace",
+        "1h",
+        "--drain-deadline",
+        "2h",
+    ]);
+    let shop = Proxy::start(&mesh, sidecar).await;
+    shop.ready().await;
+    shop.process.terminate();
+    shop.process.says("draining").await;
+    there(&shop.process).await;
+    client::fetch(shop.outbound, "cart", "/late").await.unwrap();
+    assert_eq!(lines(&path, 1).await[0]["url.path"], "/late");
+    drop(shop);
+    // A store that does not answer.
+    let store = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut command = program(binaries::proxy());
+    command.args(["--service", "shop", "--store", "s3://mesh", "--access-log", &log, "--state-dir"]);
+    command.arg(mesh.state("waits")).args(["--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command
+        .args(["--metrics", "127.0.0.1:0"])
+        .env("AWS_ENDPOINT", format!("http://{}", store.local_addr().unwrap()));
+    command.envs([("AWS_ALLOW_HTTP", "true"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]);
+    let mut waits = Process::start("waits", &mut command);
+    waits.listening("--admin").await;
+    let _unanswered = store.accept().await.expect("it asks the store");
+    there(&waits).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

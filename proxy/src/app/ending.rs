@@ -20,7 +20,12 @@ const DRAIN_TICK: Duration = Duration::from_millis(20);
 pub(super) async fn told_to_end(signals: &mut Signals, overview: &Overview) {
     loop {
         tokio::select! {
-            wish = signals.next() => if !matches!(wish, Wish::PollNow | Wish::Reopen) { return },
+            wish = signals.next() => match wish {
+                // The store is being looked at.
+                Wish::PollNow => {}
+                Wish::Reopen => overview.tellers.reopen(),
+                Wish::Drain | Wish::Stop => return,
+            },
             () = overview.drain.notified() => return,
             () = overview.shutdown.notified() => return,
         }
@@ -61,11 +66,21 @@ pub(super) async fn until_the_end(
     // Now, and not when the drain is over: who does not wait for that kills, which says nothing about the snapshot.
     end_in_order(state);
     tell(Turn::Stopping);
-    let stop = async { while signals.next().await != Wish::Stop {} };
     tokio::select! {
         finished = drain(config, crew) => finished,
-        () = stop => true,
+        () = told_to_stop(signals, overview) => true,
         () = overview.shutdown.notified() => true,
+    }
+}
+
+/// Waits until someone does not want to wait for the drain. The last requests have lines in the log, too, which may be moved meanwhile.
+async fn told_to_stop(signals: &mut Signals, overview: &Overview) {
+    loop {
+        match signals.next().await {
+            Wish::Reopen => overview.tellers.reopen(),
+            Wish::Stop => return,
+            Wish::PollNow | Wish::Drain => {}
+        }
     }
 }
 
