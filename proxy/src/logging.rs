@@ -61,13 +61,7 @@ impl Logging {
 
     /// Lets something else through from now on; the error says what is wrong with it.
     pub fn set(&self, filter: &str) -> Result<(), String> {
-        let expected = || {
-            format!("{filter:?} is no filter: expected error, warn, info, debug, trace, or as in RUST_LOG")
-        };
-        if filter.is_empty() || filter.len() > FILTER_BYTES_MAX {
-            return Err(expected());
-        }
-        let parsed = EnvFilter::try_new(filter).map_err(|_| expected())?;
+        let parsed = parse(filter)?;
         if !(self.apply)(parsed) {
             return Err("this process logs nowhere".to_owned());
         }
@@ -78,8 +72,65 @@ impl Logging {
     }
 }
 
+/// Reads a filter. A bare word is a level: taken for a target, as `RUST_LOG` does, one that is misspelt would silence all others.
+///
+/// # Errors
+/// What was expected.
+pub fn parse(filter: &str) -> Result<EnvFilter, String> {
+    let expected = || {
+        format!(
+            "{filter:?} is no filter: expected off, error, warn, info, debug or trace; with commas between, TARGET=LEVEL, too"
+        )
+    };
+    if filter.is_empty() || filter.len() > FILTER_BYTES_MAX {
+        return Err(expected());
+    }
+    if let Some(word) = filter.split(',').find(|directive| is_bare(directive) && !is_level(directive)) {
+        return Err(format!("{word:?} is no level; for a target of that name: {word}=trace. {}", expected()));
+    }
+    EnvFilter::try_new(filter).map_err(|_| expected())
+}
+
+fn is_bare(directive: &str) -> bool {
+    !directive.contains(['=', '[']) && !directive.contains("::")
+}
+
+fn is_level(word: &str) -> bool {
+    ["off", "error", "warn", "info", "debug", "trace"].iter().any(|level| word.eq_ignore_ascii_case(level))
+}
+
 impl fmt::Debug for Logging {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Logging").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_silences_nothing() {
+        let applied = Rc::new(Cell::new(0));
+        let count = applied.clone();
+        let logging = Logging::new("info", move |_| {
+            count.set(count.get() + 1);
+            true
+        });
+        for wrong in ["inof", "info,hyper", "3", "0", "", ",", "info,", "hyper=louder", "debug hyper"] {
+            let why = logging.set(wrong).expect_err(wrong);
+            assert!(why.contains("info, debug or trace"), "{why}");
+        }
+        assert_eq!((applied.get(), logging.filter().as_str()), (0, "info"));
+        let right = ["debug", "WARN", "off", "info,hyper=trace", "outrigger_proxy::source", "h2=off"];
+        let spans = ["[request{host=a}]=debug,info", "hyper[span]"];
+        for right in right.into_iter().chain(spans) {
+            logging.set(right).expect(right);
+            assert_eq!(logging.filter(), right);
+        }
+        assert_eq!(applied.get(), 8);
     }
 }

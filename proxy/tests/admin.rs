@@ -223,7 +223,8 @@ async fn readiness_says_why_not() {
 async fn what_is_logged_changes_at_run_time() {
     with(Surface::Admin, async |address, _| {
         assert_eq!(ask(address, "GET", "/logging").await, (200, "info\n".to_owned()));
-        for (level, status) in [("debug", 200), ("warn,hyper=trace", 200), ("", 400), ("cart%3Dlouder", 400)]
+        for (level, status) in
+            [("debug", 200), ("warn,hyper=trace", 200), ("", 400), ("cart%3Dlouder", 400), ("inof", 400)]
         {
             let path = format!("/logging?level={level}");
             assert_eq!(ask(address, "POST", &path).await.0, status, "{level}");

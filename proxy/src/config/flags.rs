@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use outrigger_snapshot::keys::PublicKey;
 use outrigger_snapshot::name::ServiceName;
-use tracing_subscriber::EnvFilter;
 
 use super::forward::{Forward, InboundPort};
 use super::identity::{CaUrl, TypedToken, WorkloadSocket};
@@ -18,6 +17,7 @@ use super::target::{App, ReportUrl};
 use super::transparent::UnknownDestinations;
 use super::{access_log, check, duration};
 use crate::access_log::Format;
+use crate::logging;
 
 /// Shortest `--poll`.
 pub const POLL_MIN: Duration = Duration::from_millis(20);
@@ -283,7 +283,7 @@ pub(super) enum MetricsBy {
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    logging::parse(text)?;
     Ok(text.to_owned())
 }
 
