@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode};
+use reqwest::redirect::Policy;
 use tokio::runtime::{Builder, Runtime};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -24,6 +25,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const WAIT_FIRST: Duration = Duration::from_millis(200);
 /// No longer than this.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Of where a collector sends, so much is told.
+const LOCATION_CHARS_MAX: usize = 256;
 const PROTOBUF: &str = "application/x-protobuf";
 
 /// A collector, as one signal comes to it.
@@ -55,6 +58,14 @@ pub enum Untold {
     /// It cannot be reached over HTTP, or breaks off.
     #[error("it cannot be reached, or breaks off")]
     Broken(#[from] reqwest::Error),
+    /// It wants someone else to be told.
+    #[error("it answers with status {status} and sends to {to}; redirects are not followed: tell that one")]
+    Redirected {
+        /// What it answers.
+        status: StatusCode,
+        /// Where it sends, without what may be secret.
+        to: String,
+    },
     /// It answers with a status that is no success.
     #[error("it answers with status {0}")]
     Status(StatusCode),
@@ -117,7 +128,7 @@ impl Collector {
                 {
                     read += chunk.len();
                 }
-                if answer.status().is_success() { Ok(()) } else { Err(Untold::Status(answer.status())) }
+                said_by(&answer)
             }
         }
     }
@@ -138,9 +149,31 @@ impl Untold {
                     | Code::DataLoss
             ),
             Self::Status(status) => matches!(status.as_u16(), 429 | 502 | 503 | 504),
-            Self::Late(_) => false,
+            Self::Late(_) | Self::Redirected { .. } => false,
         }
     }
+}
+
+fn said_by(answer: &reqwest::Response) -> Result<(), Untold> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let to = answer.headers().get(LOCATION).filter(|_| status.is_redirection());
+    match to.and_then(|to| answer.url().join(to.to_str().ok()?).ok()) {
+        Some(to) => Err(Untold::Redirected { status, to: tellable(to) }),
+        None => Err(Untold::Status(status)),
+    }
+}
+
+/// Scheme, host and path: user, password, query and fragment may be secrets.
+fn tellable(mut url: reqwest::Url) -> String {
+    // Fails where there is no host, and then neither is there a user.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.as_str().chars().take(LOCATION_CHARS_MAX).collect()
 }
 
 fn channel(to: &Otlp) -> Result<Channel, OtlpError> {
@@ -162,7 +195,8 @@ fn channel(to: &Otlp) -> Result<Channel, OtlpError> {
 
 fn client(to: &Otlp) -> Result<reqwest::Client, OtlpError> {
     // Where the collector is, the operator says; what an application is told of proxies is not for this one.
-    let mut client = reqwest::Client::builder().no_proxy();
+    // A redirect would take what is told, and the headers that let it in, to who was not named; or turn it into a GET that any page answers.
+    let mut client = reqwest::Client::builder().no_proxy().redirect(Policy::none());
     if let Some(path) = to.ca_file.as_deref().filter(|_| is_secure(to)) {
         let roots = reqwest::Certificate::from_pem_bundle(&read(path, "CERTIFICATE")?)?;
         client = client.tls_certs_only(roots);

@@ -47,6 +47,25 @@ async fn who_cannot_take_it_just_then_is_told_again() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_a_refusal_that_says_where_to() {
+    // Someone who is sent there would get an answer: that of the first is not the last.
+    let statuses: [(&'static [&'static str], &str); 3] = [
+        (&["301 Moved\r\nlocation: /login?token=hush"], "/login"),
+        (
+            &["307 Moved\r\nlocation: https://user:hush@other.test/v1/traces#hush"],
+            "https://other.test/v1/traces",
+        ),
+        (&["302 Found"], "302 Found"),
+    ];
+    for (statuses, to) in statuses {
+        let (refused, asked) = told(statuses).await;
+        let why = refused.unwrap_err();
+        assert!(why.contains(to) && !why.contains("hush") && !why.contains("reached"), "{why}");
+        assert_eq!(asked, 1);
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_waited_for_longer_than_the_settings_say() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for protocol in [OtlpProtocol::Http, OtlpProtocol::Grpc] {
