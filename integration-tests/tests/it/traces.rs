@@ -387,3 +387,30 @@ async fn labels_stand_on_spans_and_lines_and_end_neither() {
     let said = outrigger_integration_tests::mesh::said(&explained);
     assert!(said.contains("labels team, shop.tenant"), "{said}");
 }
+
+/// A collector that does not know the path.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_refuses_is_told_of_once() {
+    let (mesh, app, collector) = (Mesh::new(), App::start("cart").await, Collector::start().await);
+    mesh.publish(&all(&[service("shop", &[]), service("cart", &[app.addr])]));
+    let nowhere = format!("{}/v1/nowhere", collector.url());
+    let variables = [
+        SOON,
+        ALL,
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &nowhere),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1"),
+    ];
+    let shop = Proxy::start(&mesh, Sidecar::beside("shop").told(&variables)).await;
+    shop.ready().await;
+    for _ in 0..20 {
+        client::fetch(shop.outbound, "cart", "/").await.unwrap();
+    }
+    eventually(DEADLINE, "all are lost", async || {
+        let metrics = Metrics::of(shop.metrics).await?;
+        (metrics.sum(&["outrigger_traces_dropped_total", "export"]) == 20).then_some(())
+    })
+    .await;
+    shop.process.says("does not take traces").await;
+    assert_eq!(shop.process.log().matches("404").count(), 1, "{}", shop.process.log());
+}

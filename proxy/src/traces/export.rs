@@ -49,7 +49,8 @@ impl Export {
             };
             let _ = starting.send(Ok(()));
             let (envelope, spans) = (teller.envelope(&own.to), Spans::new(teller.gateway));
-            let exporting = Exporting { settings: own, handing: of_thread, collector, envelope, spans };
+            let exporting =
+                Exporting { settings: own, handing: of_thread, collector, envelope, spans, refused: false };
             runtime.block_on(exporting.run(taken, ends));
         };
         let thread = std::thread::Builder::new().name("traces".to_owned()).spawn(life)?;
@@ -76,6 +77,8 @@ struct Exporting {
     collector: Collector,
     envelope: Envelope,
     spans: Spans,
+    /// The collector did not take the last ones.
+    refused: bool,
 }
 
 impl Exporting {
@@ -126,9 +129,18 @@ impl Exporting {
             // Counted as lost until it is not: the end of the process may cut it short.
             let unsaid = Unsaid { handing: &self.handing, count };
             match self.collector.tell(self.envelope.around(&spans)).await {
-                Ok(()) => unsaid.exported(),
+                Ok(()) => {
+                    unsaid.exported();
+                    if std::mem::take(&mut self.refused) {
+                        tracing::info!("the collector takes traces again");
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(requests = count, "the collector of traces did not take them: {error}")
+                    if !std::mem::replace(&mut self.refused, true) {
+                        tracing::warn!(
+                            "the collector does not take traces; they are dropped until it does: {error}"
+                        );
+                    }
                 }
             }
         }
