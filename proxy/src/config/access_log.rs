@@ -92,8 +92,12 @@ fn otlp(flags: &Flags, variables: Variables<'_>) -> Result<Option<OtlpLog>, Conf
 pub(super) fn percentage(text: &str) -> Result<u32, String> {
     let percent =
         text.trim_end_matches('%').parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent));
-    let share = percent.map(|percent| (percent * 100.0).round() as u32);
-    share.ok_or_else(|| "expected a percentage from 0 to 100, such as 0.5".to_owned())
+    let share = percent.map(|percent| percent * 100.0);
+    // What is finer would be rounded to something else than was asked for, perhaps to nothing at all.
+    let share = share.filter(|share| (share - share.round()).abs() < 1e-6).map(|share| share.round() as u32);
+    share.ok_or_else(|| {
+        "expected a percentage from 0 to 100, to the hundredth, such as 0.5 or 0.01".to_owned()
+    })
 }
 
 /// Parses `--access-log`.

@@ -73,3 +73,17 @@ fn it_can_be_turned_off_and_what_is_wrong_is_named() {
     }
     assert!(read(&FLAGS, &[]).unwrap_err().contains("there is none"));
 }
+
+#[test]
+fn a_share_is_what_was_asked_for_or_refused() {
+    let share = |percent: &str| {
+        let log = read(&["--access-log", "stdout", "--access-log-sampling", percent], &[])?;
+        Ok::<_, String>(log.expect("it is asked for").choice.share)
+    };
+    for (percent, expected) in [("0", 0), ("0.01", 1), ("0.07%", 7), ("33.33", 3_333), ("100%", 10_000)] {
+        assert_eq!(share(percent), Ok(expected), "{percent}");
+    }
+    for wrong in ["0.001", "1.005", "100.01", "-1", "NaN", "all", ""] {
+        assert!(share(wrong).is_err(), "{wrong}");
+    }
+}
