@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -224,24 +225,53 @@ impl Http2 {
 pub struct FrameApp {
     /// Where it listens.
     pub addr: SocketAddr,
+    came: Arc<Came>,
     serve: tokio::task::JoinHandle<()>,
+}
+
+/// What has come to it.
+#[derive(Debug, Default)]
+struct Came {
+    requests: AtomicU32,
+    resets: AtomicU32,
 }
 
 impl FrameApp {
     /// Starts one on a free port. `answer` is given the number of the request, from 0, and its stream.
     pub async fn start(answer: impl Fn(u32, u32) -> Vec<Frame> + Send + Sync + 'static) -> Self {
+        Self::start_slow(Duration::ZERO, answer).await
+    }
+
+    /// The same, with each frame of an answer but the first sent so long after the one before.
+    pub async fn start_slow(
+        pause: Duration,
+        answer: impl Fn(u32, u32) -> Vec<Frame> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let addr = listener.local_addr().expect("a bound socket has an address");
-        let (answer, number) = (Arc::new(answer), Arc::new(AtomicU32::new(0)));
+        let (answer, came) = (Arc::new(answer), Arc::<Came>::default());
+        let counted = Arc::clone(&came);
         let serve = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (answer, number) = (Arc::clone(&answer), Arc::clone(&number));
+                let _ = stream.set_nodelay(true);
+                let (answer, came) = (Arc::clone(&answer), Arc::clone(&counted));
                 tokio::spawn(async move {
-                    converse(stream, |stream| answer(number.fetch_add(1, Ordering::Relaxed), stream)).await
+                    let answer = |stream| answer(came.requests.fetch_add(1, Ordering::Relaxed), stream);
+                    converse(stream, pause, &came, answer).await
                 });
             }
         });
-        Self { addr, serve }
+        Self { addr, came, serve }
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> u32 {
+        self.came.requests.load(Ordering::Relaxed)
+    }
+
+    /// Streams that whoever asked has reset so far.
+    pub fn resets(&self) -> u32 {
+        self.came.resets.load(Ordering::Relaxed)
     }
 }
 
@@ -252,15 +282,32 @@ impl Drop for FrameApp {
 }
 
 /// Until the connection ends.
-async fn converse(mut stream: TcpStream, answer: impl Fn(u32) -> Vec<Frame>) -> Option<()> {
+async fn converse(
+    mut stream: TcpStream,
+    pause: Duration,
+    came: &Came,
+    answer: impl Fn(u32) -> Vec<Frame>,
+) -> Option<()> {
     let mut preface = [0; PREFACE.len()];
     stream.read_exact(&mut preface).await.ok()?;
     stream.write_all(&Frame::new(SETTINGS, 0, 0, b"").bytes()).await.ok()?;
     loop {
         let frame = read(&mut stream).await?;
-        if frame.kind == HEADERS {
-            let bytes: Vec<u8> = answer(frame.stream).iter().flat_map(Frame::bytes).collect();
+        came.resets.fetch_add(u32::from(frame.kind == RST_STREAM), Ordering::Relaxed);
+        if frame.kind != HEADERS {
+            continue;
+        }
+        let frames = answer(frame.stream);
+        if pause.is_zero() {
+            let bytes: Vec<u8> = frames.iter().flat_map(Frame::bytes).collect();
             stream.write_all(&bytes).await.ok()?;
+            continue;
+        }
+        for (number, frame) in frames.iter().enumerate() {
+            if number > 0 {
+                tokio::time::sleep(pause).await;
+            }
+            stream.write_all(&frame.bytes()).await.ok()?;
         }
     }
 }

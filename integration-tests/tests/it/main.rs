@@ -1,5 +1,6 @@
 //! End-to-end tests over real processes, and the rules of the house.
 
+mod abandoned;
 mod access;
 mod access_log;
 mod alerts;
