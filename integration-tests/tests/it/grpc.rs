@@ -134,6 +134,41 @@ async fn a_status_in_trailers_is_tried_again_until_the_first_message() {
     }
 }
 
+/// The same where head and trailers come one after the other: for up to 100 ms the head is held back, and then it is passed on with whatever comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_comes_after_its_head_is_tried_again_if_it_comes_soon() {
+    for (pause, again) in [(Duration::from_millis(10), true), (Duration::from_secs(1), false)] {
+        let app = FrameApp::start_slow(pause, |number, stream| {
+            let head = [(":status", "200"), ("content-type", "application/grpc")];
+            let status = if number % 2 == 0 { "14" } else { "0" };
+            vec![
+                Frame::headers(stream, 0, &head),
+                Frame::headers(stream, END_STREAM, &[("grpc-status", status)]),
+            ]
+        })
+        .await;
+        let policy = "retry: {idempotent: true, budget: {percent: 100}}";
+        let (_mesh, shop) = mesh(&[app.addr], policy).await;
+        let (mut mended, mut passed_on) = (0, 0);
+        for _ in 0..6 {
+            let before = app.requests();
+            let answers = calls(shop.outbound, 1).await;
+            match (status(&answers[0]), app.requests() - before) {
+                ("0", 2) => mended += 1,
+                ("14", 1) => passed_on += 1,
+                // After one that was passed on.
+                ("0", 1) => {}
+                other => unreachable!("{other:?}"),
+            }
+        }
+        // A busy machine may hold up what should come soon.
+        let as_said = if again { mended > passed_on } else { mended == 0 && passed_on > 0 };
+        assert!(as_said, "{pause:?}: {mended} were mended, {passed_on} passed on");
+        let retries = count(&shop, &["outrigger_retries_total", "reason=\"grpc_status\""]).await;
+        assert_eq!(retries > 0, again, "{pause:?}");
+    }
+}
+
 /// The other side has not looked at it, so that it may be sent again whatever it does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_shed_is_made_again_elsewhere_and_counts_as_load() {
