@@ -10,7 +10,7 @@ use http::{Method, StatusCode, Version};
 use outrigger_integration_tests::client::Connection;
 use outrigger_integration_tests::mesh::Sidecar;
 use outrigger_integration_tests::{App, Mesh, Metrics, Process, Proxy, client, eventually, port};
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{all, service};
 use crate::retries::count;
@@ -44,22 +44,27 @@ fn redis_server(mesh: &Mesh, port: u16) -> Process {
 
 impl Rig {
     async fn start() -> Self {
+        Self::of(SIDECARS, "").await
+    }
+
+    /// The same with so many sidecars, and with what a limit counts by.
+    async fn of(sidecars: u64, keys: &str) -> Self {
         let (mesh, app, port) = (Mesh::new(), App::start("cart").await, port::free().port());
         let policy = format!(
             "apiVersion: outrigger.dev/v1alpha1\nkind: InboundPolicy\nmetadata: {{name: cart}}\nspec:\n  \
              targetRefs: [{{kind: Service, name: cart}}]\n  rateLimits:\n  \
-             - {{name: all, requests: {LIMIT}, period: {}s, burst: {AHEAD}, global: true}}",
+             - {{name: all, requests: {LIMIT}, period: {}s, burst: {AHEAD}, global: true{keys}}}",
             PERIOD.as_secs()
         );
         mesh.publish(&all(&[service("cart", &[app.addr]), policy]));
         let redis = redis_server(&mesh, port);
         let store = format!("redis://:{PASSWORD}@127.0.0.1:{port}/2");
-        let mut sidecars = Vec::new();
-        for number in 0..SIDECARS {
+        let mut running = Vec::new();
+        for number in 0..sidecars {
             let sidecar = Sidecar::beside("cart").node(&format!("cart-{number}")).inbound_to(app.addr);
-            sidecars.push(Proxy::start(&mesh, sidecar.with(&["--rate-limit-store", &store])).await);
+            running.push(Proxy::start(&mesh, sidecar.with(&["--rate-limit-store", &store])).await);
         }
-        let rig = Self { mesh, redis, port, sidecars, _app: app };
+        let rig = Self { mesh, redis, port, sidecars: running, _app: app };
         for sidecar in &rig.sidecars {
             sidecar.ready().await;
         }
@@ -169,6 +174,52 @@ async fn four_sidecars_admit_in_each_window_what_the_formula_says() {
     let windows = took.as_secs_f64() / PERIOD.as_secs_f64() + 2.0;
     let most = windows * (LIMIT + (SIDECARS - 1) * AHEAD) as f64;
     assert!(admitted > LIMIT && (admitted as f64) < most, "{admitted} after its return");
+}
+
+/// How many of so many requests of `user` are admitted, each sent so long after the one before, or once that is answered.
+async fn asks(inbound: SocketAddr, user: &str, requests: u64, pause: Duration) -> u64 {
+    let mut connection = Connection::open(inbound, Version::HTTP_11).await.unwrap();
+    let (mut admitted, mut ticks) = (0, interval(pause));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for _ in 0..requests {
+        ticks.tick().await;
+        let mut request = client::request(Method::GET, "cart", "/", "");
+        request.headers_mut().insert("x-user", user.parse().unwrap());
+        admitted += u64::from(connection.send(request).await.unwrap().status == StatusCode::OK);
+    }
+    admitted
+}
+
+/// It is one of sixteen sidecars as far as it knows; of a user that it has told the store nothing of, the whole limit is its own all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_nobody_has_counted_yet_has_the_whole_limit_while_the_store_is_away() {
+    const AT_ONCE: Duration = Duration::from_nanos(1);
+    let mut rig = Rig::of(1, ", keys: [{header: x-user}]").await;
+    let inbound = rig.sidecars[0].inbound.unwrap();
+    assert_eq!(asks(inbound, "known", 1, AT_ONCE).await, 1);
+    for state in ["halted", "dead"] {
+        match state {
+            "halted" => rig.redis.freeze(),
+            _ => rig.redis.kill(),
+        }
+        rig.counts_together(false).await;
+        for user in 0..8 {
+            let admitted = asks(inbound, &format!("{state}-{user}"), AHEAD, AT_ONCE).await;
+            assert_eq!(admitted, AHEAD, "{state}: a burst of user {user}");
+        }
+        let pace = PERIOD / u32::try_from(LIMIT).unwrap() * 5 / 4;
+        assert_eq!(
+            asks(inbound, &format!("{state}-steady"), LIMIT, pace).await,
+            LIMIT,
+            "{state}: within the limit"
+        );
+
+        let begun = Instant::now();
+        let admitted = asks(inbound, &format!("{state}-greedy"), 5 * LIMIT, AT_ONCE).await;
+        let refilled = LIMIT as f64 * begun.elapsed().as_secs_f64() / PERIOD.as_secs_f64();
+        let most = AHEAD as f64 + refilled + 1.0;
+        assert!((admitted as f64) <= most, "{state}: {admitted} of {most:.0} that the limit allows");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
