@@ -30,7 +30,8 @@ pub struct Network {
 #[derive(Debug)]
 pub struct Namespace {
     name: Name,
-    _switch: Arc<Name>,
+    switch: Arc<Name>,
+    port: String,
     /// Its addresses.
     pub v4: Ipv4Addr,
     /// The same of the other family.
@@ -82,7 +83,7 @@ impl Network {
         ip(&["-n", &name.0, "address", "add", &format!("{v4}/24"), "dev", "eth0"]);
         ip(&["-n", &name.0, "address", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"]);
         let inside = Some(inside(&name));
-        Namespace { name, _switch: self.switch.clone(), v4, v6, inside }
+        Namespace { name, switch: self.switch.clone(), port, v4, v6, inside }
     }
 }
 
@@ -101,6 +102,14 @@ impl Namespace {
     /// Does `work` inside, beside what goes on here.
     pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.inside.as_ref().expect("there until it is dropped").spawn(work)
+    }
+
+    /// Pulls its plug: nothing comes out of it any more, nothing comes in, and nobody is told.
+    ///
+    /// # Panics
+    /// Where that cannot be done.
+    pub fn vanish(&self) {
+        ip(&["-n", &self.switch.0, "link", "set", &self.port, "down"]);
     }
 
     /// A program inside.

@@ -32,7 +32,12 @@ pub struct RawApp {
 impl RawApp {
     /// Starts one on a free port.
     pub async fn start(answer: &[u8], end: End) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        Self::start_at(super::ANY, answer, end).await
+    }
+
+    /// Starts one on this very address.
+    pub async fn start_at(addr: SocketAddr, answer: &[u8], end: End) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("the application's address is free");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let heads = Arc::new(Mutex::new(Vec::new()));
         let (answer, seen) = (answer.to_vec(), Arc::clone(&heads));

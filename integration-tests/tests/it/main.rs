@@ -13,6 +13,7 @@ mod collect;
 mod config;
 mod dashboard;
 mod deadlines;
+mod detection;
 mod documented;
 mod drain;
 mod enrol;

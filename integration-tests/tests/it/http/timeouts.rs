@@ -52,8 +52,14 @@ fn call(path: &str) -> Request<Body> {
 
 /// A socket whose queue is full: the kernel answers no further SYN.
 pub(crate) async fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+    deaf_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+}
+
+/// The same at this very address.
+pub(crate) async fn deaf_at(addr: SocketAddr) -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket can be had");
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("there is a free port");
+    socket.set_reuseaddr(true).expect("a socket has options");
+    socket.bind(addr).expect("the address is free");
     let listener = socket.listen(1).expect("a bound socket can listen");
     let addr = listener.local_addr().expect("a bound socket has an address");
     let mut queued = Vec::new();
