@@ -16,6 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const CALLERS: usize = 5;
 /// Long enough for everything that is looked at meanwhile, and less than the 10 s after which a request counts no more.
 const WORK: Duration = Duration::from_secs(4);
+/// Well before those 10 s.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// A workload's sidecar, and callers whose requests are under way.
 async fn beside(protocol: &str, app: std::net::SocketAddr) -> (Mesh, Proxy, JoinSet<()>) {
@@ -41,8 +43,12 @@ async fn counts(cart: &Proxy) -> (u64, u64) {
 }
 
 async fn until(cart: &Proxy, expected: (u64, u64)) {
+    until_in(DEADLINE, cart, expected).await;
+}
+
+async fn until_in(deadline: Duration, cart: &Proxy, expected: (u64, u64)) {
     let what = format!("{expected:?} are under way");
-    eventually(DEADLINE, &what, async || (counts(cart).await == expected).then_some(())).await;
+    eventually(deadline, &what, async || (counts(cart).await == expected).then_some(())).await;
 }
 
 /// Over HTTP/1.1 nothing tells a workload that nobody waits: it works on, and has no room for others before it is done.
@@ -68,6 +74,6 @@ async fn a_workload_that_is_told_is_free_at_once() {
     until(&cart, (all, all)).await;
     assert_eq!(app.resets(), 0);
     callers.shutdown().await;
-    eventually(DEADLINE, "it is told", async || (app.resets() as usize == CALLERS).then_some(())).await;
-    until(&cart, (0, 0)).await;
+    eventually(AT_ONCE, "it is told", async || (app.resets() as usize == CALLERS).then_some(())).await;
+    until_in(AT_ONCE, &cart, (0, 0)).await;
 }
