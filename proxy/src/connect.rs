@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use outrigger_certs::mesh::Spoken;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::clock;
@@ -47,6 +48,13 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Sent and not yet taken by the socket, per HTTP/2 stream.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A connection that nothing comes over is asked for after this whether its peer is still there,
+const ASKED_AFTER: Duration = Duration::from_secs(10);
+/// again after this,
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// and is closed when so many have not been answered: a machine that vanished without a word is known after 16 s.
+const ASKED_MAX: u32 = 3;
 
 /// Opens a connection in its place under the limit.
 pub(crate) async fn open(
@@ -124,6 +132,7 @@ pub async fn reach(
     };
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
+    ask_for_peer(&stream).map_err(failed)?;
     milestones.tcp_ns.set(clock::now_ns());
     let secured = match (&key.tls, mesh) {
         (Tls::Server(upstream), _) => tls::secure_server(stream, upstream, spoken).await,
@@ -135,6 +144,12 @@ pub async fn reach(
         failure.tell(Direction::Outbound, address.ip());
         ProxyError::Tls { failure }
     })
+}
+
+/// Has the kernel ask, over a connection that rests, whether its peer is still there (RFC 9293 §3.8.4).
+fn ask_for_peer(stream: &TcpStream) -> io::Result<()> {
+    let times = TcpKeepalive::new().with_time(ASKED_AFTER).with_interval(ASKED_AGAIN_AFTER);
+    SockRef::from(stream).set_tcp_keepalive(&times.with_retries(ASKED_MAX))
 }
 
 async fn open_http1(

@@ -267,3 +267,29 @@ async fn an_endpoint_whose_machine_vanishes_is_known_by_answers_that_do_not_come
         assert_eq!(well.requests() - before, REQUESTS, "{protocol}");
     }
 }
+
+/// Nobody has asked for anything, and nobody will find the connection dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_rests_is_closed_when_its_peers_machine_vanishes() {
+    let (network, mesh) = (Network::new(), Mesh::new());
+    let [shop, one] = [(); 2].map(|()| network.namespace());
+    let _victim = one.run(App::start_at("one", SocketAddr::from(([0; 4], 8080)))).await;
+    mesh.publish(&all(&[
+        service("shop", &[]),
+        service("cart", &[SocketAddr::from((one.v4, 8080))]),
+        backend_policy("cart", "timeouts: {idle: 10m}"),
+    ]));
+    let _process = sidecar(&mesh, &shop).await;
+    let open = async || {
+        let metrics = shop.run(Metrics::of(here(15020))).await.ok()?;
+        Some(metrics.sum(&["outrigger_upstream_connections "]))
+    };
+    let called = async || {
+        let answer = shop.run(client::fetch(here(15001), "cart", "/")).await.ok()?;
+        (answer.status == 200).then_some(())
+    };
+    eventually(DEADLINE, "a call is answered", called).await;
+    assert_eq!(open().await, Some(1));
+    one.vanish();
+    eventually(DEADLINE, "its connection is closed", async || (open().await == Some(0)).then_some(())).await;
+}
