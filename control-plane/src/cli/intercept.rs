@@ -7,7 +7,7 @@ mod rules;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use self::lists::{LIST_MAX, Network, Ports, User};
+use self::lists::{LIST_MAX, List, Network, Ports, User, all};
 use self::rules::{Inbound, Interception, Outbound};
 use super::output::{self, Exit, Failed, Format};
 
@@ -54,24 +54,24 @@ pub(super) struct Install {
     no_inbound: bool,
 
     /// Leave connections to these ports of others alone: numbers, or ranges such as 9000-9100
-    #[arg(long, value_name = "PORTS", env = "OUTRIGGER_EXCLUDE_OUTBOUND_PORTS", value_delimiter = ',')]
-    exclude_outbound_ports: Vec<Ports>,
+    #[arg(long, value_name = "PORTS", env = "OUTRIGGER_EXCLUDE_OUTBOUND_PORTS")]
+    exclude_outbound_ports: Vec<List<Ports>>,
 
     /// Leave connections to these addresses alone, such as 169.254.169.254 or 10.9.0.0/16
-    #[arg(long, value_name = "NETWORKS", env = "OUTRIGGER_EXCLUDE_OUTBOUND_NETWORKS", value_delimiter = ',')]
-    exclude_outbound_networks: Vec<Network>,
+    #[arg(long, value_name = "NETWORKS", env = "OUTRIGGER_EXCLUDE_OUTBOUND_NETWORKS")]
+    exclude_outbound_networks: Vec<List<Network>>,
 
     /// Of the connections that are opened here, intercept only those to these addresses
-    #[arg(long, value_name = "NETWORKS", env = "OUTRIGGER_ONLY_OUTBOUND_NETWORKS", value_delimiter = ',')]
-    only_outbound_networks: Vec<Network>,
+    #[arg(long, value_name = "NETWORKS", env = "OUTRIGGER_ONLY_OUTBOUND_NETWORKS")]
+    only_outbound_networks: Vec<List<Network>>,
 
     /// Leave connections alone that these users open
-    #[arg(long, value_name = "USERS", env = "OUTRIGGER_EXCLUDE_USERS", value_delimiter = ',')]
-    exclude_users: Vec<User>,
+    #[arg(long, value_name = "USERS", env = "OUTRIGGER_EXCLUDE_USERS")]
+    exclude_users: Vec<List<User>>,
 
     /// Leave connections from elsewhere to these ports alone
-    #[arg(long, value_name = "PORTS", env = "OUTRIGGER_EXCLUDE_INBOUND_PORTS", value_delimiter = ',')]
-    exclude_inbound_ports: Vec<Ports>,
+    #[arg(long, value_name = "PORTS", env = "OUTRIGGER_EXCLUDE_INBOUND_PORTS")]
+    exclude_inbound_ports: Vec<List<Ports>>,
 
     /// Print what would be loaded, for nft -f
     #[arg(long, env = "OUTRIGGER_DRY_RUN")]
@@ -129,32 +129,37 @@ impl Install {
         if self.outbound_port == self.inbound_port {
             return Err(Failed::usage("--outbound-port and --inbound-port can't be the same"));
         }
-        let lengths = [
-            ("--exclude-outbound-ports", self.exclude_outbound_ports.len()),
-            ("--exclude-outbound-networks", self.exclude_outbound_networks.len()),
-            ("--only-outbound-networks", self.only_outbound_networks.len()),
-            ("--exclude-users", self.exclude_users.len()),
-            ("--exclude-inbound-ports", self.exclude_inbound_ports.len()),
-        ];
-        if let Some((flag, length)) = lengths.into_iter().find(|(_, length)| *length > LIST_MAX) {
-            return Err(Failed::usage(format!("{flag} names {length}, at most {LIST_MAX} are allowed")));
-        }
+        let excluded_ports = named("--exclude-outbound-ports", self.exclude_outbound_ports)?;
+        let excluded = named("--exclude-outbound-networks", self.exclude_outbound_networks)?;
+        let only = named("--only-outbound-networks", self.only_outbound_networks)?;
+        let excluded_users = named("--exclude-users", self.exclude_users)?;
+        let excluded_inbound_ports = named("--exclude-inbound-ports", self.exclude_inbound_ports)?;
         Ok(Interception {
             proxy: self.proxy_user,
             outbound: (!self.no_outbound).then_some(Outbound {
                 port: self.outbound_port,
-                excluded_ports: self.exclude_outbound_ports,
-                excluded: self.exclude_outbound_networks,
-                only: self.only_outbound_networks,
-                excluded_users: self.exclude_users,
+                excluded_ports,
+                excluded,
+                only,
+                excluded_users,
             }),
             inbound: (!self.no_inbound).then_some(Inbound {
                 port: self.inbound_port,
                 outbound_port: self.outbound_port,
-                excluded_ports: self.exclude_inbound_ports,
+                excluded_ports: excluded_inbound_ports,
             }),
         })
     }
+}
+
+/// What a flag names, as often as it is given.
+fn named<T>(flag: &str, lists: Vec<List<T>>) -> Result<Vec<T>, Failed> {
+    let named = all(lists);
+    if named.len() > LIST_MAX {
+        let length = named.len();
+        return Err(Failed::usage(format!("{flag} names {length}, at most {LIST_MAX} are allowed")));
+    }
+    Ok(named)
 }
 
 async fn remove() -> Result<Exit, Failed> {

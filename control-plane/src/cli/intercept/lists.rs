@@ -10,6 +10,26 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// Longest list of a flag.
 pub(super) const LIST_MAX: usize = 64;
 
+/// Several, with commas between them. Blanks around them are nothing, and neither is an empty text, as a manifest has that sets a variable to
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct List<T>(Vec<T>);
+
+impl<T: FromStr<Err = String>> FromStr for List<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = text.split(',').map(str::trim).filter(|element| !element.is_empty());
+        let read = |element: &str| element.parse().map_err(|error| format!("{element:?}: {error}"));
+        named.map(read).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The elements of all lists.
+pub(super) fn all<T>(lists: Vec<List<T>>) -> Vec<T> {
+    lists.into_iter().flat_map(|List(elements)| elements).collect()
+}
+
 /// A port, or all from one to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ports {
@@ -92,8 +112,11 @@ impl FromStr for User {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(id) = text.parse() {
-            return Ok(Self(id));
+        match text.parse() {
+            // To the kernel that is nobody.
+            Ok(u32::MAX) => return Err("no user has this number".to_owned()),
+            Ok(id) => return Ok(Self(id)),
+            Err(_) => {}
         }
         match nix::unistd::User::from_name(text) {
             Ok(Some(user)) => Ok(Self(user.uid.as_raw())),
@@ -130,6 +153,15 @@ mod tests {
     }
 
     #[test]
+    fn lists_take_blanks_and_nothing() {
+        let read = |text: &str| text.parse::<List<Ports>>().map(|list| all(vec![list]));
+        assert_eq!(read("22, 80-81 ,"), Ok(vec![22.into(), Ports { first: 80, last: 81 }]));
+        assert_eq!((read(""), read(" ")), (Ok(Vec::new()), Ok(Vec::new())));
+        assert!(read("22,http").unwrap_err().starts_with("\"http\": expected a port"));
+        assert!(read("22 80").is_err());
+    }
+
+    #[test]
     fn networks_are_read_and_set_apart() {
         let networks = "10.1.2.3/8,10.9.0.0/16,192.0.2.7,fd00::1/8,::1";
         let networks: Vec<Network> = networks.split(',').map(|network| network.parse().unwrap()).collect();
@@ -147,7 +179,7 @@ mod tests {
     fn users_are_numbers_once_they_are_read() {
         assert_eq!("1337".parse(), Ok(User(1337)));
         assert_eq!("root".parse(), Ok(User(0)));
-        for wrong in ["", "-1", "4294967296", "no such user", "root; flush ruleset"] {
+        for wrong in ["", "-1", "4294967295", "4294967296", "no such user", "root; flush ruleset"] {
             assert!(wrong.parse::<User>().is_err(), "{wrong:?}");
         }
     }
