@@ -213,20 +213,19 @@ fn protection() {
 fn counting() {
     let labels = RequestLabels { direction: Direction::Outbound, rule: "r".into(), cluster: "c".into() };
     let (stats, worker) = (RequestStats::new(labels, 1), WorkerStats::default());
-    let shard = stats.shard(0);
     let finished = |status: u16, duration_ns: u64, trace: Option<u128>| {
         let kind = Kind::new(Verb::of(&Method::GET), Some(status), Ending::default());
         Finished { status: Some(status), kind, duration_ns, now_ns: duration_ns, trace }
     };
     for status in [404, 503] {
-        worker.finish(Direction::Outbound, shard, &finished(status, 1, None));
+        worker.finish(&stats, 0, &finished(status, 1, None));
     }
     cost("request counted, its duration in both histograms", |_, random| {
-        worker.finish(Direction::Outbound, shard, &finished(200, 200_000 + (random >> 43), None));
+        worker.finish(&stats, 0, &finished(200, 200_000 + (random >> 43), None));
     });
     cost("the same of a traced one", |_, random| {
         let traced = finished(200, 200_000 + (random >> 43), Some(random.into()));
-        worker.finish(Direction::Outbound, shard, &traced);
+        worker.finish(&stats, 0, &traced);
     });
 }
 

@@ -225,14 +225,6 @@ impl Drop for Record {
         {
             let told = self.story.told();
             self.worker.lineages.forget(told.lineage);
-            let unrouted = &self.worker.stats.unrouted[told.direction as usize];
-            let shard = match &told.resolution {
-                Some(resolution) => resolution.stats().shard(self.worker.index),
-                None => {
-                    unrouted.in_flight.add(1);
-                    unrouted
-                }
-            };
             let finished = Finished {
                 status: self.status,
                 kind: Kind::new(self.verb, self.status, self.ending),
@@ -240,7 +232,11 @@ impl Drop for Record {
                 now_ns,
                 trace: told.trace.filter(Trace::is_told).map(|trace| trace.id.0),
             };
-            self.worker.stats.finish(told.direction, shard, &finished);
+            let stats = &self.worker.stats;
+            match &told.resolution {
+                Some(resolution) => stats.finish(resolution.stats(), self.worker.index, &finished),
+                None => stats.finish_unrouted(told.direction, &finished),
+            }
             self.worker.tells(&told, self.status, now_ns);
         }
         self.worker.stories.end(&self.story);

@@ -15,5 +15,6 @@ pub mod overload;
 pub mod process;
 pub mod rate_limit;
 pub mod requests;
+pub mod seldom;
 mod tries;
 pub mod turn;

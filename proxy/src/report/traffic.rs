@@ -228,7 +228,7 @@ mod tests {
         let kind = Kind::new(Verb::default(), status, ending);
         let finished = Finished { status, kind, duration_ns, now_ns: 0, trace: None };
         shard.in_flight.add(1);
-        assert!(shard.finish(&finished, &Arc::default()));
+        assert!(shard.finish(&finished, &Arc::default(), |_| false));
     }
 
     fn labels(rule: &str, cluster: &str) -> RequestLabels {

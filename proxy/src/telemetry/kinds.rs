@@ -14,7 +14,7 @@ use super::metrics::Counter;
 pub const KINDS_MAX: usize = 32;
 /// Series of durations that one process keeps, those of each worker counted.
 pub const SERIES_MAX: u32 = 10_000;
-/// A series that saw nothing for so long is not written any more, and another may take its place.
+/// A series that no worker saw anything of for so long is not written any more, and another may take its place.
 pub const IDLE_NS: u64 = 600_000_000_000;
 
 /// How many series there are.
@@ -76,9 +76,15 @@ impl Series {
         }
     }
 
-    fn is_idle(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.last_ns.value()) >= IDLE_NS
+    /// When the last of them ended.
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns.value()
     }
+}
+
+/// Whether what was last seen then has been idle for long.
+pub fn is_idle(last_ns: u64, now_ns: u64) -> bool {
+    now_ns.saturating_sub(last_ns) >= IDLE_NS
 }
 
 impl Kinds {
@@ -87,8 +93,9 @@ impl Kinds {
         Self { keys: Default::default(), series: Default::default(), room }
     }
 
-    /// Counts a request; false if there is no room for its kind. Only the owning worker may call it.
-    pub fn count(&self, finished: &Finished) -> bool {
+    /// Counts a request; false if there is no room for its kind: neither free, nor of a kind that, as `is_idle` says, nobody sees any more.
+    /// Only the owning worker may call it.
+    pub fn count(&self, finished: &Finished, is_idle: impl Fn(Kind) -> bool) -> bool {
         let bits = finished.kind.bits();
         let known = self.keys.iter().position(|key| [bits, 0].contains(&key.load(Relaxed)));
         match known {
@@ -96,19 +103,20 @@ impl Kinds {
                 self.series[index].get_or_init(Box::default).count(finished);
                 true
             }
-            _ => self.admit(finished),
+            _ => self.admit(finished, is_idle),
         }
     }
 
     /// Makes room for a kind that is new, where nothing is or nothing has come for long.
     #[cold]
-    fn admit(&self, finished: &Finished) -> bool {
+    fn admit(&self, finished: &Finished, is_idle: impl Fn(Kind) -> bool) -> bool {
         let free = self.keys.iter().position(|key| key.load(Relaxed) == 0);
         let free = free.filter(|_| self.room.as_ref().is_none_or(|room| room.take()));
-        let idle = |series: &OnceLock<Box<Series>>| {
-            series.get().is_some_and(|series| series.is_idle(finished.now_ns))
+        let idle = || {
+            let kind = |key: &AtomicU32| Kind::from_bits(key.load(Relaxed));
+            self.keys.iter().position(|key| kind(key).is_some_and(&is_idle))
         };
-        let Some(index) = free.or_else(|| self.series.iter().position(idle)) else { return false };
+        let Some(index) = free.or_else(idle) else { return false };
         let series = self.series[index].get_or_init(Box::default);
         // A reader that has met the key before must not take what is counted from now on for its own.
         self.keys[index].store(0, Relaxed);
@@ -120,9 +128,15 @@ impl Kinds {
         true
     }
 
+    /// Whether nothing of this kind was seen for long.
+    pub fn is_idle(&self, kind: Kind, now_ns: u64) -> bool {
+        let at = self.keys.iter().position(|key| key.load(Acquire) == kind.bits());
+        at.and_then(|index| self.series[index].get()).is_none_or(|series| is_idle(series.last_ns(), now_ns))
+    }
+
     /// Adds up the durations of all kinds, idle or not.
     pub fn sum_into(&self, all: &mut Counted) {
-        self.each(0, |_, series, whole| {
+        self.each(|_, series, whole| {
             let mut counted = Counted::default();
             counted.add(&series.durations);
             if whole() {
@@ -131,17 +145,15 @@ impl Kinds {
         });
     }
 
-    /// Hands each kind that is not idle to `read`, which must not keep what it finds if this is false afterwards.
-    pub fn each(&self, now_ns: u64, mut read: impl FnMut(Kind, &Series, &dyn Fn() -> bool)) {
+    /// Hands each kind, idle or not, to `read`, which must not keep what it finds if this is false afterwards.
+    pub fn each(&self, mut read: impl FnMut(Kind, &Series, &dyn Fn() -> bool)) {
         for (key, series) in self.keys.iter().zip(&self.series) {
             let bits = key.load(Acquire);
             let unchanged = || {
                 fence(Acquire);
                 key.load(Relaxed) == bits
             };
-            if let (Some(kind), Some(series)) = (Kind::from_bits(bits), series.get())
-                && !series.is_idle(now_ns)
-            {
+            if let (Some(kind), Some(series)) = (Kind::from_bits(bits), series.get()) {
                 read(kind, series, &unchanged);
             }
         }
@@ -166,13 +178,22 @@ mod tests {
 
     fn finished(status: u16, now_ns: u64) -> Finished {
         let kind = Kind::new(Verb::default(), Some(status), Ending::default());
-        Finished { status: Some(status), kind, duration_ns: u64::from(status), now_ns, trace: None }
+        let duration_ns = u64::from(status);
+        Finished { status: Some(status), kind, duration_ns, now_ns, trace: None }
+    }
+
+    /// Counts it where nobody else counts.
+    fn count(kinds: &Kinds, finished: &Finished) -> bool {
+        kinds.count(finished, |kind| kinds.is_idle(kind, finished.now_ns))
     }
 
     /// Kinds and how many requests of each.
     fn read(kinds: &Kinds, now_ns: u64) -> Vec<(Kind, u64)> {
         let mut found = Vec::new();
-        kinds.each(now_ns, |kind, series, whole| {
+        kinds.each(|kind, series, whole| {
+            if is_idle(series.last_ns(), now_ns) {
+                return;
+            }
             let mut counted = Counted::default();
             counted.add(&series.durations);
             assert!(whole());
@@ -186,17 +207,17 @@ mod tests {
         let room = Arc::new(Room::default());
         let kinds = Kinds::new(Some(room.clone()));
         for status in 100..100 + KINDS_MAX as u16 {
-            assert!(kinds.count(&finished(status, 0)), "{status}");
+            assert!(count(&kinds, &finished(status, 0)), "{status}");
         }
-        assert!(!kinds.count(&finished(500, SECOND)), "one too many");
-        assert!(kinds.count(&finished(100, 5 * SECOND)), "it is known");
-        assert!(!kinds.count(&finished(500, IDLE_NS - 1)));
+        assert!(!count(&kinds, &finished(500, SECOND)), "one too many");
+        assert!(count(&kinds, &finished(100, 5 * SECOND)), "it is known");
+        assert!(!count(&kinds, &finished(500, IDLE_NS - 1)));
         // The first of those that have been idle, which is the second.
-        assert!(kinds.count(&finished(500, IDLE_NS)));
+        assert!(count(&kinds, &finished(500, IDLE_NS)));
         let found = read(&kinds, IDLE_NS);
         assert_eq!(found, [(finished(100, 0).kind, 2), (finished(500, 0).kind, 1)], "the others are idle");
         assert_eq!(room.taken(), KINDS_MAX as u32);
-        assert!(kinds.count(&finished(101, IDLE_NS)), "it begins anew");
+        assert!(count(&kinds, &finished(101, IDLE_NS)), "it begins anew");
         assert_eq!(read(&kinds, IDLE_NS).last(), Some(&(finished(101, 0).kind, 1)));
         drop(kinds);
         assert_eq!(room.taken(), 0);
@@ -209,7 +230,7 @@ mod tests {
         while room.taken() < SERIES_MAX {
             let kinds = Kinds::new(Some(room.clone()));
             for status in 100..100 + KINDS_MAX as u16 {
-                assert_eq!(kinds.count(&finished(status, 0)), room.taken() <= SERIES_MAX);
+                assert_eq!(count(&kinds, &finished(status, 0)), room.taken() <= SERIES_MAX);
                 if room.taken() == SERIES_MAX {
                     break;
                 }
@@ -217,9 +238,9 @@ mod tests {
             many.push(kinds);
         }
         let late = Kinds::new(Some(room.clone()));
-        assert!(!late.count(&finished(200, 0)));
+        assert!(!count(&late, &finished(200, 0)));
         many.pop();
-        assert!(late.count(&finished(200, 0)), "a rule that is gone leaves its room");
-        assert!(Kinds::new(None).count(&finished(200, 0)));
+        assert!(count(&late, &finished(200, 0)), "a rule that is gone leaves its room");
+        assert!(count(&Kinds::new(None), &finished(200, 0)));
     }
 }

@@ -9,16 +9,16 @@ use outrigger_certs::problem::Problem;
 
 use super::connections::ConnectionShard;
 use super::fading::Fading;
+use super::kind::Kind;
 use super::kinds::{Finished, Kinds, Room};
+use super::seldom::Seldom;
 use super::turn::Turns;
 use crate::cluster::balance::PICK_REASONS;
 use crate::connect::TlsFailure;
-use crate::deadline::{STAGES, Stage};
-use crate::error::LIMITS;
+use crate::deadline::Stage;
 use crate::failure::log::FailureLog;
 use crate::local_reply::ROWS;
 use crate::retry::quantile::Quantile;
-use crate::retry::{OBSTACLES, REASONS};
 use crate::tap::Taps;
 
 /// Upper bounds of the duration histogram, in nanoseconds; the last bucket has none.
@@ -146,27 +146,6 @@ pub struct RequestShard {
     seldom: OnceLock<Box<Seldom>>,
 }
 
-/// What few requests meet: there is room for it once the first does, for with 10,000 clusters most never do.
-#[derive(Debug, Default)]
-pub struct Seldom {
-    /// Tries beyond the first, by [`Reason`](crate::retry::Reason).
-    pub retries: [Counter; REASONS.len()],
-    /// Failures that were not tried again, by [`Obstacle`](crate::retry::Obstacle).
-    pub retry_obstacles: [Counter; OBSTACLES.len()],
-    /// Requests that a try beyond the first was answered for.
-    pub retry_answers: Counter,
-    /// Refused, by [`Limit`](crate::error::Limit) of the cluster.
-    pub limited: [Counter; LIMITS.len()],
-    /// Tries sent beside the first.
-    pub hedges: Counter,
-    /// Those that were answered first.
-    pub hedge_wins: Counter,
-    /// Requests whose time was over, by [`Stage`].
-    pub overdue: [Counter; STAGES.len()],
-    /// Calls of gRPC that failed, though their HTTP status says nothing of that.
-    pub failed_calls: Counter,
-}
-
 impl RequestStats {
     /// All zero.
     pub fn new(labels: RequestLabels, workers: usize) -> Self {
@@ -183,18 +162,24 @@ impl RequestStats {
     pub fn shards(&self) -> &[RequestShard] {
         &self.shards
     }
+
+    /// Whether no worker has seen a request of this kind for long.
+    fn is_idle(&self, kind: Kind, now_ns: u64) -> bool {
+        self.shards.iter().filter_map(RequestShard::kinds).all(|kinds| kinds.is_idle(kind, now_ns))
+    }
 }
 
 impl RequestShard {
-    /// Counts a request that is over; whether there is room for its kind.
-    pub fn finish(&self, finished: &Finished, room: &Arc<Room>) -> bool {
+    /// Counts a request that is over; whether there is room for its kind, which is neither free nor, as `is_idle` says, another's that nobody
+    /// sees any more.
+    pub fn finish(&self, finished: &Finished, room: &Arc<Room>, is_idle: impl Fn(Kind) -> bool) -> bool {
         self.in_flight.subtract(1);
         let class = usize::from(finished.status.unwrap_or(0) / 100).min(5);
         self.classes[class].add(1);
         if finished.kind.is_failed_call() {
             self.seldom().failed_calls.add(1);
         }
-        self.kinds.get_or_init(|| Box::new(Kinds::new(Some(room.clone())))).count(finished)
+        self.kinds.get_or_init(|| Box::new(Kinds::new(Some(room.clone())))).count(finished, is_idle)
     }
 
     /// Durations by kind, if there was a request.
@@ -301,13 +286,28 @@ impl WorkerStats {
         Self { room, ..Self::default() }
     }
 
-    /// Counts a request that is over, of the rule and cluster whose shard that is.
-    pub fn finish(&self, direction: Direction, shard: &RequestShard, finished: &Finished) {
-        if !shard.finish(finished, &self.room) {
-            self.beyond.requests.add(1);
-            self.beyond.kinds[direction as usize]
-                .count(&Finished { kind: finished.kind.beyond(), ..*finished });
+    /// Counts a request of a rule and cluster that is over, for this `worker`.
+    pub fn finish(&self, stats: &RequestStats, worker: usize, finished: &Finished) {
+        let is_idle = |kind| stats.is_idle(kind, finished.now_ns);
+        if !stats.shard(worker).finish(finished, &self.room, is_idle) {
+            self.has_no_room(stats.labels.direction, finished);
         }
+    }
+
+    /// Counts one that met no rule. What others count of these is out of sight, so that no kind gives its place away.
+    pub fn finish_unrouted(&self, direction: Direction, finished: &Finished) {
+        let unrouted = &self.unrouted[direction as usize];
+        // It is counted as one under way only now that it is over.
+        unrouted.in_flight.add(1);
+        if !unrouted.finish(finished, &self.room, |_| false) {
+            self.has_no_room(direction, finished);
+        }
+    }
+
+    fn has_no_room(&self, direction: Direction, finished: &Finished) {
+        self.beyond.requests.add(1);
+        let beyond = Finished { kind: finished.kind.beyond(), ..*finished };
+        self.beyond.kinds[direction as usize].count(&beyond, |_| false);
     }
 
     /// Open downstream connections.

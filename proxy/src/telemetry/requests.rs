@@ -8,7 +8,7 @@ use super::duration::{Counted, SCHEMA, ZERO_THRESHOLD};
 use super::exemplar;
 use super::exposition::{Distribution, Exemplar, Exposition, Native};
 use super::kind::{Kind, OVERFLOW};
-use super::kinds::Kinds;
+use super::kinds::{Kinds, is_idle};
 use super::metrics::{DURATION_BOUNDS_NS, Direction, RequestLabels, RequestShard, RequestStats, WorkerStats};
 use super::tries::write_tries;
 
@@ -93,6 +93,8 @@ fn write_series(labels: &RequestLabels, shards: &[&RequestShard], at: Instants, 
 struct Found {
     counted: Counted,
     exemplars: Vec<exemplar::Exemplar>,
+    /// When any worker last saw one.
+    last_ns: u64,
 }
 
 fn write_durations<'a>(
@@ -103,13 +105,15 @@ fn write_durations<'a>(
 ) {
     let mut found = BTreeMap::<Kind, Found>::new();
     for kinds in shards {
-        kinds.each(at.now_ns, |kind, series, whole| {
+        kinds.each(|kind, series, whole| {
             let mut counted = Counted::default();
             counted.add(&series.durations);
+            let last_ns = series.last_ns();
             let exemplars: Vec<_> = series.exemplars.all().collect();
             if whole() {
                 let found = found.entry(kind).or_default();
                 found.counted.merge(&counted);
+                found.last_ns = found.last_ns.max(last_ns);
                 found.exemplars.extend(exemplars);
             }
         });
@@ -124,7 +128,8 @@ fn write_durations<'a>(
             "Of requests of the workload, from the request head to the last byte of the response.",
         ),
     };
-    for (kind, found) in found {
+    // What only some workers have seen lately is whole all the same: a counter that is shown does not go back.
+    for (kind, found) in found.into_iter().filter(|(_, found)| !is_idle(found.last_ns, at.now_ns)) {
         let values = distribution(&found, at);
         kind.labels(labels.direction, |more| {
             let mut all = [

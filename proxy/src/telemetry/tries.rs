@@ -2,7 +2,8 @@
 //! happened is left out.
 
 use super::exposition::Exposition;
-use super::metrics::{ATTEMPT_BOUNDS, Counter, OVERHEAD_BOUNDS_NS, RequestShard, Seldom};
+use super::metrics::{ATTEMPT_BOUNDS, Counter, OVERHEAD_BOUNDS_NS, RequestShard};
+use super::seldom::Seldom;
 use crate::cluster::balance::PICK_REASONS;
 use crate::deadline::STAGES;
 use crate::error::LIMITS;

@@ -18,9 +18,8 @@ fn finished(status: u16, duration_ns: u64, now_ns: u64) -> Finished {
 }
 
 fn finish(workers: &[Arc<WorkerStats>], worker: usize, stats: &RequestStats, finished: &Finished) {
-    let shard = stats.shard(worker);
-    shard.in_flight.add(1);
-    workers[worker].finish(stats.labels.direction, shard, finished);
+    stats.shard(worker).in_flight.add(1);
+    workers[worker].finish(stats, worker, finished);
 }
 
 fn workers() -> Vec<Arc<WorkerStats>> {
@@ -74,10 +73,9 @@ fn series_that_saw_nothing_for_ten_minutes_are_left_out_and_go_on_where_they_wer
     assert!(!has(later, "http_response_status_code=\"404\""), "no request was like that");
     assert!(has(later, "code_class=\"4xx\"} 1"), "but there are others of its rule");
     assert!(!has(3 * IDLE_NS, ""), "nothing at all");
-    let shard = stats.shard(1);
-    shard.in_flight.add(1);
+    stats.shard(1).in_flight.add(1);
     assert!(has(4 * IDLE_NS, "http_client_active_requests"), "one has come");
-    workers[1].finish(Direction::Outbound, shard, &finished(200, 1, 4 * IDLE_NS));
+    workers[1].finish(&stats, 1, &finished(200, 1, 4 * IDLE_NS));
     assert!(has(4 * IDLE_NS, "code_class=\"2xx\"} 3"), "it has not begun anew");
 }
 
@@ -121,4 +119,44 @@ fn a_traced_request_is_an_exemplar_of_its_bucket() {
     assert!(text.contains("le=\"1.0\"}") && text.ends_with("# EOF\n"), "{text}");
     assert!(text.contains("# TYPE outrigger_requests counter\noutrigger_requests_total{"));
     assert!(!page(&all, &workers, 5 * SECOND, Format::Text).contains("trace_id"));
+}
+
+/// How many requests that were answered with 200 the histogram has, if it is shown.
+fn counted(stats: &Arc<RequestStats>, workers: &[Arc<WorkerStats>], now_ns: u64) -> Option<u64> {
+    let text = page(std::slice::from_ref(stats), workers, now_ns, Format::Text);
+    let mut lines = text.lines().filter(|line| {
+        line.starts_with("http_client_request_duration_seconds_count{rule=\"shop/r\"")
+            && line.contains("http_response_status_code=\"200\"")
+    });
+    lines.next().map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+}
+
+#[test]
+fn no_counter_goes_back_while_one_worker_of_several_sees_nothing() {
+    let (workers, stats) = (workers(), stats(Direction::Outbound));
+    (0..3).for_each(|_| finish(&workers, 0, &stats, &finished(200, 1, SECOND)));
+    finish(&workers, 1, &stats, &finished(200, 1, IDLE_NS));
+    assert_eq!(counted(&stats, &workers, IDLE_NS), Some(4));
+    assert_eq!(counted(&stats, &workers, SECOND + IDLE_NS), Some(4), "the first has seen nothing for long");
+    finish(&workers, 0, &stats, &finished(200, 1, 2 * IDLE_NS));
+    assert_eq!(counted(&stats, &workers, 2 * IDLE_NS), Some(5));
+    assert_eq!(counted(&stats, &workers, 4 * IDLE_NS), None, "neither has");
+    finish(&workers, 1, &stats, &finished(200, 1, 4 * IDLE_NS));
+    assert_eq!(counted(&stats, &workers, 4 * IDLE_NS), Some(6), "it goes on where it was");
+}
+
+#[test]
+fn a_kind_gives_its_place_away_only_where_no_worker_sees_it() {
+    let (workers, stats) = (workers(), stats(Direction::Outbound));
+    for status in 200..200 + KINDS_MAX as u16 {
+        finish(&workers, 0, &stats, &finished(status, 1, SECOND));
+    }
+    finish(&workers, 1, &stats, &finished(200, 1, IDLE_NS));
+    // To the first worker all are idle; to the second, one is not.
+    let later = SECOND + IDLE_NS;
+    finish(&workers, 0, &stats, &finished(500, 1, later));
+    assert_eq!(counted(&stats, &workers, later), Some(2));
+    let text = page(std::slice::from_ref(&stats), &workers, later, Format::Text);
+    assert!(text.contains("http_response_status_code=\"500\",error_type=\"500\"} 1\n"), "{text}");
+    assert!(text.contains("outrigger_duration_series_overflow_total 0\n"), "another gave its place");
 }
