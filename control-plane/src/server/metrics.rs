@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every metric, declared once: field, name, kind, help.
+/// Every metric, declared once: field, name, how many of what is kept make one of what is shown (1, if that is not said), kind, help.
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $field:ident: $name:literal, $kind:literal, $help:literal;)*) => {
+    ($($(#[$doc:meta])* $field:ident: $name:literal $(/ $per:literal)?, $kind:literal, $help:literal;)*) => {
         /// Counters and gauges of one control plane.
         #[derive(Debug, Default)]
         pub struct Metrics {
@@ -18,7 +18,7 @@ macro_rules! metrics {
                 let mut text = String::new();
                 $(
                     let name = concat!("outrigger_control_plane_", $name);
-                    let value = self.$field.read();
+                    let value = self.$field.read() $(as f64 / $per)?;
                     writeln!(text, "# HELP {name} {}\n# TYPE {name} {}\n{name} {value}", $help, $kind)
                         .expect("a String can always be written to");
                 )*
@@ -57,10 +57,10 @@ metrics! {
     release: "release", "gauge", "Number of the newest release.";
     /// Epoch.
     epoch: "epoch", "gauge", "Epoch of the mesh, milliseconds since 1970.";
-    /// When the heartbeat was last written.
-    heartbeat: "heartbeat_timestamp_milliseconds", "gauge", "When this replica last wrote the heartbeat.";
+    /// When the heartbeat was last written, in milliseconds since 1970.
+    heartbeat: "heartbeat_timestamp_seconds" / 1e3, "gauge", "When this replica last wrote the heartbeat, since 1970.";
     /// How long the last turn took.
-    turn_microseconds: "turn_duration_microseconds", "gauge", "Duration of the last turn of the publishing loop.";
+    turn_microseconds: "turn_duration_seconds" / 1e6, "gauge", "Duration of the last turn of the publishing loop.";
     /// Whether it is ready.
     ready: "ready", "gauge", "1 if the last turn of the loop succeeded.";
     /// Proxies that reported in the last minute.

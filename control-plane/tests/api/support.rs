@@ -136,6 +136,11 @@ impl ControlPlane {
 
     /// One of its metrics.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
+        self.measure(name).await as u64
+    }
+
+    /// The same, where it is no whole number.
+    pub(crate) async fn measure(&self, name: &str) -> f64 {
         let text = text(&format!("http://{}/metrics", self.metrics)).await;
         let name = format!("outrigger_control_plane_{name} ");
         let value = text

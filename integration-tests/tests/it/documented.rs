@@ -129,7 +129,7 @@ async fn the_metrics_of_a_running_mesh_are_the_rows_of_the_document() {
     if tokio::time::timeout(DEADLINE / 2, complete).await.is_err() {
         assert_eq!(found, expected);
     }
-    for metrics in [edge.metrics, shop.metrics] {
+    for metrics in [edge.metrics, shop.metrics, control_metrics] {
         let page = client::page(metrics, "/metrics").await.expect("it serves metrics").text();
         linted(&page);
     }
