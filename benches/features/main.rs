@@ -215,7 +215,7 @@ fn counting() {
     let (stats, worker) = (RequestStats::new(labels, 1), WorkerStats::default());
     let finished = |status: u16, duration_ns: u64, trace: Option<u128>| {
         let kind = Kind::new(Verb::of(&Method::GET), Some(status), Ending::default());
-        Finished { status: Some(status), kind, duration_ns, now_ns: duration_ns, trace }
+        Finished { status: Some(status), kind, failed: None, duration_ns, now_ns: duration_ns, trace }
     };
     for status in [404, 503] {
         worker.finish(&stats, 0, &finished(status, 1, None));

@@ -67,6 +67,12 @@ impl Told {
     pub fn is_failure(&self, status: Option<u16>) -> bool {
         self.ending.is_some() || status.is_some_and(|status| status >= 500)
     }
+
+    /// The number of what it failed for among [`REASONS`], if it did.
+    pub fn failed_for(&self, status: Option<u16>) -> Option<usize> {
+        let reason = || self.ending.as_ref().map_or(UPSTREAM_STATUS.reason, |ending| ending.reason);
+        self.is_failure(status).then(|| number_of(reason()))
+    }
 }
 
 impl Failure {
@@ -108,13 +114,18 @@ impl Failure {
 
     /// The number of its reason among [`REASONS`].
     fn index(&self) -> usize {
-        look_up(self.reason).map_or(REASONS - 1, |(index, ..)| index)
+        number_of(self.reason)
     }
 
     /// What stood against its last try, if anything did.
     fn culprit(&self) -> Option<(&Attempted, &Culprit)> {
         self.tries.iter().rev().find_map(|attempted| Some((attempted, attempted.culprit.as_deref()?)))
     }
+}
+
+/// The number of a reason among [`REASONS`].
+fn number_of(reason: &str) -> usize {
+    look_up(reason).map_or(REASONS - 1, |(number, ..)| number)
 }
 
 #[cfg(test)]

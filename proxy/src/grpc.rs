@@ -41,11 +41,6 @@ pub fn outcome_of(value: &HeaderValue) -> Option<Outcome> {
     code(value).map(judge)
 }
 
-/// Whether a call that came to this status failed by no fault of its caller.
-pub fn is_failure(code: u16) -> bool {
-    judge(code) == Outcome::Failure
-}
-
 /// What a call has come to, in words: the status, and so many bytes of what is said about it.
 pub fn said(fields: &HeaderMap, bytes_max: usize) -> String {
     let code = status(fields).map_or_else(|| "none".to_owned(), |status| status.to_string());

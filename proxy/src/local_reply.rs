@@ -13,7 +13,7 @@ use crate::error::{Limit, Malformed, ProxyError, Timeout};
 use self::rows::Cause;
 pub use self::rows::{
     Fault, GrpcStatus, MISHAPS, Mishap, REASONS, RESPONSE_BROKEN, RESPONSE_OVERDUE, RESPONSE_STALLED, ROWS,
-    Row, UPSTREAM_GRPC_STATUS, UPSTREAM_STATUS, look_up,
+    Row, UPSTREAM_GRPC_STATUS, UPSTREAM_STATUS, is_held_against, look_up, reasons,
 };
 
 pub mod rows;

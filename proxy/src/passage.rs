@@ -228,6 +228,7 @@ impl Drop for Record {
             let finished = Finished {
                 status: self.status,
                 kind: Kind::new(self.verb, self.status, self.ending),
+                failed: told.failed_for(self.status),
                 duration_ns: now_ns.saturating_sub(told.started_ns),
                 now_ns,
                 trace: told.trace.filter(Trace::is_told).map(|trace| trace.id.0),
@@ -297,8 +298,9 @@ impl Passage {
     }
 
     /// The response broke off, and what for.
-    pub fn fail(self, mishap: Mishap) {
-        if let Some(record) = &self.record {
+    pub fn fail(mut self, mishap: Mishap) {
+        if let Some(record) = &mut self.record {
+            record.ending.broke_off(mishap);
             record.story.mishap(mishap, clock::now_ns());
         }
         self.attempt.answered(Outcome::Failure, clock::now_ns());

@@ -31,6 +31,8 @@ use tokio::task::LocalSet;
 
 #[path = "inbound/armed.rs"]
 mod armed;
+#[path = "inbound/told.rs"]
+mod told;
 
 /// A proxy beside `cart` without sockets. Nobody listens at the workload's port: what is let through gets a 503.
 struct Rig {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use outrigger_integration_tests::app::raw::{End, RawApp};
 use outrigger_integration_tests::mesh::{Sidecar, said};
-use outrigger_integration_tests::{App, Mesh, Proxy, client, eventually, port};
+use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually, port};
 use serde_json::Value;
 
 use crate::config::{all, backend_policy, backends, route, service};
@@ -183,6 +183,15 @@ async fn each_fault_has_one_story_that_names_the_culprit() {
     assert_eq!(of_route.len(), 3, "those that met a rule of it");
     let of_reason = why(&site.mesh, site.shop.admin, &["--reason", "no_host"]);
     assert_eq!((of_reason.len(), &of_reason[0]["host"]), (1, &Value::from("nobody")));
+    let metrics = Metrics::of(site.shop.admin).await.expect("it serves metrics");
+    let failures = "outrigger_request_failures_total{";
+    for Scene { reason, fault, .. } in SCENES {
+        let (reason, fault) = (format!("reason=\"{reason}\""), format!("fault=\"{fault}\""));
+        assert!(metrics.sum(&[failures, &reason, &fault]) > 0, "{reason}: {}", metrics.text());
+    }
+    assert_eq!(metrics.sum(&[failures]), SCENES.len() as u64, "{}", metrics.text());
+    let broken = ["http_client_request_duration_seconds_count", "error_type=\"response_broken\""];
+    assert_eq!(metrics.sum(&broken), 1, "{}", metrics.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

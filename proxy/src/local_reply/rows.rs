@@ -43,6 +43,11 @@ impl Fault {
             Self::Upstream => "upstream",
         }
     }
+
+    /// As labels spell it.
+    pub fn as_label(self) -> &'static str {
+        if self == Self::Proxy { "proxy" } else { self.as_str() }
+    }
 }
 
 /// What one cause means to the client.
@@ -227,6 +232,19 @@ rows! {
 
 /// Rows and mishaps.
 pub const REASONS: usize = ROWS.len() + MISHAPS.len();
+
+/// Each reason and whose fault it is, in the order of their numbers.
+pub fn reasons() -> impl Iterator<Item = (&'static str, Fault)> {
+    let mishaps = MISHAPS.iter().map(|mishap| (mishap.reason, mishap.fault));
+    ROWS.iter().map(|row| (row.reason, row.fault)).chain(mishaps)
+}
+
+/// Whether the reason of this number is held against where the request went. What the caller got wrong is not, and neither is what meets no
+/// route; who left without an answer may have waited too long.
+pub fn is_held_against(number: usize) -> bool {
+    let held = |row: &Row| row.fault != Fault::Client && row.status >= 500 || row.reason == "client_gone";
+    ROWS.get(number).is_none_or(held)
+}
 
 /// The number of a reason among [`REASONS`], whose fault it is, and what it means; `None`: there is no such reason.
 pub fn look_up(reason: &str) -> Option<(usize, Fault, &'static str)> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock;
+use crate::local_reply::is_held_against;
 use crate::registry::Registry;
 use crate::telemetry::connections::ConnectionStats;
 use crate::telemetry::duration::Counted;
@@ -46,7 +47,7 @@ pub struct ClusterTraffic {
     pub direction: &'static str,
     /// Requests that ended.
     pub requests: u64,
-    /// Of those: ended with a status of 500 or more, or as a call of gRPC that failed by no fault of its caller, or without any.
+    /// Of those: failed by no fault of their caller, whatever their status; or ended without any.
     pub failures: u64,
     /// Those requests by duration.
     pub durations: Vec<u64>,
@@ -187,9 +188,9 @@ impl Totals {
 fn of_requests(stats: &Arc<RequestStats>) -> Totals {
     let (mut totals, mut durations) = (Totals::default(), Counted::default());
     for shard in stats.shards() {
-        let [aborted, .., failed] = &shard.classes;
-        let calls = shard.seldom_met().map_or(0, |seldom| seldom.failed_calls.value());
-        totals.failures += aborted.value() + failed.value() + calls;
+        let failures = shard.seldom_met().into_iter().flat_map(|seldom| seldom.failures.0.iter().enumerate());
+        let held = failures.filter(|(number, _)| is_held_against(*number));
+        totals.failures += held.map(|(_, count)| count.value()).sum::<u64>();
         totals.requests += shard.classes.iter().map(|class| class.value()).sum::<u64>();
         shard.kinds().into_iter().for_each(|kinds| kinds.sum_into(&mut durations));
     }
@@ -213,6 +214,7 @@ fn is_zero(count: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local_reply::look_up;
     use crate::telemetry::kind::{Ending, Kind, Verb};
     use crate::telemetry::kinds::Finished;
     use crate::telemetry::metrics::RequestShard;
@@ -221,12 +223,18 @@ mod tests {
 
     /// A request that is over.
     fn finish(shard: &RequestShard, status: Option<u16>, duration_ns: u64) {
-        finish_as(shard, status, Ending::default(), duration_ns);
+        let reason = match status {
+            None => Some("client_gone"),
+            Some(500..) => Some("upstream_status"),
+            _ => None,
+        };
+        finish_as(shard, status, reason, duration_ns);
     }
 
-    fn finish_as(shard: &RequestShard, status: Option<u16>, ending: Ending, duration_ns: u64) {
-        let kind = Kind::new(Verb::default(), status, ending);
-        let finished = Finished { status, kind, duration_ns, now_ns: 0, trace: None };
+    fn finish_as(shard: &RequestShard, status: Option<u16>, reason: Option<&str>, duration_ns: u64) {
+        let kind = Kind::new(Verb::default(), status, Ending::default());
+        let failed = reason.map(|reason| look_up(reason).unwrap().0);
+        let finished = Finished { status, kind, failed, duration_ns, now_ns: 0, trace: None };
         shard.in_flight.add(1);
         assert!(shard.finish(&finished, &Arc::default(), |_| false));
     }
@@ -269,17 +277,21 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_failed_in_its_trailers_is_a_failure_and_counts_once() {
+    fn what_fails_by_the_fault_of_others_is_a_failure_whatever_its_status_and_counts_once() {
         let (mut traffic, registry) = traffic();
         let stats = registry.borrow_mut().requests(labels("one", "default/cart:80"));
-        // OK, NOT_FOUND, UNAVAILABLE, UNAVAILABLE and a status that says so itself.
-        for (status, code) in [(200, 0), (200, 5), (200, 14), (503, 14)] {
-            let mut ending = Ending::default();
-            ending.grpc(code);
-            finish_as(stats.shard(0), Some(status), ending, 1);
+        for (status, reason) in [
+            (200, None),
+            (200, Some("upstream_grpc_status")),
+            (200, Some("response_broken")),
+            (503, Some("no_endpoint")),
+            (429, Some("rate_limited")),
+            (404, Some("no_rule")),
+        ] {
+            finish_as(stats.shard(0), Some(status), reason, 1);
         }
         let told = traffic.lately(10 * SECOND_NS);
-        assert_eq!((told.clusters[0].requests, told.clusters[0].failures), (4, 2));
+        assert_eq!((told.clusters[0].requests, told.clusters[0].failures), (6, 3));
     }
 
     #[test]

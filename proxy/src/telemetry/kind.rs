@@ -4,8 +4,7 @@
 use http::Method;
 
 use super::metrics::Direction;
-use crate::grpc;
-use crate::local_reply::ROWS;
+use crate::local_reply::{Mishap, REASONS, look_up, reasons};
 
 /// What stands for all that there was no room to tell apart.
 pub const OVERFLOW: &str = "__overflow__";
@@ -43,16 +42,21 @@ impl Verb {
 /// What a request comes to beside its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ending {
-    /// One more than the index of the row of [`ROWS`]; 0: the answer was not the proxy's own.
+    /// One more than the number of the reason among [`REASONS`]; 0: the answer was the upstream's own, and whole.
     reason: u8,
     /// One more than the code of gRPC; 0: there was none.
     grpc: u8,
 }
 
 impl Ending {
-    /// The proxy answered in the workload's place, for the reason of that row of [`ROWS`].
+    /// The proxy answered in the workload's place, for the reason of that row of [`ROWS`](crate::local_reply::ROWS).
     pub fn refused(&mut self, row: usize) {
         self.reason = row as u8 + 1;
+    }
+
+    /// The answer came to nothing.
+    pub fn broke_off(&mut self, mishap: Mishap) {
+        self.reason = look_up(mishap.reason).map_or(0, |(number, ..)| number as u8 + 1);
     }
 
     /// The call came to this status.
@@ -62,7 +66,7 @@ impl Ending {
 }
 
 // Both fit, and so does their sum with one.
-const _: () = assert!(ROWS.len() < u8::MAX as usize && METHODS.len() <= 16);
+const _: () = assert!(REASONS < u8::MAX as usize && METHODS.len() <= 16);
 
 /// All of it in one number, which is never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,11 +103,6 @@ impl Kind {
         self.0
     }
 
-    /// Whether it was a call of gRPC that failed, though its HTTP status says nothing of that.
-    pub fn is_failed_call(self) -> bool {
-        (200..300).contains(&self.status()) && self.code().is_some_and(|code| grpc::is_failure(code.into()))
-    }
-
     fn code(self) -> Option<u8> {
         ((self.0 >> 8) as u8).checked_sub(1)
     }
@@ -122,9 +121,9 @@ impl Kind {
         };
         // An error is what the convention calls one: of a server its own, of a client any.
         let from = if direction == Direction::Inbound { 500 } else { 400 };
-        let reason = (self.0 as u8).checked_sub(1).and_then(|row| ROWS.get(usize::from(row)));
+        let reason = (self.0 as u8).checked_sub(1).and_then(|number| reasons().nth(usize::from(number)));
         let error = match reason {
-            Some(row) => row.reason,
+            Some((reason, _)) => reason,
             None if status == 0 => "aborted",
             None if status >= from => &spelled,
             None => "",
@@ -148,6 +147,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local_reply::{RESPONSE_BROKEN, ROWS};
 
     fn labels(kind: Kind, direction: Direction) -> String {
         let join = |labels: &[(&str, &str)]| {
@@ -162,6 +162,8 @@ mod tests {
         refused.refused(0);
         call.grpc(14);
         strange.grpc(999);
+        let mut broken = Ending::default();
+        broken.broke_off(RESPONSE_BROKEN);
         let odd = Method::from_bytes(b"BREW").unwrap();
         let reason = ROWS[0].reason;
         for (method, status, ending, expected) in [
@@ -169,6 +171,7 @@ mod tests {
             (odd, Some(404), Ending::default(), "method=_OTHER status=404 error=404".to_owned()),
             (Method::PUT, None, Ending::default(), "method=PUT error=aborted".to_owned()),
             (Method::GET, Some(503), refused, format!("method=GET status=503 error={reason}")),
+            (Method::GET, Some(200), broken, "method=GET status=200 error=response_broken".to_owned()),
             (Method::POST, Some(200), call, "method=POST status=200 grpc=14".to_owned()),
             (Method::POST, Some(200), strange, "method=POST status=200 grpc=_OTHER".to_owned()),
             (Method::GET, Some(u16::MAX), Ending::default(), "method=GET status=999 error=999".to_owned()),

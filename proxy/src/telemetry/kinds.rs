@@ -39,6 +39,8 @@ pub struct Finished {
     pub status: Option<u16>,
     /// What it is counted as.
     pub kind: Kind,
+    /// Why it failed, if it did: the number of the reason among [`REASONS`](crate::local_reply::REASONS).
+    pub failed: Option<usize>,
     /// From its head to the last byte of its response.
     pub duration_ns: u64,
     /// When that was, on [`crate::clock`].
@@ -179,7 +181,7 @@ mod tests {
     fn finished(status: u16, now_ns: u64) -> Finished {
         let kind = Kind::new(Verb::default(), Some(status), Ending::default());
         let duration_ns = u64::from(status);
-        Finished { status: Some(status), kind, duration_ns, now_ns, trace: None }
+        Finished { status: Some(status), kind, failed: None, duration_ns, now_ns, trace: None }
     }
 
     /// Counts it where nobody else counts.

@@ -50,6 +50,11 @@ pub const ATTEMPT_BOUNDS: [u32; 5] = [1, 2, 3, 5, 10];
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Zero.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Adds; only the owning worker may call it.
     pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
@@ -176,8 +181,8 @@ impl RequestShard {
         self.in_flight.subtract(1);
         let class = usize::from(finished.status.unwrap_or(0) / 100).min(5);
         self.classes[class].add(1);
-        if finished.kind.is_failed_call() {
-            self.seldom().failed_calls.add(1);
+        if let Some(failed) = finished.failed {
+            self.seldom().failures.0[failed].add(1);
         }
         self.kinds.get_or_init(|| Box::new(Kinds::new(Some(room.clone())))).count(finished, is_idle)
     }

@@ -3,6 +3,7 @@
 use super::metrics::Counter;
 use crate::deadline::STAGES;
 use crate::error::LIMITS;
+use crate::local_reply::REASONS as WHY_FAILED;
 use crate::retry::{OBSTACLES, REASONS};
 
 /// What few requests meet: there is room for it once the first does, for with 10,000 clusters most never do.
@@ -22,6 +23,16 @@ pub struct Seldom {
     pub hedge_wins: Counter,
     /// Requests whose time was over, by [`Stage`](crate::deadline::Stage).
     pub overdue: [Counter; STAGES.len()],
-    /// Calls of gRPC that failed, though their HTTP status says nothing of that.
-    pub failed_calls: Counter,
+    /// Requests that failed, by reason.
+    pub failures: Failures,
+}
+
+/// Requests that failed, by the number of the reason among [`REASONS`](crate::local_reply::REASONS).
+#[derive(Debug)]
+pub struct Failures(pub [Counter; WHY_FAILED]);
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self([const { Counter::new() }; WHY_FAILED])
+    }
 }

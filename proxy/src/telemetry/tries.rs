@@ -7,6 +7,7 @@ use super::seldom::Seldom;
 use crate::cluster::balance::PICK_REASONS;
 use crate::deadline::STAGES;
 use crate::error::LIMITS;
+use crate::local_reply::reasons;
 use crate::retry::{OBSTACLES, REASONS};
 
 /// Labels of a series of requests.
@@ -106,6 +107,17 @@ fn write_seldom(base: Base<'_>, shards: &[&Seldom], exposition: &mut Exposition)
             if count > 0 {
                 exposition.counter(family, help).sample(&[direction, rule, cluster, (label, word)], count);
             }
+        }
+    }
+    for (index, (reason, fault)) in reasons().enumerate() {
+        let count = sum(shards, |shard| &shard.failures.0[index]);
+        if count > 0 {
+            exposition
+                .counter(
+                    "outrigger_request_failures_total",
+                    "Requests that failed, whatever their status, by reason.",
+                )
+                .sample(&[direction, rule, cluster, ("reason", reason), ("fault", fault.as_label())], count);
         }
     }
     let hedges = sum(shards, |shard| &shard.hedges);

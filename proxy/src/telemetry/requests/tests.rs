@@ -4,6 +4,7 @@ use super::super::exposition::Format;
 use super::super::kind::{Ending, Verb};
 use super::super::kinds::{Finished, IDLE_NS, KINDS_MAX};
 use super::*;
+use crate::local_reply::look_up;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -14,7 +15,7 @@ fn stats(direction: Direction) -> Arc<RequestStats> {
 
 fn finished(status: u16, duration_ns: u64, now_ns: u64) -> Finished {
     let kind = Kind::new(Verb::of(&Method::GET), Some(status), Ending::default());
-    Finished { status: Some(status), kind, duration_ns, now_ns, trace: None }
+    Finished { status: Some(status), kind, failed: None, duration_ns, now_ns, trace: None }
 }
 
 fn finish(workers: &[Arc<WorkerStats>], worker: usize, stats: &RequestStats, finished: &Finished) {
@@ -159,4 +160,18 @@ fn a_kind_gives_its_place_away_only_where_no_worker_sees_it() {
     let text = page(std::slice::from_ref(&stats), &workers, later, Format::Text);
     assert!(text.contains("http_response_status_code=\"500\",error_type=\"500\"} 1\n"), "{text}");
     assert!(text.contains("outrigger_duration_series_overflow_total 0\n"), "another gave its place");
+}
+
+#[test]
+fn what_failed_is_counted_by_reason_whatever_its_status() {
+    let (workers, stats) = (workers(), stats(Direction::Outbound));
+    let failed = look_up("response_broken").map(|(number, ..)| number);
+    for worker in [0, 1] {
+        finish(&workers, worker, &stats, &Finished { failed, ..finished(200, 1, SECOND) });
+    }
+    finish(&workers, 0, &stats, &finished(200, 1, SECOND));
+    let text = page(&[stats], &workers, SECOND, Format::Text);
+    let line = "outrigger_request_failures_total{direction=\"outbound\",rule=\"shop/r\",cluster=\"shop/cart:80\",\
+                reason=\"response_broken\",fault=\"upstream\"} 2\n";
+    assert!(text.contains(line), "{text}");
 }
