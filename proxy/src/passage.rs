@@ -215,7 +215,11 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let cut = self.status.is_none() || self.streams && self.ended_ns == 0;
+        // Who leaves a stream that had begun well has had what was wanted: it has no other end.
+        let cut = match self.status {
+            None => true,
+            Some(status) => status >= 400 && self.streams && self.ended_ns == 0,
+        };
         let now_ns = if self.ended_ns == 0 { clock::now_ns() } else { self.ended_ns };
         self.activity.in_flight.set(self.activity.in_flight.get() - 1);
         self.activity.idle_since_ns.set(now_ns);

@@ -8,6 +8,8 @@ use outrigger_integration_tests::app::raw::{End, RawApp};
 use outrigger_integration_tests::mesh::{Sidecar, said};
 use outrigger_integration_tests::{App, Mesh, Metrics, Proxy, client, eventually, port};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::config::{all, backend_policy, backends, route, service};
 
@@ -90,6 +92,7 @@ async fn site() -> Site {
         ("cut", &b""[..], End::Close),
         ("nonsense", NONSENSE, End::Close),
         ("partial", PARTIAL, End::Close),
+        ("endless", PARTIAL, End::Stay),
     ] {
         let raw = RawApp::start(answer, end).await;
         resources.push(service(name, &[raw.addr]));
@@ -192,6 +195,26 @@ async fn each_fault_has_one_story_that_names_the_culprit() {
     assert_eq!(metrics.sum(&[failures]), SCENES.len() as u64, "{}", metrics.text());
     let broken = ["http_client_request_duration_seconds_count", "error_type=\"response_broken\""];
     assert_eq!(metrics.sum(&broken), 1, "{}", metrics.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_a_stream_has_met_no_failure() {
+    let site = site().await;
+    let mut stream = TcpStream::connect(site.shop.outbound).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nhost: endless\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b"half") {
+        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", String::from_utf8_lossy(&read));
+    }
+    drop(stream);
+    let metrics = eventually(DEADLINE, "it is over", async || {
+        let metrics = Metrics::of(site.shop.admin).await?;
+        let over = ["outrigger_requests_total", "default/endless", "code_class=\"2xx\""];
+        (metrics.sum(&over) == 1).then_some(metrics)
+    })
+    .await;
+    assert_eq!(metrics.sum(&["outrigger_request_failures_total{"]), 0, "{}", metrics.text());
+    assert!(why(&site.mesh, site.shop.admin, &["--last"]).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -227,7 +227,7 @@ rows! {
     Deadline = "deadline_exceeded", 504, DeadlineExceeded, Upstream,
         "The caller's deadline (`outrigger-deadline-ms`, `grpc-timeout`) had passed before the request was sent.";
     ClientGone = "client_gone", 499, Unavailable, Client,
-        "The client closed the connection; seen in metrics only.";
+        "The client left before it had an answer, or all of one that said what was wrong (400 or above). It may have waited too long: `outrigger why` says for how long. To leave a stream that had begun well is no failure.";
 }
 
 /// Rows and mishaps.

@@ -1,7 +1,9 @@
 //! What is counted of requests that fail, and of those that don't.
 
+use http::{HeaderMap, StatusCode};
 use outrigger_proxy::telemetry::exposition::{Exposition, Format};
 use outrigger_proxy::telemetry::requests::{Instants, write_requests};
+use outrigger_snapshot::head::ResponseHead;
 
 use super::*;
 
@@ -16,6 +18,20 @@ impl Rig {
         let text = exposition.finish();
         text.lines().filter(|line| line.starts_with(family)).map(str::to_owned).collect()
     }
+
+    /// A request whose client leaves after so much of an answer with `status`; how many failures are kept then.
+    fn leaves(&self, status: Option<u16>) -> u64 {
+        let now_ns = clock::now_ns();
+        let activity = Rc::new(Activity::new(now_ns));
+        let mut record = Record::start(self.worker.clone(), activity, Direction::Outbound, now_ns);
+        if let Some(status) = status {
+            let status = StatusCode::from_u16(status).unwrap();
+            record.answered(&ResponseHead::new(status, HeaderMap::new()), false);
+            record.streams();
+        }
+        drop(record);
+        self.worker.stats.failures.count()
+    }
 }
 
 #[tokio::test]
@@ -29,6 +45,17 @@ async fn a_call_that_fails_is_counted_as_one_whatever_its_status() {
         let [line] = &rig.lines(FAMILY)[..] else { panic!("{:?}", rig.lines(FAMILY)) };
         assert!(line.contains("reason=\"connect_failed\",fault=\"upstream\"} 2"), "{line}");
         assert_eq!(rig.lines("outrigger_requests_total{").len(), 2, "200 and 503");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_leaves_a_stream_has_had_what_was_wanted() {
+    let test = async {
+        let rig = Rig::new(&policy(None, Vec::new()));
+        for (status, kept) in [(Some(200), 0), (Some(302), 0), (Some(404), 1), (None, 2), (Some(206), 2)] {
+            assert_eq!(rig.leaves(status), kept, "{status:?}");
+        }
     };
     LocalSet::new().run_until(test).await;
 }
