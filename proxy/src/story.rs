@@ -26,6 +26,7 @@ use crate::telemetry::metrics::Direction;
 use crate::traces::{Traces, context};
 
 pub use self::attempt::{Attempted, Culprit, Milestones};
+use self::ending::Times;
 pub use self::ending::{Ending, Fired};
 use self::labels::Found;
 pub use self::labels::Labels;
@@ -269,7 +270,9 @@ impl Story {
     /// It failed with `error` at `at_ns`. The first that is said of its end counts: what follows from that is no news.
     pub fn fails(&self, error: &ProxyError, at_ns: u64) {
         self.ends(|told| {
-            let times = (told.started_ns, told.deadline_ns);
+            let (started_ns, deadline_ns) = (told.started_ns, told.deadline_ns);
+            let sent_ns = told.tries.last().map_or(started_ns, |attempted| attempted.started_ns);
+            let times = Times { started_ns, sent_ns, deadline_ns };
             Ending::of(error, told.resolution.as_ref(), times, at_ns)
         });
     }

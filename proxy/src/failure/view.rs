@@ -179,9 +179,10 @@ fn sentence(failure: &Failure) -> String {
     text.push_str(&format!(": {why}."));
     if let Some(fired) = &failure.fired {
         let Fired { limit, configured, current, unit } = fired;
-        text.push_str(&match *unit {
-            "ms" => format!(" It had taken {current} ms; {limit}: {configured} ms."),
-            _ => format!(" There were {current} {unit}; {limit}: {configured}."),
+        let (taken, of) = if *unit == "ms" { ("It had taken", " ms") } else { ("There were", "") };
+        text.push_str(&match current {
+            Some(current) => format!(" {taken} {current} {unit}; {limit}: {configured}{of}."),
+            None => format!(" Configured is {limit}: {configured}{of}."),
         });
     }
     if let Some((attempted, culprit)) = failure.culprit() {

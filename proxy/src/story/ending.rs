@@ -25,6 +25,15 @@ pub struct Ending {
     pub budget: Option<u64>,
 }
 
+/// When what happened to a request; on [`crate::clock`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) started_ns: u64,
+    /// When its last try began; when it came, if there was none.
+    pub(super) sent_ns: u64,
+    pub(super) deadline_ns: u64,
+}
+
 /// A limit that ended a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fired {
@@ -32,24 +41,27 @@ pub struct Fired {
     pub limit: String,
     /// What is configured, or was measured.
     pub configured: u64,
-    /// What there was.
-    pub current: u64,
+    /// What there was of what it bounds, if that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<u64>,
     /// Of what.
     pub unit: &'static str,
 }
 
 impl Ending {
-    /// Of a request that came at `started_ns` and failed with `error` at `at_ns`, on its way to where it `resolution` says.
+    /// Of a request that came at `started_ns`, was last sent at `sent_ns` and failed with `error` at `at_ns`, on its way to where it
+    /// `resolution` says.
     pub(super) fn of(
         error: &ProxyError,
         resolution: Option<&Resolution>,
-        (started_ns, deadline_ns): (u64, u64),
+        Times { started_ns, sent_ns, deadline_ns }: Times,
         at_ns: u64,
     ) -> Self {
         let row = &ROWS[row_index(error)];
         let cluster = resolution.and_then(Resolution::destination).map(|destination| &*destination.cluster);
         let tried_ms = resolution.and_then(|resolution| resolution.rule.try_timeout_ms);
-        let elapsed_ms = at_ns.saturating_sub(started_ns) / 1_000_000;
+        let since = |ns: u64| at_ns.saturating_sub(ns) / 1_000_000;
+        let elapsed_ms = (since(started_ns), since(sent_ns));
         let whole_ms = deadline_ns.checked_sub(started_ns).map(|ns| ns / 1_000_000);
         let fired = match error {
             ProxyError::Timeout(timeout) => expired(*timeout, cluster, tried_ms, whole_ms, elapsed_ms),
@@ -69,7 +81,7 @@ impl Ending {
 /// The limit of a number that an error is about.
 fn reached(error: &ProxyError, cluster: Option<&Cluster>) -> Option<Fired> {
     let fired = |limit: &str, configured: u64, current: u64, unit| {
-        Some(Fired { limit: limit.to_owned(), configured, current, unit })
+        Some(Fired { limit: limit.to_owned(), configured, current: Some(current), unit })
     };
     match (error, cluster) {
         (ProxyError::Limit(limit), Some(cluster)) => {
@@ -79,7 +91,10 @@ fn reached(error: &ProxyError, cluster: Option<&Cluster>) -> Option<Fired> {
                 Limit::Requests => fired("limits.requests", limits.requests.into(), requests, "requests"),
                 Limit::EndpointRequests => {
                     let most = limits.endpoint_requests.into();
-                    fired("limits.endpointRequests", most, requests, "requests")
+                    let endpoints = cluster.endpoints.load();
+                    let each = endpoints.entries().iter().map(|entry| entry.endpoint.in_flight());
+                    let fewest = each.min().unwrap_or_default().into();
+                    fired("limits.endpointRequests", most, fewest, "requests at the endpoint with the fewest")
                 }
                 Limit::Pending => fired("limits.pending", limits.pending.into(), pending, "requests"),
                 Limit::PendingTime => {
@@ -93,7 +108,7 @@ fn reached(error: &ProxyError, cluster: Option<&Cluster>) -> Option<Fired> {
         (ProxyError::Filter(Refused::RateLimited(exceeded)), _) => {
             let requests = exceeded.requests.into();
             let name = format!("rate limit {}, per {} s", exceeded.limit, exceeded.period_s());
-            Some(Fired { limit: name, configured: requests, current: requests, unit: "requests" })
+            Some(Fired { limit: name, configured: requests, current: None, unit: "requests" })
         }
         _ => None,
     }
@@ -105,21 +120,41 @@ fn expired(
     cluster: Option<&Cluster>,
     tried_ms: Option<u64>,
     whole_ms: Option<u64>,
-    elapsed_ms: u64,
+    (elapsed_ms, tried_for_ms): (u64, u64),
 ) -> Option<Fired> {
     let timeouts = cluster.map(|cluster| &cluster.timeouts);
-    let (limit, configured) = match timeout {
-        Timeout::Request => ("timeouts.request, or what the caller's deadline left", whole_ms),
-        Timeout::Deadline => ("the caller's deadline", Some(0)),
+    let (whole, tried) = (Some(elapsed_ms), Some(tried_for_ms));
+    let (limit, configured, current) = match timeout {
+        Timeout::Request => ("timeouts.request, or what the caller's deadline left", whole_ms, whole),
+        Timeout::Deadline => ("the caller's deadline", Some(0), whole),
         Timeout::Try => {
-            ("timeouts.backendRequest", tried_ms.or_else(|| timeouts.map(|timeouts| timeouts.try_ms)))
+            let configured = tried_ms.or_else(|| timeouts.map(|timeouts| timeouts.try_ms));
+            ("timeouts.backendRequest", configured, tried)
         }
-        Timeout::FirstByte => ("timeouts.firstByte", timeouts.map(|timeouts| timeouts.first_byte_ms)),
-        Timeout::Connect => ("timeouts.connect", timeouts.map(|timeouts| timeouts.connect_ms)),
+        Timeout::FirstByte => ("timeouts.firstByte", timeouts.map(|timeouts| timeouts.first_byte_ms), tried),
+        Timeout::Connect => ("timeouts.connect", timeouts.map(|timeouts| timeouts.connect_ms), tried),
         Timeout::RequestBody | Timeout::UpstreamBody => {
-            ("timeouts.bodyStall", timeouts.map(|timeouts| timeouts.body_stall_ms))
+            ("timeouts.bodyStall", timeouts.map(|timeouts| timeouts.body_stall_ms), None)
         }
     };
     let limit = limit.to_owned();
-    configured.map(|configured| Fired { limit, configured, current: elapsed_ms, unit: "ms" })
+    configured.map(|configured| Fired { limit, configured, current, unit: "ms" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_from_where_its_limit_counts() {
+        // 300 ms of other tries, then one of 100 ms.
+        let current = |timeout, tried_ms| {
+            let fired = expired(timeout, None, tried_ms, Some(500), (400, 100));
+            fired.map(|fired| (fired.configured, fired.current))
+        };
+        assert_eq!(current(Timeout::Try, Some(100)), Some((100, Some(100))));
+        assert_eq!(current(Timeout::Request, None), Some((500, Some(400))));
+        assert_eq!(current(Timeout::Deadline, None), Some((0, Some(400))));
+        assert_eq!(current(Timeout::Try, None), None, "nobody has said how long it may take");
+    }
 }
