@@ -52,6 +52,11 @@ impl Admin {
         Ok(Self { http, address })
     }
 
+    /// Where it is asked.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The JSON at `path`.
     pub(super) async fn fetch<T: DeserializeOwned>(
         &self,

@@ -24,22 +24,22 @@ mod all;
 )]
 pub(super) struct Tap {
     /// Requests of this route: NAME, NAMESPACE/NAME, or with #RULE
-    #[arg(long, value_name = "ROUTE", env = "OUTRIGGER_ROUTE")]
+    #[arg(long, value_name = "ROUTE", env = "OUTRIGGER_TAP_ROUTE")]
     route: Option<String>,
     /// Requests that went to this service: NAME, NAMESPACE/NAME, or with :PORT
-    #[arg(long, value_name = "NAME", env = "OUTRIGGER_SERVICE")]
+    #[arg(long, value_name = "NAME", env = "OUTRIGGER_TAP_SERVICE")]
     service: Option<String>,
     /// Requests that were answered so: a status like 503, a class like 5xx, or none
-    #[arg(long, value_name = "STATUS", env = "OUTRIGGER_STATUS")]
+    #[arg(long, value_name = "STATUS", env = "OUTRIGGER_TAP_STATUS")]
     status: Option<String>,
     /// Requests that failed for this reason (docs/ERRORS.md lists them)
-    #[arg(long, value_name = "CODE", env = "OUTRIGGER_REASON")]
+    #[arg(long, value_name = "CODE", env = "OUTRIGGER_TAP_REASON")]
     reason: Option<String>,
     /// Requests of this method
-    #[arg(long, value_name = "METHOD", env = "OUTRIGGER_METHOD")]
+    #[arg(long, value_name = "METHOD", env = "OUTRIGGER_TAP_METHOD")]
     method: Option<String>,
     /// Requests whose path begins so
-    #[arg(long, value_name = "PATH", env = "OUTRIGGER_PATH")]
+    #[arg(long, value_name = "PATH", env = "OUTRIGGER_TAP_PATH")]
     path: Option<String>,
     /// Show at most so many in a second, of each proxy [default: 100]
     #[arg(long, value_name = "N", env = "OUTRIGGER_RATE")]

@@ -26,7 +26,7 @@ const HIDE: &str = "\x1b[?25h\x1b[?1049l";
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Figures are of the last interval, of all proxies together; p50 and p99 are read from histograms. Ends with q or Ctrl-C.\n\nExamples:\n  \
+    after_help = "Figures are of the last interval, of all proxies together; p50 and p99 are read from histograms. What was not there before has none yet. Ends with q or Ctrl-C.\n\nExamples:\n  \
                         outrigger top\n  \
                         outrigger top --proxy 10.0.0.7:15200,10.0.0.8:15200 --interval 5\n  \
                         outrigger top --once | head"
@@ -157,13 +157,16 @@ async fn look(admins: &[Admin]) -> Seen {
     let asked = admins.iter().map(async |admin: &Admin| {
         let metrics = admin.page("/metrics", &[]).await?;
         Ok::<_, Failed>((
+            admin.address().to_owned(),
             metrics,
             admin.fetch::<Vec<view::ClusterView>>("/clusters", &[("format", "json")]).await?,
         ))
     });
     for told in futures_util::future::join_all(asked).await {
         match told {
-            Ok((metrics, clusters)) => seen.look.add(&String::from_utf8_lossy(&metrics), &clusters),
+            Ok((proxy, metrics, clusters)) => {
+                seen.look.add(&proxy, &String::from_utf8_lossy(&metrics), &clusters);
+            }
             Err(failed) => seen.trouble.push(failed),
         }
     }

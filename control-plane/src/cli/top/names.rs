@@ -2,6 +2,8 @@
 
 /// Requests that are over.
 pub(super) const REQUESTS: &str = "outrigger_requests_total";
+/// Those that failed.
+pub(super) const FAILURES: &str = "outrigger_request_failures_total";
 /// Requests that are not, and which way they went.
 pub(super) const IN_FLIGHT: [(&str, &str); 2] =
     [("http_server_active_requests", "inbound"), ("http_client_active_requests", "outbound")];
@@ -17,9 +19,15 @@ pub(super) const DIRECTION: &str = "direction";
 pub(super) const RULE: &str = "rule";
 /// Where it went.
 pub(super) const CLUSTER: &str = "cluster";
-/// How it was answered.
-pub(super) const CLASS: &str = "code_class";
-/// Classes of requests that were no success.
-pub(super) const FAILED: [&str; 2] = ["5xx", "aborted"];
+/// Why it failed.
+pub(super) const REASON: &str = "reason";
+/// Whose fault that was.
+pub(super) const FAULT: &str = "fault";
 /// The upper bound of a bucket.
 pub(super) const BOUND: &str = "le";
+
+/// Whether a failure is held against the route. What the caller got wrong is not, and neither is what meets no route; who left without an
+/// answer may have waited too long.
+pub(super) fn counts(fault: &str, reason: &str) -> bool {
+    reason == "client_gone" || fault != "client" && !["no_host", "no_port", "no_rule"].contains(&reason)
+}

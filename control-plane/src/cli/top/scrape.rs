@@ -15,6 +15,12 @@ impl Sample<'_> {
     pub(super) fn label(&self, name: &str) -> &str {
         self.labels.iter().find(|(label, _)| *label == name).map_or("", |(_, value)| value)
     }
+
+    /// All of its labels but one.
+    pub(super) fn without(&self, name: &str) -> String {
+        let others = self.labels.iter().filter(|(label, _)| *label != name);
+        others.map(|(label, value)| format!("{label}={value:?},")).collect()
+    }
 }
 
 /// All samples; what is none is left out.
