@@ -281,7 +281,7 @@ async fn a_connection_that_rests_is_closed_when_its_peers_machine_vanishes() {
     ]));
     let _process = sidecar(&mesh, &shop).await;
     let open = async || {
-        let metrics = shop.run(Metrics::of(here(15020))).await.ok()?;
+        let metrics = shop.run(Metrics::of(here(15020))).await?;
         Some(metrics.sum(&["outrigger_upstream_connections "]))
     };
     let called = async || {
