@@ -172,8 +172,19 @@ async fn the_file_may_be_moved_in_a_drain_and_before_the_first_plan() {
     drop(shop);
     // A store that does not answer.
     let store = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let key = crate::starting::public_key(&mesh, "waits.key");
     let mut command = program(binaries::proxy());
-    command.args(["--service", "shop", "--store", "s3://mesh", "--access-log", &log, "--state-dir"]);
+    command.args([
+        "--trust-key",
+        &key,
+        "--service",
+        "shop",
+        "--store",
+        "s3://mesh",
+        "--access-log",
+        &log,
+        "--state-dir",
+    ]);
     command.arg(mesh.state("waits")).args(["--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     command
         .args(["--metrics", "127.0.0.1:0"])

@@ -21,7 +21,7 @@ async fn call(connection: &mut Connection) {
 }
 
 async fn asked(shop: &Proxy, method: Method, path: &str) {
-    let answer = client::send(shop.admin, client::request(method, "proxy", path, ""));
+    let answer = client::send(shop.admin, client::request(method, &shop.admin.to_string(), path, ""));
     let answer = tokio::time::timeout(ANSWER_MAX, answer).await.expect("no page waits for the log");
     assert_eq!(answer.expect("it is answered").status, StatusCode::OK);
 }

@@ -189,7 +189,7 @@ async fn a_state_folder_that_everybody_can_write_is_warned_of() {
 }
 
 /// Makes a signing key in the mesh's folder; its public key.
-fn public_key(mesh: &Mesh, name: &str) -> String {
+pub(crate) fn public_key(mesh: &Mesh, name: &str) -> String {
     let out = mesh.outrigger([Path::new("keys"), Path::new("new"), &mesh.folder().join(name)]);
     assert!(out.status.success(), "{}", said(&out));
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
