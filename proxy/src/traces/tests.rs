@@ -33,7 +33,7 @@ fn head(fields: &[(&'static str, &'static str)]) -> RequestHead {
 /// A request with these fields, as far as its head.
 fn arrived(traces: &Traces, head: &RequestHead) -> Rc<Story> {
     let story = Stories::default().begin(Direction::Outbound, 0);
-    let mut parts = Request::builder().uri("http://cart/").body(()).unwrap().into_parts().0;
+    let mut parts = Request::builder().uri("http://cart:80/").body(()).unwrap().into_parts().0;
     parts.version = http::Version::HTTP_2;
     story.arrives(&parts, [1, 2]);
     parts.headers = head.clone().into_parts().3;
