@@ -214,7 +214,8 @@ async fn who_leaves_a_stream_has_met_no_failure() {
     })
     .await;
     assert_eq!(metrics.sum(&["outrigger_request_failures_total{"]), 0, "{}", metrics.text());
-    assert!(why(&site.mesh, site.shop.admin, &["--last"]).is_empty());
+    let out = site.mesh.outrigger(["why", "--last", "--proxy", &site.shop.admin.to_string()]);
+    assert!(said(&out).contains("knows of no such failure"), "{}", said(&out));
 }
 
 #[tokio::test(flavor = "multi_thread")]
